@@ -1,0 +1,1 @@
+"""The HTTP API as data: requests, answers, and the table of problems."""

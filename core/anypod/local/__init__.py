@@ -1,0 +1,1 @@
+"""Local mode: a pool on one machine, as child processes."""

@@ -1,0 +1,146 @@
+"""The key-value protocol that a store driver speaks: what etcd and SQLite both can do well.
+
+Keys are ``/``-separated text, values are bytes. Every write gives the whole store a new, higher
+*revision*; a key's *version* is the revision of its last write. A version of 0 means "absent".
+All reads are linearizable: they see every write that was answered before they were called,
+through whichever process.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+MAX_VALUE_BYTES = 1024 * 1024
+"""Below etcd's limit of 1.5 MiB per request, with room for the rest of a transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    key: str
+    value: bytes
+    version: int
+    lease: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    entries: list[Entry]
+    revision: int
+    """The store's revision at which the page was read; a watch can go on from ``revision + 1``."""
+    more: bool
+    """There are keys after the last one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    key: str
+    value: bytes
+    lease: int = 0
+    """The key goes when this lease ends; 0 for a key that stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePrefix:
+    prefix: str
+    """Must end in ``/``, so that deleting ``a`` cannot reach ``ab``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One watched change; ``value`` is None when the key was deleted or its lease ended."""
+
+    key: str
+    value: bytes | None
+    version: int
+    """Of the write or of the deletion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """The watch cannot be resumed (compacted, or just begun): ``entries`` is all there is now.
+
+    What a reader knew and does not find here is gone.
+    """
+
+    entries: list[Entry]
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """All changes up to ``revision`` have been delivered."""
+
+    revision: int
+
+
+WatchEvent = Change | Reset | Synced
+
+
+class StoreUnavailable(Exception):
+    """The store did not answer in time; a write may or may not have happened."""
+
+
+class Conflict(Exception):
+    """A condition of ``commit`` did not hold; nothing was written."""
+
+
+class ValueTooLarge(ValueError):
+    """A value is larger than MAX_VALUE_BYTES; nothing was written."""
+
+    def __init__(self, key: str, size: int) -> None:
+        super().__init__(f"{size} bytes for {key!r}; the store takes {MAX_VALUE_BYTES}")
+        self.size = size
+
+
+class KeyValue(Protocol):
+    """A driver. Every method may raise StoreUnavailable, after a deadline of its own."""
+
+    async def get(self, key: str) -> Entry | None: ...
+
+    async def get_many(self, keys: Sequence[str]) -> tuple[list[Entry | None], int]:
+        """The entries at one revision of the store, and that revision."""
+        ...
+
+    async def commit(
+        self, writes: Sequence[Put | Delete | DeletePrefix], *, when: Sequence[tuple[str, int]] = ()
+    ) -> int:
+        """Do all writes at once if each key of ``when`` has that version (0: is absent).
+
+        Returns the revision, which is the new version of each key put. Raises Conflict,
+        ValueTooLarge.
+        """
+        ...
+
+    async def list(
+        self, prefix: str, *, after: str = "", limit: int = 1000, values: bool = True
+    ) -> Page:
+        """One page of the keys that begin with ``prefix`` (ends in ``/``), in order, beyond
+        the key ``after``."""
+        ...
+
+    async def grant(self, ttl_seconds: float) -> int:
+        """A new lease. Keys put with it go when it has not been renewed for that long."""
+        ...
+
+    async def renew(self, lease: int) -> bool:
+        """Start the lease's time anew; False when it has ended already."""
+        ...
+
+    async def revoke(self, lease: int) -> None:
+        """End the lease and delete its keys; no error when it has ended already."""
+        ...
+
+    def watch(self, prefix: str) -> AsyncIterator[WatchEvent]:
+        """Begin with a Reset, then every change in order, without a gap, for ever.
+
+        Survives restarts and compaction of the store by itself (another Reset when it must),
+        with back-off and one log line per outage. Ends when the iterator is closed.
+        """
+        ...
+
+    async def close(self) -> None: ...

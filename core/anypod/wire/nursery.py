@@ -1,0 +1,27 @@
+"""How local mode has workers forked from one warm process instead of started cold.
+
+Local mode runs ``python -m anypod_worker.nursery FD`` with an environment that holds no secret;
+FD is its end of an ``AF_UNIX``/``SOCK_SEQPACKET`` pair. One packet asks for one worker and carries
+the worker's listening socket (``SCM_RIGHTS``); one packet answers. The worker is forked twice, so
+that it is the child of local mode, which must be a child subreaper before it asks. When the socket
+ends, the nursery exits; workers go on. When local mode dies, its workers stop at once.
+"""
+
+import msgspec
+
+from anypod.wire.config import WorkerConfig
+
+MAX_PACKET_BYTES = 128 * 1024
+
+
+class Spawn(msgspec.Struct, frozen=True):
+    config: WorkerConfig
+    token: str
+    """The link's secret: goes to the supervisor only."""
+
+
+class Spawned(msgspec.Struct, frozen=True):
+    worker: str
+    pid: int = 0
+    error: str = ""
+    """Why there is no worker; empty when there is one."""

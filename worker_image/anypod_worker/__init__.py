@@ -1,0 +1,1 @@
+"""The worker: a supervisor and its executors."""
