@@ -1,0 +1,70 @@
+"""What the HTTP side asks the running side for, and what it gets back.
+
+``anypod_gateway.dispatch.Dispatcher`` answers these; handlers know nothing of links or workers.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from anypod.wire.messages import Checked, Chunk, Code, Log, Output
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionRequest:
+    execution: str
+    program: str
+    """Empty for an inline program."""
+    revision: str
+    code: Callable[[], Awaitable[Code]]
+    """Fetches the code, for a worker that lacks the revision; may raise AnyPodError."""
+    inputs: bytes
+    deadline: float
+    """By the loop's clock (``loop.time()``)."""
+    idempotent: bool = False
+    logs: bool = False
+    session: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionInfo:
+    """How an execution went: members of the answer, its headers and its problem document."""
+
+    execution: str
+    program: str
+    revision: str
+    worker: str
+    attempt: int
+    queue_seconds: float
+    run_seconds: float
+    session: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionAnswer:
+    outputs: bytes
+    """JSON."""
+    info: ExecutionInfo
+    printed: Output | None = None
+
+
+StreamEvent = Chunk | Log | ExecutionAnswer
+
+
+class Runner(Protocol):
+    """Runs executions on the workers of one pool. Failures are raised as AnyPodError, with the
+    members execution, program, revision, worker and attempt as far as they are known."""
+
+    async def run(self, request: ExecutionRequest) -> ExecutionAnswer:
+        """Cancelling the call cancels the execution on its worker."""
+        ...
+
+    def stream(self, request: ExecutionRequest) -> AsyncIterator[StreamEvent]:
+        """Chunks and logs as they come, and last the answer. The consumer's pace is the
+        program's: nothing is read ahead beyond ``wire.messages.WINDOW``. Closing the iterator
+        cancels the execution."""
+        ...
+
+    async def check(self, revision: str, code: Code, deadline: float) -> Checked:
+        """Compile and import a program on some worker."""
+        ...
