@@ -7,6 +7,8 @@ Writers replace it by a rename, so a reader never sees half of it.
 import os
 from pathlib import Path
 
+from pydantic import Field
+
 from anypod.resources.workerpool import Model, WorkerPool
 
 
@@ -21,13 +23,13 @@ class WorkerEndpoint(Model):
 
 class PoolEntry(Model):
     pool: WorkerPool
-    workers: list[WorkerEndpoint] = []
+    workers: list[WorkerEndpoint] = Field(default_factory=list)
     message: str = ""
     """What is wrong with the pool as a whole, for people: a preload that cannot be imported."""
 
 
 class PoolsFile(Model):
-    pools: list[PoolEntry] = []
+    pools: list[PoolEntry] = Field(default_factory=list)
 
 
 def write(path: Path, content: PoolsFile) -> None:

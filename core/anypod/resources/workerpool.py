@@ -7,7 +7,14 @@ quantities (``512Mi``) or bytes.
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 API_VERSION = "anypod.dev/v1alpha1"
@@ -28,9 +35,7 @@ def parse_quantity(value: Any) -> Any:
 
 
 Bytes = Annotated[int, BeforeValidator(parse_quantity)]
-PoolName = Annotated[
-    str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=40)
-]
+PoolName = Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=40)]
 """A DNS label that leaves room for the suffixes of what is made for the pool (63 in all)."""
 
 ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]

@@ -9,7 +9,7 @@ from anypod.wire.messages import Message, ToGateway, ToWorker
 LINK_PATH = "/link"
 """Where a worker accepts the WebSocket of a gateway."""
 
-TOKEN_HEADER = "X-AnyPod-Link-Token"
+TOKEN_HEADER = "X-AnyPod-Link-Token"  # noqa: S105 - a header's name
 """Carries the pool's link secret on the WebSocket's handshake."""
 
 BATCH_BYTES = 256 * 1024

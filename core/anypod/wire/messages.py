@@ -264,15 +264,7 @@ class Checked(Message, frozen=True, tag="checked"):
 
 
 ToWorker = (
-    GatewayHello
-    | Execute
-    | Program
-    | Check
-    | Cancel
-    | Credit
-    | SessionState
-    | Verdict
-    | EndSession
+    GatewayHello | Execute | Program | Check | Cancel | Credit | SessionState | Verdict | EndSession
 )
 ToGateway = (
     WorkerHello

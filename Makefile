@@ -1,0 +1,60 @@
+# The verbs of this project; CI and the README call these.
+# PYTHON chooses the interpreter of .venv (3.11 or newer).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := core gateway worker_image
+INSTALLED := $(VENV)/.installed
+TESTED := $(VENV)/.tested
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format bench constraints clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "AnyPod needs Python 3.11 or newer; say which with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { echo "No venv could be made; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --upgrade pip
+	$(PIP) --editable '.[all]'
+	@$(BIN)/python -m compileall -q $(SOURCES)
+	@touch $@
+
+$(TESTED): $(INSTALLED)
+	$(PIP) --group test --group lint
+	@touch $@
+
+install: $(INSTALLED) ## Install AnyPod into .venv
+
+demo: $(INSTALLED) ## A pool of 4 workers, real programs, a killed worker: under a minute
+	$(BIN)/python examples/demo.py
+
+test: $(TESTED) lint ## Check and test everything (installs etcd from the system's packages as root)
+	@sh tests/install-system-packages etcd
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(TESTED) ## Format check, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(TESTED) ## Format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(TESTED) ## Measure against the goals (installs wrk and nginx as root)
+	@sh tests/install-system-packages wrk nginx
+	$(BIN)/python -m benchmarks
+
+constraints: $(TESTED) ## Pin what is installed now, names and versions only
+	$(BIN)/python -m pip freeze --exclude-editable --exclude pip | grep -E '^[A-Za-z0-9_.-]+==' > constraints.txt
+
+clean: ## Remove what was installed and built
+	rm -rf $(VENV) .anypod build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,15 @@
+"""What holds for every test: the code under test never blocks an event loop."""
+
+from collections.abc import Iterator
+
+import pytest
+from blockbuster import blockbuster_ctx
+
+OURS = ["anypod", "anypod_gateway", "anypod_worker"]
+
+
+@pytest.fixture(autouse=True)
+def blocking_calls_fail() -> Iterator[None]:
+    """A blocking call made by our packages inside a running event loop raises BlockingError."""
+    with blockbuster_ctx(scanned_modules=OURS):
+        yield
