@@ -1,0 +1,163 @@
+"""Programs as clients send and get them, and what names a revision."""
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from anypod.api.documents import AnswerModel, RequestModel
+from anypod.api.ids import ProgramId, RevisionPrefix
+
+FILE_PATH = r"^[A-Za-z0-9_][A-Za-z0-9_. -]*(/[A-Za-z0-9_][A-Za-z0-9_. -]*)*$"
+"""Relative and POSIX; no part begins with a dot, so none is ``..`` or hidden."""
+ENTRYPOINT = r"^([A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:)?[A-Za-z_][A-Za-z0-9_]*$"
+LABEL_KEY = r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,98}[A-Za-z0-9])?$"
+
+MAIN_FILE = "main.py"
+DEFAULT_ENTRYPOINT = "main:main"
+
+
+def _encodable(text: str) -> str:
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"has an unpaired surrogate at character {error.start}") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
+FilePath = Annotated[str, StringConstraints(pattern=FILE_PATH, max_length=255)]
+Entrypoint = Annotated[str, StringConstraints(pattern=ENTRYPOINT, max_length=255)]
+LabelKey = Annotated[str, StringConstraints(pattern=LABEL_KEY)]
+LabelValue = Annotated[Text, StringConstraints(max_length=256)]
+Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=64)]
+TimeoutSeconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+
+
+class ProgramCode(RequestModel):
+    """What is run, and how: the part of a program that its revision names."""
+
+    kind: Literal["python"] = "python"
+    source: Text | None = Field(None, description="The text of `main.py`; or give `files`.")
+    files: Annotated[dict[FilePath, Text], Field(min_length=1, max_length=1000)] | None = Field(
+        None, description="Relative POSIX path to text; or give `source`."
+    )
+    entrypoint: Entrypoint | None = Field(
+        None,
+        description="`function` of `main`, or `package.module:function`. Default `main:main`.",
+    )
+    timeout_seconds: TimeoutSeconds | None = Field(
+        None, description="Of an execution that does not say another; else the pool's."
+    )
+    idempotent: bool = Field(
+        False, description="Running it twice does no harm: it is run again if a worker is lost."
+    )
+
+    @model_validator(mode="after")
+    def _source_or_files(self) -> "ProgramCode":
+        if (self.source is None) == (self.files is None):
+            raise ValueError("give either source or files")
+        for path in self.files or ():
+            parts = path.split("/")
+            for end in range(1, len(parts)):
+                if "/".join(parts[:end]) in (self.files or ()):
+                    raise ValueError(f"{'/'.join(parts[:end])!r} is a file and a folder in files")
+        return self
+
+    def all_files(self) -> dict[str, str]:
+        return dict(self.files) if self.files is not None else {MAIN_FILE: self.source or ""}
+
+    def full_entrypoint(self) -> str:
+        """``module:function``."""
+        entrypoint = self.entrypoint or DEFAULT_ENTRYPOINT
+        return entrypoint if ":" in entrypoint else f"main:{entrypoint}"
+
+    def revision(self) -> str:
+        """The SHA-256 of the canonical form."""
+        return revision_of(
+            kind=self.kind,
+            files=self.all_files(),
+            entrypoint=self.full_entrypoint(),
+            timeout_seconds=self.timeout_seconds,
+            idempotent=self.idempotent,
+        )
+
+
+def revision_of(
+    *,
+    kind: str,
+    files: dict[str, str],
+    entrypoint: str,
+    timeout_seconds: float | None,
+    idempotent: bool,
+) -> str:
+    """Names a revision; labels are not part of it, they belong to the program."""
+    canonical = {
+        "kind": kind,
+        "files": files,
+        "entrypoint": entrypoint,
+        "timeoutSeconds": timeout_seconds,
+        "idempotent": idempotent,
+    }
+    text = json.dumps(canonical, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class PutProgram(ProgramCode):
+    """A new revision of a program, or a new program under the id of the path."""
+
+    labels: Labels | None = Field(None, description="Replace the program's labels when given.")
+
+
+class CreateProgram(PutProgram):
+    """A new program."""
+
+    id: ProgramId | None = Field(None, description="Made up when absent.")
+
+
+class Rollback(RequestModel):
+    """Which revision a program goes back to."""
+
+    revision: RevisionPrefix | None = Field(
+        None, description="At least 8 digits of it; when absent, the one before the latest."
+    )
+
+
+class ProgramSummary(AnswerModel):
+    """A program as lists show it: without its files and schemas."""
+
+    id: str
+    pool: str
+    kind: str
+    revision: str
+    entrypoint: str
+    timeout_seconds: float | None
+    idempotent: bool
+    labels: dict[str, str]
+    created_at: datetime
+    updated_at: datetime
+    streams: bool
+    """The entry function is a generator."""
+    doc: str | None
+    session: str | None = None
+    """The session that owns it."""
+
+
+class ProgramDocument(ProgramSummary):
+    """A program, as its latest revision has it."""
+
+    files: dict[str, str]
+    inputs_schema: dict[str, Any] | None
+    outputs_schema: Any
+    """JSON schema; null when the annotations say nothing."""
+
+
+class RevisionDocument(AnswerModel):
+    """One revision of a program."""
+
+    revision: str
+    created_at: datetime
+    latest: bool
