@@ -6,12 +6,18 @@ All reads are linearizable: they see every write that was answered before they w
 through whichever process.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 MAX_VALUE_BYTES = 1024 * 1024
 """Below etcd's limit of 1.5 MiB per request, with room for the rest of a transaction."""
+
+MAX_COMMIT_BYTES = 1400 * 1024
+"""Keys and values of one commit together."""
+
+MAX_OPERATIONS = 100
+"""Writes, conditions, or keys of one call; etcd takes 128 in a transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +34,7 @@ class Page:
     revision: int
     """The store's revision at which the page was read; a watch can go on from ``revision + 1``."""
     more: bool
-    """There are keys after the last one."""
+    """There are keys after the last one; a page of large values may end before its limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +95,17 @@ class Conflict(Exception):
     """A condition of ``commit`` did not hold; nothing was written."""
 
 
-class ValueTooLarge(ValueError):
-    """A value is larger than MAX_VALUE_BYTES; nothing was written."""
+class LeaseEnded(Conflict):
+    """A key was to be put with a lease that has ended; nothing was written."""
 
-    def __init__(self, key: str, size: int) -> None:
-        super().__init__(f"{size} bytes for {key!r}; the store takes {MAX_VALUE_BYTES}")
+
+class ValueTooLarge(ValueError):
+    """A value, or all of a commit, is larger than the store takes; nothing was written."""
+
+    def __init__(self, what: str, size: int, limit: int = MAX_VALUE_BYTES) -> None:
+        super().__init__(f"{size} bytes for {what}; the store takes {limit}")
         self.size = size
+        self.limit = limit
 
 
 class KeyValue(Protocol):
@@ -103,7 +114,7 @@ class KeyValue(Protocol):
     async def get(self, key: str) -> Entry | None: ...
 
     async def get_many(self, keys: Sequence[str]) -> tuple[list[Entry | None], int]:
-        """The entries at one revision of the store, and that revision."""
+        """The entries at one revision of the store, and that revision; MAX_OPERATIONS at most."""
         ...
 
     async def commit(
@@ -112,11 +123,11 @@ class KeyValue(Protocol):
         """Do all writes at once if each key of ``when`` has that version (0: is absent).
 
         Returns the revision, which is the new version of each key put. Raises Conflict,
-        ValueTooLarge.
+        LeaseEnded, ValueTooLarge; ValueError when two writes touch one key.
         """
         ...
 
-    async def list(
+    async def page(
         self, prefix: str, *, after: str = "", limit: int = 1000, values: bool = True
     ) -> Page:
         """One page of the keys that begin with ``prefix`` (ends in ``/``), in order, beyond
@@ -135,11 +146,16 @@ class KeyValue(Protocol):
         """End the lease and delete its keys; no error when it has ended already."""
         ...
 
-    def watch(self, prefix: str) -> AsyncIterator[WatchEvent]:
+    async def time_left(self, lease: int) -> float | None:
+        """Seconds until the lease ends unless it is renewed; None when it has ended."""
+        ...
+
+    def watch(self, prefix: str) -> AsyncGenerator[WatchEvent, None]:
         """Begin with a Reset, then every change in order, without a gap, for ever.
 
-        Survives restarts and compaction of the store by itself (another Reset when it must),
-        with back-off and one log line per outage. Ends when the iterator is closed.
+        All changes of one commit come before the Synced that names its revision. Survives
+        restarts and compaction of the store by itself (another Reset when it must), with
+        back-off and one log line per outage. Ends when the iterator is closed.
         """
         ...
 
