@@ -1,0 +1,77 @@
+"""One line per request: what was asked of whom and how it went, never what it said."""
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from anypod_gateway.calls import Call
+from anypod_gateway.log_lines import LineWriter, LogFormat
+
+CLIENT_LEFT = 499
+"""In place of a status, which nobody saw: the client went away first."""
+
+
+class Access(msgspec.Struct, frozen=True, omit_defaults=True):
+    time: str
+    method: str
+    path: str
+    """The template, so that no name or secret from a URL is in the log."""
+    status: int
+    ms: float
+    pool: str = ""
+    execution: str = ""
+    worker: str = ""
+    problem: str = ""
+
+
+class AccessLog:
+    def __init__(self, lines: LineWriter, form: LogFormat) -> None:
+        self._write = lines.write
+        self._form = _as_json if form == "json" else _as_text
+        self._second = 0
+        self._prefix = ""
+
+    def note(self, method: str, status: int, seconds: float, call: Call) -> None:
+        self._write(
+            self._form(
+                Access(
+                    self._now(),
+                    method,
+                    call.route,
+                    status,
+                    round(seconds * 1000, 3),
+                    call.pool,
+                    call.execution,
+                    call.worker,
+                    call.problem,
+                )
+            )
+        )
+
+    def _now(self) -> str:
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        return f"{self._prefix}{int((now - second) * 1000):03}Z"
+
+
+Form = Callable[[Access], bytes]
+
+_encode = msgspec.json.Encoder().encode
+
+
+def _as_json(access: Access) -> bytes:
+    return _encode(access) + b"\n"
+
+
+def _as_text(access: Access) -> bytes:
+    told = "".join(
+        f" {name}={value}"
+        for name in ("pool", "execution", "worker", "problem")
+        if (value := getattr(access, name))
+    )
+    line = f"{access.time} {access.method} {access.path} {access.status} {access.ms:.1f}ms{told}\n"
+    return line.encode()

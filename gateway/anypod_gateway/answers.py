@@ -1,0 +1,84 @@
+"""Documents to HTTP answers."""
+
+import msgspec
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+
+from anypod.api.documents import AnswerModel
+from anypod.api.executions import Execution, Logs, RunAnswer
+from anypod.api.problems import CONTENT_TYPE as PROBLEM_TYPE
+from anypod.api.problems import Problem
+from anypod.wire.messages import Output
+from anypod_gateway.executions import ExecutionAnswer, ExecutionInfo
+
+JSON_TYPE = "application/json"
+
+_encode = msgspec.json.Encoder().encode
+
+
+def document(
+    model: AnswerModel, status: int = 200, headers: dict[str, str] | None = None
+) -> web.Response:
+    body = model.model_dump_json(exclude_none=False).encode()
+    return web.Response(status=status, body=body, content_type=JSON_TYPE, headers=headers)
+
+
+def problem(told: Problem) -> web.Response:
+    headers: CIMultiDict[str] = CIMultiDict()
+    if told.retry_after is not None:
+        headers["Retry-After"] = str(told.retry_after)
+    for header, value in (
+        ("X-AnyPod-Execution", told.execution),
+        ("X-AnyPod-Worker", told.worker),
+        ("X-AnyPod-Revision", told.revision),
+        ("X-AnyPod-Attempt", told.attempt),
+    ):
+        if value:
+            headers[header] = str(value)
+    return web.Response(
+        status=told.status, body=_encode(told), content_type=PROBLEM_TYPE, headers=headers
+    )
+
+
+def run(answer: ExecutionAnswer) -> web.Response:
+    return web.Response(
+        body=_encode(run_answer(answer)), headers=run_headers(answer.info, JSON_TYPE)
+    )
+
+
+def run_answer(answer: ExecutionAnswer) -> RunAnswer:
+    info = answer.info
+    return RunAnswer(
+        msgspec.Raw(answer.outputs),
+        Execution(
+            info.execution,
+            info.revision,
+            info.worker,
+            info.attempt,
+            round(info.queue_seconds, 6),
+            round(info.run_seconds, 6),
+            info.program or None,
+            info.session,
+            _logs(answer.printed),
+        ),
+    )
+
+
+def _logs(printed: Output | None) -> Logs | None:
+    return None if printed is None else Logs(printed.stdout, printed.stderr, printed.cut_bytes)
+
+
+def run_headers(info: ExecutionInfo, content_type: str) -> CIMultiDict[str]:
+    return CIMultiDict(
+        (
+            (hdrs.CONTENT_TYPE, content_type),
+            ("X-AnyPod-Execution", info.execution),
+            ("X-AnyPod-Worker", info.worker),
+            ("X-AnyPod-Revision", info.revision),
+            ("X-AnyPod-Attempt", str(info.attempt)),
+            (
+                "Server-Timing",
+                f"queue;dur={info.queue_seconds * 1000:.3f}, run;dur={info.run_seconds * 1000:.3f}",
+            ),
+        )
+    )

@@ -1,0 +1,23 @@
+"""What is known of one request while it is served: for its log line, metrics and problem."""
+
+from aiohttp import web
+
+
+class Call:
+    """Filled by the handler; read by the middleware when the answer is there."""
+
+    __slots__ = ("attempt", "execution", "pool", "problem", "route", "worker")
+
+    def __init__(self) -> None:
+        self.route = ""
+        """The path's template."""
+        self.pool = ""
+        """A pool that exists; a name that a client made up never gets here."""
+        self.execution = ""
+        self.worker = ""
+        self.attempt = 0
+        self.problem = ""
+        """The problem's type, when the answer is one; also the end of an event stream."""
+
+
+CALL = web.RequestKey("call", Call)

@@ -1,0 +1,41 @@
+"""The one mapping from what is raised to what a client is told."""
+
+import logging
+
+from anypod.api.problems import AnyPodError, Problem, problem
+from anypod.store.kv import StoreUnavailable, ValueTooLarge
+from anypod_gateway.calls import Call
+
+log = logging.getLogger(__name__)
+
+STORE_RETRY_SECONDS = 1
+
+
+def problem_of(failure: Exception, call: Call) -> Problem:
+    """Notes on the call that it went wrong, too. What nobody foresaw is logged with its stack,
+    and the client learns nothing of it."""
+    told = _problem_of(failure, call)
+    call.problem = told.type
+    call.execution = call.execution or told.execution or ""
+    call.worker = told.worker or call.worker
+    return told
+
+
+def _problem_of(failure: Exception, call: Call) -> Problem:
+    match failure:
+        case AnyPodError():
+            return failure.problem
+        case StoreUnavailable():
+            return problem(
+                "store-unavailable",
+                "the store did not answer in time; a write may or may not have happened",
+                retry_after=STORE_RETRY_SECONDS,
+            )
+        case ValueTooLarge():
+            return problem(
+                "too-large",
+                f"{failure.size} bytes to keep; the store takes {failure.limit}",
+                limit=failure.limit,
+            )
+    log.error("a handler failed: %s", call.route, exc_info=failure)
+    return problem("internal-error", "AnyPod failed; its log says more")

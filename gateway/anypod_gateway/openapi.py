@@ -1,0 +1,166 @@
+"""The OpenAPI 3.1 document, made from the same table and models as the handlers."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+import anypod
+from anypod.api import problems
+from anypod.api.documents import RequestModel
+from anypod_gateway.routing import PATH_PARAMETERS, Answer, Parameter, Route, Schema
+
+REF = "#/components/schemas/{}"
+
+EVERYWHERE = ("bad-request", "forbidden", "not-found", "method-not-allowed", "internal-error")
+"""What any route can answer: aiohttp refuses bad requests before a handler sees them."""
+
+HEADERS: dict[str, Schema] = {
+    "X-AnyPod-Execution": {"description": "Id of the execution.", "schema": {"type": "string"}},
+    "X-AnyPod-Worker": {"description": "Worker that ran it.", "schema": {"type": "string"}},
+    "X-AnyPod-Revision": {"description": "Revision that ran.", "schema": {"type": "string"}},
+    "X-AnyPod-Attempt": {
+        "description": "1, or more when an earlier worker was lost or refused.",
+        "schema": {"type": "integer"},
+    },
+    "Server-Timing": {
+        "description": "`queue;dur=…, run;dur=…`, in milliseconds.",
+        "schema": {"type": "string"},
+    },
+    "ETag": {"description": 'The revision, as `"…"`.', "schema": {"type": "string"}},
+    "Location": {"description": "Path of what was made.", "schema": {"type": "string"}},
+    "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},
+    "Allow": {"description": "The methods there are.", "schema": {"type": "string"}},
+}
+
+
+def document(table: Sequence[Route]) -> Schema:
+    paths: dict[str, Schema] = {}
+    for route in table:
+        paths.setdefault(_path(route.path), {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "AnyPod",
+            "version": anypod.__version__,
+            "description": "Create a program once; any ready worker of its pool runs it.",
+        },
+        "paths": paths,
+        "components": {"schemas": _schemas(table)},
+        "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in table)],
+    }
+
+
+def _path(path: str) -> str:
+    return re.sub(r"\{(\w+):[^{}]*\}", r"{\1}", path)
+
+
+def _operation(route: Route) -> Schema:
+    names = re.findall(r"\{(\w+)", route.path)
+    operation: Schema = {
+        "operationId": route.name,
+        "summary": route.summary,
+        "tags": [route.tag],
+        "parameters": [
+            _parameter(one)
+            for one in (*(PATH_PARAMETERS[name] for name in names), *route.parameters)
+        ],
+        "responses": _responses(route),
+    }
+    if route.description:
+        operation["description"] = route.description
+    if route.request is not None:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": _ref(route.request)}},
+        }
+    return operation
+
+
+def _parameter(parameter: Parameter) -> Schema:
+    schema = parameter.schema
+    if parameter.repeatable:
+        schema = {"type": "array", "items": schema}
+    return {
+        "name": parameter.name,
+        "in": parameter.where,
+        "required": parameter.where == "path",
+        "description": parameter.description,
+        "schema": schema,
+    }
+
+
+def _responses(route: Route) -> Schema:
+    responses: Schema = {}
+    for answer in route.answers:
+        entry = responses.setdefault(
+            str(answer.status), {"description": answer.description, "content": {}}
+        )
+        entry["content"] |= _content(answer)
+        if answer.headers:
+            entry["headers"] = {name: HEADERS[name] for name in answer.headers}
+    types = dict.fromkeys((*route.problems, *EVERYWHERE))
+    for status in sorted({problems.TABLE[one].status for one in types}):
+        responses[str(status)] = _problem(
+            [one for one in types if problems.TABLE[one].status == status]
+        )
+    return responses
+
+
+def _content(answer: Answer) -> Schema:
+    if answer.model is not None:
+        return {answer.content_type: {"schema": _ref(answer.model)}}
+    if answer.schema is not None:
+        return {answer.content_type: {"schema": answer.schema}}
+    return {}
+
+
+def _problem(types: Sequence[str]) -> Schema:
+    status = problems.TABLE[types[0]].status
+    entry: Schema = {
+        "description": "; ".join(f"`{one}`: {problems.TABLE[one].title}" for one in types),
+        "content": {
+            problems.CONTENT_TYPE: {
+                "schema": {
+                    "allOf": [_ref(problems.Problem)],
+                    "properties": {"type": {"enum": list(types)}, "status": {"const": status}},
+                }
+            }
+        },
+    }
+    if status in {429, 503}:
+        entry["headers"] = {"Retry-After": HEADERS["Retry-After"]}
+    if status == 405:
+        entry["headers"] = {"Allow": HEADERS["Allow"]}
+    return entry
+
+
+def _name(model: Any) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", model.__name__).strip("_")
+
+
+def _ref(model: Any) -> Schema:
+    return {"$ref": REF.format(_name(model))}
+
+
+def _schemas(table: Sequence[Route]) -> Schema:
+    named = [problems.Problem, *(route.request for route in table if route.request)]
+    named += [answer.model for route in table for answer in route.answers if answer.model]
+    unique = list(dict.fromkeys(named))
+    structs = [one for one in unique if issubclass(one, msgspec.Struct)]
+    models = [one for one in unique if issubclass(one, BaseModel)]
+    _, from_structs = msgspec.json.schema_components(structs, ref_template=REF.format("{name}"))
+    return dict(sorted((_of_models(models) | from_structs).items()))
+
+
+def _of_models(models: Iterable[type[BaseModel]]) -> Schema:
+    # Requests as they are read; answers as they are written, with every member there.
+    modes: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+        (one, "validation" if issubclass(one, RequestModel) else "serialization") for one in models
+    ]
+    _, defs = models_json_schema(modes, ref_template=REF.format("{model}"))
+    schemas: Schema = defs.get("$defs", {})
+    return schemas

@@ -1,0 +1,155 @@
+"""Reading requests: bodies within their limits, models, and query parameters.
+
+Everything here raises AnyPodError with a problem that says what is wrong and where.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from aiohttp import hdrs, web
+from pydantic import ValidationError
+
+from anypod.api.documents import RequestModel
+from anypod.api.problems import AnyPodError, error
+from anypod.wire import strict_json
+
+MAX_PAGE = 1000
+DEFAULT_PAGE = 100
+
+_READ_CHUNK = 256 * 1024
+_JSON_TYPES = frozenset(
+    {"application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"}
+)
+
+M = TypeVar("M", bound=RequestModel)
+
+
+async def read_body(request: web.Request, limit: int, seconds: float) -> bytes:
+    """The body, at most ``limit`` bytes (after decompression), within ``seconds``.
+
+    An empty body needs no content type; any other must be JSON.
+    """
+    content = request.content
+    if (request.content_length or 0) > limit:
+        raise _too_large(limit)
+    if content.is_eof():
+        body = content.read_nowait()
+        if len(body) > limit:
+            raise _too_large(limit)
+    else:
+        body = await _read_slowly(request, limit, seconds)
+    if body:
+        _check_media_type(request.headers.get(hdrs.CONTENT_TYPE, ""))
+    return body
+
+
+async def _read_slowly(request: web.Request, limit: int, seconds: float) -> bytes:
+    content, body = request.content, bytearray()
+    content.set_read_chunk_size(min(limit, _READ_CHUNK))
+    try:
+        async with asyncio.timeout(seconds):
+            while chunk := await content.readany():
+                body += chunk
+                if len(body) > limit:
+                    raise _too_large(limit)
+    except TimeoutError:
+        raise error("bad-request", f"the body did not arrive within {seconds:g} seconds") from None
+    except web.RequestPayloadError as broken:
+        raise error("bad-request", f"the body is broken: {broken}") from None
+    return bytes(body)
+
+
+def _too_large(limit: int) -> AnyPodError:
+    return error("too-large", f"a request may have {limit} bytes", limit=limit)
+
+
+def _check_media_type(given: str) -> None:
+    if given in _JSON_TYPES:
+        return
+    name, *parameters = (part.strip().lower() for part in given.split(";"))
+    if name != "application/json":
+        raise error("unsupported-media-type", f"{given or 'nothing'!r} is not application/json")
+    for parameter in parameters:
+        if parameter.startswith("charset=") and parameter[8:].strip('"') not in {"utf-8", "utf8"}:
+            raise error("unsupported-media-type", "JSON is UTF-8")
+
+
+def parse(model: type[M], body: bytes) -> M:
+    """An empty body is an empty object."""
+    try:
+        value = strict_json.loads(body) if body else {}
+    except strict_json.InvalidJson as invalid:
+        raise error("bad-request", f"the body is not JSON: {invalid}") from None
+    return validate(model, value)
+
+
+def validate(model: type[M], value: Any, within: str = "") -> M:
+    try:
+        return model.model_validate(value)
+    except ValidationError as invalid:
+        raise _refused(invalid, within) from None
+
+
+def _refused(invalid: ValidationError, within: str) -> AnyPodError:
+    found = [
+        {"path": _path(within, one["loc"]), "message": _printable(one["msg"])}
+        for one in invalid.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    first = found[0]
+    where = f"{first['path']}: " if first["path"] else ""
+    return error(
+        "bad-request", where + first["message"], path=first["path"] or None, errors=found[:20]
+    )
+
+
+def _path(within: str, location: Sequence[str | int]) -> str:
+    parts = [within] if within else []
+    parts += [_printable(str(part)) for part in location if part != "[key]"]
+    return ".".join(parts)
+
+
+def _printable(text: str) -> str:
+    """Safe in a JSON answer: a key from the client may hold unpaired surrogates."""
+    return text[:500].encode(errors="backslashreplace").decode()
+
+
+def page(query: Mapping[str, str]) -> tuple[str, int]:
+    """``after`` and ``limit`` of a list."""
+    text = query.get("limit", "")
+    if text and not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise error("bad-request", "limit must be a number", path="limit")
+    limit = int(text) if text else DEFAULT_PAGE
+    if not 1 <= limit <= MAX_PAGE:
+        raise error("bad-request", f"limit must be 1 to {MAX_PAGE}", path="limit")
+    return query.get("after", ""), limit
+
+
+def labels(given: Sequence[str]) -> dict[str, str]:
+    """``k=v`` each; all must hold."""
+    wanted: dict[str, str] = {}
+    for one in given:
+        key, equals, value = one.partition("=")
+        if not key or not equals:
+            raise error("bad-request", "label must be key=value", path="label")
+        if wanted.setdefault(key, value) != value:
+            raise error("bad-request", f"label {key!r} is wanted to have two values", path="label")
+    return wanted
+
+
+def flag(query: Mapping[str, str], name: str) -> bool:
+    text = query.get(name, "false")
+    if text not in {"true", "false"}:
+        raise error("bad-request", f"{name} must be true or false", path=name)
+    return text == "true"
+
+
+def if_match(request: web.Request) -> str | None:
+    """The revision that the program must have, or None when any will do."""
+    given = request.headers.get(hdrs.IF_MATCH)
+    if given is None or given.strip() == "*":
+        return None
+    text = given.strip()
+    if len(text) < 2 or not (text.startswith('"') and text.endswith('"')):
+        raise error("bad-request", 'If-Match must be one "revision" in quotes', path="If-Match")
+    return text[1:-1]

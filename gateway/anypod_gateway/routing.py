@@ -1,0 +1,87 @@
+"""What a route declares. One table of these is both what is served and what OpenAPI says."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from anypod.api import ids
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Schema = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    name: str
+    where: str
+    """``path``, ``query`` or ``header``."""
+    schema: Schema
+    description: str = ""
+    repeatable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    description: str
+    model: Any = None
+    """A pydantic or msgspec class; None for an answer without a document of ours."""
+    content_type: str = "application/json"
+    headers: tuple[str, ...] = ()
+    schema: Schema | None = None
+    """In the place of ``model``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    answers: tuple[Answer, ...]
+    tag: str
+    problems: tuple[str, ...] = ()
+    """Types from the table, beside those that any route can answer."""
+    parameters: tuple[Parameter, ...] = ()
+    """Beside those of the path, which follow from it."""
+    request: Any = None
+    """Model of the body; None when there is none."""
+    description: str = ""
+
+    @property
+    def name(self) -> str:
+        """As operationId."""
+        return self.handler.__name__
+
+
+PATH_PARAMETERS = {
+    parameter.name: parameter
+    for parameter in (
+        Parameter("pool", "path", {"type": "string", "pattern": ids.POOL_NAME}, "A pool's name."),
+        Parameter(
+            "program", "path", {"type": "string", "pattern": ids.PROGRAM_ID}, "A program's id."
+        ),
+        Parameter(
+            "program_ref",
+            "path",
+            {"type": "string", "pattern": ids.PROGRAM_REF},
+            "A program's id: its latest revision; or `id@revision`, with at least 8 digits.",
+        ),
+        Parameter(
+            "session", "path", {"type": "string", "pattern": ids.SESSION_KEY}, "A session's key."
+        ),
+        Parameter(
+            "worker", "path", {"type": "string", "pattern": ids.WORKER_NAME}, "A worker's name."
+        ),
+    )
+}
+
+
+def register(app: web.Application, table: Sequence[Route]) -> None:
+    for route in table:
+        if route.method == "GET":
+            app.router.add_get(route.path, route.handler)  # and HEAD
+        else:
+            app.router.add_route(route.method, route.path, route.handler)

@@ -1,0 +1,91 @@
+"""What a gateway is told at its start; read once from the command line and passed down."""
+
+import argparse
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    store: str
+    """``sqlite:PATH`` or ``etcd://host:port[,host:port]``."""
+    pools_file: Path
+    link_token_file: Path
+    listen: tuple[str, int] = ("127.0.0.1", 8700)
+    listen_fd: int | None = None
+    """An open listening socket; in the place of ``listen``."""
+    namespace: str = "default"
+    name: str = "gateway"
+    log_format: Literal["text", "json"] = "text"
+    allow_hosts: tuple[str, ...] = ()
+    """Names beside loopback's by which a gateway on loopback may be called."""
+    drain_seconds: float = 30.0
+    die_with_parent: bool = False
+    body_seconds: float = 60.0
+    """In which a request's body has to arrive."""
+    sync_seconds: float = 10.0
+    """How long a request waits for the first sync of the store and the pools."""
+    heartbeat_seconds: float = 15.0
+    """Between comments on an idle event stream, so that nothing on the way closes it."""
+
+
+def parse(arguments: Sequence[str]) -> Settings:
+    """Ends the process with a message on stderr when the arguments make no sense."""
+    found = _parser().parse_args(arguments)
+    return Settings(**vars(found))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "anypod_gateway", description="The HTTP front of AnyPod's pools.", allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("--listen", type=address, default=("127.0.0.1", 8700), metavar="HOST:PORT")
+    add("--listen-fd", type=int, metavar="N", help="an open listening socket, instead")
+    add("--store", required=True, metavar="URL", help="sqlite:PATH or etcd://host:port[,...]")
+    add("--namespace", default="default")
+    add("--pools-file", type=Path, required=True, metavar="FILE")
+    add("--link-token-file", type=Path, required=True, metavar="FILE")
+    add("--log-format", choices=["text", "json"], default="text")
+    add("--name", default=socket.gethostname(), help="of this gateway, in logs and to workers")
+    add(
+        "--allow-host",
+        dest="allow_hosts",
+        action=_Append,
+        default=(),
+        metavar="NAME",
+        help="a name beside localhost by which a gateway on loopback may be called; repeatable",
+    )
+    add("--drain-seconds", type=_seconds, default=30.0, metavar="S")
+    add("--body-seconds", type=_seconds, default=60.0, metavar="S")
+    add("--die-with-parent", action="store_true", help="end when the parent process ends")
+    return parser
+
+
+class _Append(argparse.Action):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        setattr(namespace, self.dest, (*getattr(namespace, self.dest), values))
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 86_400:
+        raise ValueError(text)
+    return value
+
+
+def address(text: str) -> tuple[str, int]:
+    """``host:port`` or ``[v6]:port``."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return host.removeprefix("[").removesuffix("]"), int(port)
