@@ -1,0 +1,94 @@
+"""Where everything lies in the store: the only place that builds or parses keys.
+
+Under ``watched/`` is what gateways keep in memory, small and complete; the large things, which
+they read when they need them, lie beside it. ``changes`` lies in the watched part too, so that
+whoever has seen a version of it on the watch has seen everything before it.
+"""
+
+import re
+from dataclasses import dataclass
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_PROGRAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_SESSION = re.compile(r"[A-Za-z0-9._~:@-]{1,128}")
+_REVISION = re.compile(r"[0-9a-f]{64}")
+
+
+class InvalidName(ValueError):
+    """What was given cannot be the name of such a thing."""
+
+
+def _checked(pattern: re.Pattern[str], text: str, what: str) -> str:
+    if pattern.fullmatch(text) is None:
+        raise InvalidName(f"not {what}: {text!r}")
+    return text
+
+
+def program_id(text: str) -> str:
+    """The same text. Raises InvalidName."""
+    return _checked(_PROGRAM, text, "a program's id")
+
+
+def session_key(text: str) -> str:
+    """The same text. Raises InvalidName."""
+    return _checked(_SESSION, text, "a session's key")
+
+
+def revision_name(text: str) -> str:
+    """The same text. Raises InvalidName."""
+    return _checked(_REVISION, text, "a revision")
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramKeys:
+    """Where the programs of one owner lie: of a pool, or of a session."""
+
+    heads: str
+    histories: str
+    blobs: str
+
+    def head(self, program: str) -> str:
+        return self.heads + program_id(program)
+
+    def history(self, program: str) -> str:
+        return self.histories + program_id(program)
+
+    def revisions(self, program: str) -> str:
+        """The prefix of all revisions of one program."""
+        return f"{self.blobs}{program_id(program)}/"
+
+    def revision(self, program: str, revision: str) -> str:
+        return self.revisions(program) + revision_name(revision)
+
+
+class PoolKeys:
+    """The keys of one pool in one namespace. Raises InvalidName for names that are not ones."""
+
+    def __init__(self, namespace: str, pool: str) -> None:
+        _checked(_LABEL, namespace, "a namespace")
+        _checked(_LABEL, pool, "a pool's name")
+        self.pool = pool
+        self._root = f"/anypod/v1/{namespace}/{pool}/"
+        self.watched = self._root + "watched/"
+        self.changes = self.watched + "changes"
+        self.pins = self.watched + "sessions/"
+        self.session_heads = self.watched + "session-heads/"
+        self.programs = ProgramKeys(
+            heads=self.watched + "heads/",
+            histories=self._root + "histories/",
+            blobs=self._root + "revisions/",
+        )
+
+    def pin(self, session: str) -> str:
+        return self.pins + session_key(session)
+
+    def state(self, session: str) -> str:
+        return f"{self._root}session-states/{session_key(session)}"
+
+    def session_programs(self, session: str) -> ProgramKeys:
+        key = session_key(session)
+        return ProgramKeys(
+            heads=f"{self.session_heads}{key}/",
+            histories=f"{self._root}session-histories/{key}/",
+            blobs=f"{self._root}session-revisions/{key}/",
+        )

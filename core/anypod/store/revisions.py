@@ -1,0 +1,90 @@
+"""One immutable version of a program, and its name: the SHA-256 of its canonical form."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from anypod.store.records import Record
+from anypod.wire.messages import Checked, Code
+
+SHORTEST_PREFIX = 8
+"""Hex digits by which a revision may be named."""
+
+
+def revision_of(
+    kind: str,
+    files: Mapping[str, str],
+    entrypoint: str,
+    timeout_seconds: float | None = None,
+    idempotent: bool = False,
+) -> str:
+    """The revision's name. Raises ValueError for what has no canonical form."""
+    canonical = {
+        "kind": kind,
+        "files": dict(files),
+        "entrypoint": entrypoint,
+        "timeoutSeconds": _number(timeout_seconds),
+        "idempotent": idempotent,
+    }
+    text = json.dumps(
+        canonical, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    try:
+        return hashlib.sha256(text.encode()).hexdigest()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"not Unicode text: {error.reason}") from error
+
+
+def _number(value: float | None) -> float | None:
+    """30 and 30.0 are one timeout, so they have one form."""
+    return int(value) if value is not None and value == int(value) else value
+
+
+class Revision(Record, frozen=True, kw_only=True):
+    revision: str
+    kind: str
+    files: dict[str, str]
+    entrypoint: str
+    timeout_seconds: float | None = None
+    idempotent: bool = False
+    created_at: datetime
+    streams: bool = False
+    doc: str | None = None
+    inputs_schema: dict[str, Any] | None = None
+    outputs_schema: dict[str, Any] | None = None
+
+    @property
+    def code(self) -> Code:
+        """What an executor needs of it."""
+        return Code(kind=self.kind, files=self.files, entrypoint=self.entrypoint)
+
+
+def new_revision(
+    code: Code,
+    *,
+    timeout_seconds: float | None = None,
+    idempotent: bool = False,
+    checked: Checked | None = None,
+) -> Revision:
+    """A revision of this code, with what its check on a worker has found."""
+    return Revision(
+        revision=revision_of(code.kind, code.files, code.entrypoint, timeout_seconds, idempotent),
+        kind=code.kind,
+        files=code.files,
+        entrypoint=code.entrypoint,
+        timeout_seconds=timeout_seconds,
+        idempotent=idempotent,
+        created_at=datetime.now(UTC),
+        streams=checked.streams if checked else False,
+        doc=checked.doc if checked else None,
+        inputs_schema=_schema(checked.inputs_schema if checked else None),
+        outputs_schema=_schema(checked.outputs_schema if checked else None),
+    )
+
+
+def _schema(data: bytes | None) -> dict[str, Any] | None:
+    return msgspec.json.decode(data, type=dict[str, Any]) if data is not None else None

@@ -1,0 +1,211 @@
+"""Sessions in the store: a pin, which gateways watch, and a state, which they read when asked.
+
+Both live under one lease, with the session's programs. A session that moves gets a higher epoch in
+both, in one commit: that changes the state's version, so a worker that was only cut off cannot
+write over what came after it.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+
+from anypod.store.checks import Write
+from anypod.store.keys import PoolKeys
+from anypod.store.kv import Conflict, Delete, DeletePrefix, KeyValue, Put
+from anypod.store.records import Reader, Record, decode, encode
+
+_ATTEMPTS = 100
+
+EMPTY_STATE = b"{}"
+
+
+class SessionEnded(Exception):
+    """There is no such session (any more)."""
+
+
+class StateConflict(Exception):
+    """The session has moved, ended, or has another state than this one began from."""
+
+
+class Pin(Record, frozen=True, kw_only=True):
+    """Which worker has the session. Small: every gateway keeps all of them in memory."""
+
+    key: str
+    worker: str
+    instance: str
+    """Of the worker's process: another one has nothing of the session in memory."""
+    epoch: int
+    """Rises by one when the session moves, and is higher than any epoch that an earlier session of
+    the same key had."""
+    lease: int
+    ttl_seconds: float
+    created_at: datetime
+    pinned_at: datetime
+
+
+class SessionState(Record, frozen=True, kw_only=True):
+    epoch: int
+    state: msgspec.Raw
+    """A JSON object, byte for byte as the worker sent it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPage:
+    items: list[Pin]
+    next: str | None
+    """The ``after`` of the next page; None at the end."""
+
+
+class SessionStore:
+    """The sessions of a pool. ``confirm`` (``PoolWatch.confirm``) is awaited after an end, so that
+    no gateway goes on with the session once its end was answered.
+
+    All methods may raise StoreUnavailable, InvalidName and UnreadableRecord.
+    """
+
+    def __init__(
+        self,
+        store: KeyValue,
+        keys: PoolKeys,
+        *,
+        confirm: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._confirm = confirm
+        self._reader = Reader()
+
+    async def get(self, key: str) -> Pin | None:
+        entry = await self._store.get(self._keys.pin(key))
+        return decode(entry, Pin) if entry is not None else None
+
+    async def page(self, *, after: str = "", limit: int = 100) -> SessionPage:
+        """In the order of their keys, beyond ``after``."""
+        prefix = self._keys.pins
+        found = await self._store.page(prefix, after=prefix + after if after else "", limit=limit)
+        following = found.entries[-1].key.removeprefix(prefix) if found.more else None
+        return SessionPage(self._reader.readable(found.entries, Pin), following)
+
+    async def create(
+        self, key: str, worker: str, instance: str, ttl_seconds: float
+    ) -> tuple[Pin, bool]:
+        """The session's pin, and whether it is ours: all callers get the same one."""
+        pin_key = self._keys.pin(key)
+        for _ in range(_ATTEMPTS):
+            (entry,), revision = await self._store.get_many([pin_key])
+            if entry is not None:
+                return decode(entry, Pin), False
+            lease = await self._store.grant(ttl_seconds)
+            now = datetime.now(UTC)
+            pin = Pin(
+                key=key,
+                worker=worker,
+                instance=instance,
+                epoch=revision + 1,
+                lease=lease,
+                ttl_seconds=ttl_seconds,
+                created_at=now,
+                pinned_at=now,
+            )
+            try:
+                version = await self._store.commit(self._first(pin), when=[(pin_key, 0)])
+            except Conflict:
+                await self._store.revoke(lease)
+                continue
+            return msgspec.structs.replace(pin, version=version), True
+        raise StateConflict(f"session {key!r} begins and ends too often")
+
+    async def repin(self, pin: Pin, worker: str, instance: str) -> Pin:
+        """Move the session, unless somebody else has since ``pin`` was read; the pin that holds
+        now. Raises SessionEnded."""
+        pin_key, state_key = self._keys.pin(pin.key), self._keys.state(pin.key)
+        for _ in range(_ATTEMPTS):
+            (entry, state_entry), _ = await self._store.get_many([pin_key, state_key])
+            if entry is None or state_entry is None:
+                raise SessionEnded(pin.key)
+            now = decode(entry, Pin)
+            if now.epoch != pin.epoch:
+                return now
+            moved = msgspec.structs.replace(
+                now,
+                worker=worker,
+                instance=instance,
+                epoch=now.epoch + 1,
+                pinned_at=datetime.now(UTC),
+            )
+            state = decode(state_entry, SessionState)
+            writes = self._puts(moved, msgspec.structs.replace(state, epoch=moved.epoch))
+            when = [(pin_key, entry.version), (state_key, state_entry.version)]
+            try:
+                version = await self._store.commit(writes, when=when)
+            except Conflict:
+                continue
+            return msgspec.structs.replace(moved, version=version)
+        raise StateConflict(f"session {pin.key!r} changes too often")
+
+    async def state(self, key: str) -> SessionState | None:
+        entry = await self._store.get(self._keys.state(key))
+        return decode(entry, SessionState) if entry is not None else None
+
+    async def write_state(self, pin: Pin, state: bytes, *, base: int) -> int:
+        """The state's new version, if it was ``base`` until now. Raises StateConflict,
+        ValueTooLarge, ValueError for what is not JSON."""
+        try:
+            raw = msgspec.json.decode(state, type=msgspec.Raw)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise ValueError(f"the state is not JSON: {error}") from error
+        record = SessionState(epoch=pin.epoch, state=raw)
+        key = self._keys.state(pin.key)
+        if base <= 0:
+            raise StateConflict(f"session {pin.key!r}: no state has version {base}")
+        try:
+            put = Put(key, encode(record), pin.lease)
+            return await self._store.commit([put], when=[(key, base)])
+        except Conflict as error:
+            raise StateConflict(f"session {pin.key!r} has moved, ended or changed") from error
+
+    async def renew(self, pin: Pin) -> bool:
+        """Start the session's time anew; False when it has ended."""
+        return await self._store.renew(pin.lease)
+
+    async def time_left(self, pin: Pin) -> float | None:
+        """Seconds until the session ends unless it is renewed; None when it has ended."""
+        return await self._store.time_left(pin.lease)
+
+    async def end(self, key: str) -> Pin | None:
+        """End the session with all that it owns; the pin that it had, or None."""
+        pin_key = self._keys.pin(key)
+        for _ in range(_ATTEMPTS):
+            entry = await self._store.get(pin_key)
+            if entry is None:
+                return None
+            pin = decode(entry, Pin)
+            writes = [Delete(pin_key), Delete(self._keys.state(key)), *self._programs(key)]
+            changes = Put(self._keys.changes, b"1")
+            try:
+                await self._store.commit([*writes, changes], when=[(pin_key, entry.version)])
+            except Conflict:
+                continue
+            await self._store.revoke(pin.lease)
+            if self._confirm is not None:
+                await self._confirm()
+            return pin
+        raise StateConflict(f"session {key!r} changes too often")
+
+    def _first(self, pin: Pin) -> list[Write]:
+        state = SessionState(epoch=pin.epoch, state=msgspec.Raw(EMPTY_STATE))
+        return self._puts(pin, state)
+
+    def _puts(self, pin: Pin, state: SessionState) -> list[Write]:
+        return [
+            Put(self._keys.pin(pin.key), encode(pin), pin.lease),
+            Put(self._keys.state(pin.key), encode(state), pin.lease),
+            Put(self._keys.changes, b"1"),
+        ]
+
+    def _programs(self, key: str) -> list[Write]:
+        programs = self._keys.session_programs(key)
+        prefixes = (programs.heads, programs.histories, programs.blobs)
+        return [DeletePrefix(prefix) for prefix in prefixes]
