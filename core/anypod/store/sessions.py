@@ -5,6 +5,8 @@ both, in one commit: that changes the state's version, so a worker that was only
 write over what came after it.
 """
 
+import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +19,7 @@ from anypod.store.kv import Conflict, Delete, DeletePrefix, KeyValue, Put
 from anypod.store.records import Reader, Record, decode, encode
 
 _ATTEMPTS = 100
+_PAUSE_SECONDS = 0.02
 
 EMPTY_STATE = b"{}"
 
@@ -141,6 +144,7 @@ class SessionStore:
             try:
                 version = await self._store.commit(writes, when=when)
             except Conflict:
+                await asyncio.sleep(random.random() * _PAUSE_SECONDS)  # noqa: S311 - no secret
                 continue
             return msgspec.structs.replace(moved, version=version)
         raise StateConflict(f"session {pin.key!r} changes too often")
@@ -150,8 +154,9 @@ class SessionStore:
         return decode(entry, SessionState) if entry is not None else None
 
     async def write_state(self, pin: Pin, state: bytes, *, base: int) -> int:
-        """The state's new version, if it was ``base`` until now. Raises StateConflict,
-        ValueTooLarge, ValueError for what is not JSON."""
+        """The state's new version, if it was ``base`` until now and ``pin``, with which the
+        execution was sent, still holds. Raises StateConflict, ValueTooLarge, ValueError for what is
+        not JSON."""
         try:
             raw = msgspec.json.decode(state, type=msgspec.Raw)
         except (msgspec.DecodeError, RecursionError) as error:
@@ -162,7 +167,8 @@ class SessionStore:
             raise StateConflict(f"session {pin.key!r}: no state has version {base}")
         try:
             put = Put(key, encode(record), pin.lease)
-            return await self._store.commit([put], when=[(key, base)])
+            when = [(key, base), (self._keys.pin(pin.key), pin.version)]
+            return await self._store.commit([put], when=when)
         except Conflict as error:
             raise StateConflict(f"session {pin.key!r} has moved, ended or changed") from error
 

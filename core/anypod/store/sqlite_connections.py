@@ -39,20 +39,20 @@ class Connections:
     @asynccontextmanager
     async def writing(self) -> AsyncGenerator[aiosqlite.Connection, None]:
         """One transaction: committed at the end, rolled back when anything is raised inside."""
-        async with self._guard():
+        async with self._guard(), self._writing:
             writer, _ = await self._opened()
-            async with self._writing:
-                try:
-                    await writer.execute("BEGIN IMMEDIATE")
-                    yield writer
-                    await writer.execute("COMMIT")
-                except BaseException:
-                    await _roll_back(writer)
-                    raise
+            try:
+                await writer.execute("BEGIN IMMEDIATE")
+                yield writer
+                await writer.execute("COMMIT")
+            except BaseException:
+                await _roll_back(writer)
+                raise
 
     async def close(self) -> None:
+        """What is being written is finished first."""
         self.closed = True
-        async with self._opening:
+        async with self._writing, self._opening:
             opened = [self._writer, self._reader]
             self._writer = self._reader = None
         for connection in opened:

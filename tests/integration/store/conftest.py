@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.etcd import EtcdServer, running_etcd
 
+from anypod.store.keys import PoolKeys
 from anypod.store.kv import KeyValue
 from anypod.store.open import open_store
-from tests.support.etcd import EtcdServer, running_etcd
 
 _rooms = itertools.count()
 
@@ -55,3 +56,9 @@ async def other(url: str) -> AsyncIterator[KeyValue]:
 def room() -> str:
     """A prefix that no other test uses."""
     return f"/test/{next(_rooms)}/"
+
+
+@pytest.fixture
+def pool() -> PoolKeys:
+    """A pool that no other test uses."""
+    return PoolKeys("test", f"pool-{next(_rooms)}")
