@@ -1,5 +1,8 @@
 """Documents to HTTP answers."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import msgspec
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
@@ -17,10 +20,18 @@ _encode = msgspec.json.Encoder().encode
 
 
 def document(
-    model: AnswerModel, status: int = 200, headers: dict[str, str] | None = None
+    told: AnswerModel | dict[str, Any], status: int = 200, headers: dict[str, str] | None = None
 ) -> web.Response:
-    body = model.model_dump_json(exclude_none=False).encode()
+    """A dict is for what holds values that pass through as they are (``msgspec.Raw``)."""
+    body = told.model_dump_json().encode() if isinstance(told, AnswerModel) else _encode(told)
     return web.Response(status=status, body=body, content_type=JSON_TYPE, headers=headers)
+
+
+def page(names: Sequence[str], after: str, limit: int) -> tuple[list[str], str | None]:
+    """One page of names that are all there and in order, and where the next one begins."""
+    beyond = names[names.index(after) + 1 :] if after in names else names
+    chosen = list(beyond[:limit])
+    return chosen, chosen[-1] if len(beyond) > limit else None
 
 
 def problem(told: Problem) -> web.Response:

@@ -120,8 +120,9 @@ def _members(schema: Schema) -> str:
 def _schemas(document: Schema) -> Iterable[str]:
     for name, schema in document["components"]["schemas"].items():
         yield (
-            f'<details id="schema-{escape(name)}"><summary><span class="path">{escape(name)}</span>'
-            f"<small>{_text(schema.get('description', ''))}</small></summary><div>"
+            f'<details><summary><span class="path">{escape(name)}</span>'
+            f"<small>{_text(schema.get('description', ''))}</small></summary>"
+            f'<div id="schema-{escape(name)}">'  # inside: a link to it opens the details
             f"{_members(schema)}<pre>{escape(json.dumps(schema, indent=2))}</pre></div></details>"
         )
 

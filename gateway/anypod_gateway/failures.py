@@ -3,12 +3,30 @@
 import logging
 
 from anypod.api.problems import AnyPodError, Problem, problem
+from anypod.store.keys import InvalidName
 from anypod.store.kv import StoreUnavailable, ValueTooLarge
+from anypod.store.program_records import (
+    AlreadyExists,
+    ProgramNotFound,
+    RevisionConflict,
+    RevisionNotFound,
+)
+from anypod.store.sessions import SessionEnded, StateConflict
 from anypod_gateway.calls import Call
 
 log = logging.getLogger(__name__)
 
 STORE_RETRY_SECONDS = 1
+
+_STORE: dict[type[Exception], str] = {
+    AlreadyExists: "already-exists",
+    InvalidName: "bad-request",
+    ProgramNotFound: "program-not-found",
+    RevisionConflict: "revision-conflict",
+    RevisionNotFound: "program-not-found",
+    SessionEnded: "session-not-found",
+    StateConflict: "session-state-conflict",
+}
 
 
 def problem_of(failure: Exception, call: Call) -> Problem:
@@ -37,5 +55,8 @@ def _problem_of(failure: Exception, call: Call) -> Problem:
                 f"{failure.size} bytes to keep; the store takes {failure.limit}",
                 limit=failure.limit,
             )
+    type_ = _STORE.get(type(failure))
+    if type_ is not None:
+        return problem(type_, str(failure))
     log.error("a handler failed: %s", call.route, exc_info=failure)
     return problem("internal-error", "AnyPod failed; its log says more")

@@ -6,11 +6,12 @@ from typing import Any
 
 import msgspec
 from pydantic import BaseModel
-from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
 import anypod
 from anypod.api import problems
 from anypod.api.documents import RequestModel
+from anypod.api.programs import ProgramCode
 from anypod_gateway.routing import PATH_PARAMETERS, Answer, Parameter, Route, Schema
 
 REF = "#/components/schemas/{}"
@@ -138,16 +139,12 @@ def _problem(types: Sequence[str]) -> Schema:
     return entry
 
 
-def _name(model: Any) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", model.__name__).strip("_")
-
-
 def _ref(model: Any) -> Schema:
-    return {"$ref": REF.format(_name(model))}
+    return {"$ref": REF.format(model.__name__)}
 
 
 def _schemas(table: Sequence[Route]) -> Schema:
-    named = [problems.Problem, *(route.request for route in table if route.request)]
+    named = [problems.Problem, ProgramCode, *(route.request for route in table if route.request)]
     named += [answer.model for route in table for answer in route.answers if answer.model]
     unique = list(dict.fromkeys(named))
     structs = [one for one in unique if issubclass(one, msgspec.Struct)]
@@ -156,11 +153,29 @@ def _schemas(table: Sequence[Route]) -> Schema:
     return dict(sorted((_of_models(models) | from_structs).items()))
 
 
+class _Generator(GenerateJsonSchema):
+    """Without titles, which only repeat names, and with rules for names that forbid others."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def dict_schema(self, schema: Any) -> Schema:
+        made = super().dict_schema(schema)
+        patterns = made.pop("patternProperties", None)
+        if patterns:
+            (pattern, values), *_ = patterns.items()
+            made["additionalProperties"] = values
+            made["propertyNames"] = {"pattern": pattern} | made.get("propertyNames", {})
+        return made
+
+
 def _of_models(models: Iterable[type[BaseModel]]) -> Schema:
     # Requests as they are read; answers as they are written, with every member there.
     modes: list[tuple[type[BaseModel], JsonSchemaMode]] = [
         (one, "validation" if issubclass(one, RequestModel) else "serialization") for one in models
     ]
-    _, defs = models_json_schema(modes, ref_template=REF.format("{model}"))
+    _, defs = models_json_schema(
+        modes, ref_template=REF.format("{model}"), schema_generator=_Generator
+    )
     schemas: Schema = defs.get("$defs", {})
     return schemas

@@ -4,6 +4,7 @@ Everything here raises AnyPodError with a problem that says what is wrong and wh
 """
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -21,6 +22,8 @@ _READ_CHUNK = 256 * 1024
 _JSON_TYPES = frozenset(
     {"application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"}
 )
+
+_AFTER = re.compile(r"[!-~]{0,256}")
 
 M = TypeVar("M", bound=RequestModel)
 
@@ -122,7 +125,10 @@ def page(query: Mapping[str, str]) -> tuple[str, int]:
     limit = int(text) if text else DEFAULT_PAGE
     if not 1 <= limit <= MAX_PAGE:
         raise error("bad-request", f"limit must be 1 to {MAX_PAGE}", path="limit")
-    return query.get("after", ""), limit
+    after = query.get("after", "")
+    if not _AFTER.fullmatch(after):
+        raise error("bad-request", "after must be the `next` of a page", path="after")
+    return after, limit
 
 
 def labels(given: Sequence[str]) -> dict[str, str]:
@@ -145,10 +151,10 @@ def flag(query: Mapping[str, str], name: str) -> bool:
 
 
 def if_match(request: web.Request) -> str | None:
-    """The revision that the program must have, or None when any will do."""
+    """The revision that the program must have, ``*`` for any, or None without a condition."""
     given = request.headers.get(hdrs.IF_MATCH)
     if given is None or given.strip() == "*":
-        return None
+        return given and "*"
     text = given.strip()
     if len(text) < 2 or not (text.startswith('"') and text.endswith('"')):
         raise error("bad-request", 'If-Match must be one "revision" in quotes', path="If-Match")

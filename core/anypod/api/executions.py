@@ -42,7 +42,10 @@ class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
 class RunInlineRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """Run a program that comes with the call and is kept nowhere."""
 
-    program: msgspec.Raw
+    program: Annotated[
+        msgspec.Raw,
+        msgspec.Meta(extra_json_schema={"$ref": "#/components/schemas/ProgramCode"}),
+    ]
     inputs: Inputs = msgspec.field(default_factory=_no_inputs)
     timeout_seconds: Timeout | None = None
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from anypod.api.documents import AnswerModel
+from anypod.api.documents import AnswerModel, Listing
 
 
 class WorkerDocument(AnswerModel):
@@ -55,3 +55,11 @@ class PoolDocument(AnswerModel):
     """Executors of sessions that its workers hold."""
     message: str = ""
     """What is wrong with the pool as a whole."""
+
+
+class PoolList(Listing[PoolDocument]):
+    """Pools in the order of their names."""
+
+
+class WorkerList(Listing[WorkerDocument]):
+    """A pool's workers in the order of their names."""

@@ -1,14 +1,14 @@
-"""Programs as clients send and get them, and what names a revision."""
+"""Programs as clients send and get them."""
 
-import hashlib
-import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic.config import JsonDict
 
-from anypod.api.documents import AnswerModel, RequestModel
+from anypod.api.documents import AnswerModel, Listing, RequestModel
 from anypod.api.ids import ProgramId, RevisionPrefix
+from anypod.wire.messages import Code
 
 FILE_PATH = r"^[A-Za-z0-9_][A-Za-z0-9_. -]*(/[A-Za-z0-9_][A-Za-z0-9_. -]*)*$"
 """Relative and POSIX; no part begins with a dot, so none is ``..`` or hidden."""
@@ -28,6 +28,10 @@ def _encodable(text: str) -> str:
     return text
 
 
+def _only(field: str) -> JsonDict:
+    return {"required": [field], "properties": {field: {"not": {"type": "null"}}}}
+
+
 Text = Annotated[str, AfterValidator(_encodable)]
 FilePath = Annotated[str, StringConstraints(pattern=FILE_PATH, max_length=255)]
 Entrypoint = Annotated[str, StringConstraints(pattern=ENTRYPOINT, max_length=255)]
@@ -39,6 +43,8 @@ TimeoutSeconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 class ProgramCode(RequestModel):
     """What is run, and how: the part of a program that its revision names."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [_only("source"), _only("files")]})
 
     kind: Literal["python"] = "python"
     source: Text | None = Field(None, description="The text of `main.py`; or give `files`.")
@@ -75,35 +81,8 @@ class ProgramCode(RequestModel):
         entrypoint = self.entrypoint or DEFAULT_ENTRYPOINT
         return entrypoint if ":" in entrypoint else f"main:{entrypoint}"
 
-    def revision(self) -> str:
-        """The SHA-256 of the canonical form."""
-        return revision_of(
-            kind=self.kind,
-            files=self.all_files(),
-            entrypoint=self.full_entrypoint(),
-            timeout_seconds=self.timeout_seconds,
-            idempotent=self.idempotent,
-        )
-
-
-def revision_of(
-    *,
-    kind: str,
-    files: dict[str, str],
-    entrypoint: str,
-    timeout_seconds: float | None,
-    idempotent: bool,
-) -> str:
-    """Names a revision; labels are not part of it, they belong to the program."""
-    canonical = {
-        "kind": kind,
-        "files": files,
-        "entrypoint": entrypoint,
-        "timeoutSeconds": timeout_seconds,
-        "idempotent": idempotent,
-    }
-    text = json.dumps(canonical, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    def code(self) -> Code:
+        return Code(self.kind, self.all_files(), self.full_entrypoint())
 
 
 class PutProgram(ProgramCode):
@@ -127,7 +106,7 @@ class Rollback(RequestModel):
 
 
 class ProgramSummary(AnswerModel):
-    """A program as lists show it: without its files and schemas."""
+    """A program as lists show it: without its files, doc and schemas."""
 
     id: str
     pool: str
@@ -141,7 +120,6 @@ class ProgramSummary(AnswerModel):
     updated_at: datetime
     streams: bool
     """The entry function is a generator."""
-    doc: str | None
     session: str | None = None
     """The session that owns it."""
 
@@ -150,6 +128,8 @@ class ProgramDocument(ProgramSummary):
     """A program, as its latest revision has it."""
 
     files: dict[str, str]
+    doc: str | None
+    """The entry function's docstring."""
     inputs_schema: dict[str, Any] | None
     outputs_schema: Any
     """JSON schema; null when the annotations say nothing."""
@@ -161,3 +141,11 @@ class RevisionDocument(AnswerModel):
     revision: str
     created_at: datetime
     latest: bool
+
+
+class ProgramList(Listing[ProgramSummary]):
+    """Programs in the order of their ids."""
+
+
+class RevisionList(Listing[RevisionDocument]):
+    """A program's revisions, the latest first."""

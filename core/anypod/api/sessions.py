@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from anypod.api.documents import AnswerModel
+from anypod.api.documents import AnswerModel, Listing
 
 
 class SessionSummary(AnswerModel):
@@ -25,3 +25,7 @@ class SessionDocument(SessionSummary):
     """What the programs have kept in ``session.state``."""
     programs: list[str]
     """Ids of the programs that the session owns."""
+
+
+class SessionList(Listing[SessionSummary]):
+    """Sessions in the order of their keys."""

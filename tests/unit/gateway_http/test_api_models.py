@@ -1,4 +1,4 @@
-"""What requests accept, what names a revision, and the rules of names."""
+"""What requests accept, and the rules of names."""
 
 import re
 from typing import Any
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from anypod.api import ids
-from anypod.api.programs import CreateProgram, revision_of
+from anypod.api.programs import CreateProgram
 
 
 def program(**fields: Any) -> CreateProgram:
@@ -53,38 +53,11 @@ def test_source_is_the_file_main() -> None:
     assert program(entrypoint="pkg.mod:f").full_entrypoint() == "pkg.mod:f"
 
 
-def test_equal_content_is_an_equal_revision_however_it_is_said() -> None:
+def test_equal_content_is_equal_code_however_it_is_said() -> None:
     files = CreateProgram.model_validate(
         {"files": {"main.py": "def main(): ...\n"}, "entrypoint": "main:main"}
     )
-    assert program().revision() == files.revision()
-    assert program(timeoutSeconds=5).revision() == program(timeoutSeconds=5.0).revision()
-
-
-def test_labels_do_not_make_a_revision_and_all_else_does() -> None:
-    revisions = {
-        program().revision(),
-        program(labels={"a": "b"}).revision(),
-        program(source="x = 1").revision(),
-        program(entrypoint="f").revision(),
-        program(timeoutSeconds=1).revision(),
-        program(idempotent=True).revision(),
-    }
-    assert len(revisions) == 5
-
-
-def test_a_revision_is_the_digest_of_the_canonical_form() -> None:
-    # Whoever computes it elsewhere must come to the same digits.
-    assert (
-        revision_of(
-            kind="python",
-            files={"main.py": "# ä\n"},
-            entrypoint="main:main",
-            timeout_seconds=None,
-            idempotent=False,
-        )
-        == "66e73b99da28a181eeae7ee8b38df352dfd041b7ba9ef8d9b973c57d74e09dae"
-    )
+    assert program().code() == files.code()
 
 
 @pytest.mark.parametrize(

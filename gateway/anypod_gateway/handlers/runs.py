@@ -1,0 +1,142 @@
+"""Running programs: the hot path, without pydantic and without a look at inputs or outputs."""
+
+import asyncio
+from functools import partial
+
+from aiohttp import hdrs, web
+
+from anypod.api import executions, ids
+from anypod.api.executions import InvalidRequest
+from anypod.api.problems import error
+from anypod.api.programs import ProgramCode
+from anypod.store.program_records import Head
+from anypod.store.revisions import Revision, revision_of
+from anypod.wire.messages import Code
+from anypod_gateway import answers, requests
+from anypod_gateway.calls import CALL, Call
+from anypod_gateway.executions import ExecutionRequest
+from anypod_gateway.handlers.programs import no_program
+from anypod_gateway.handlers.streams import EVENT_STREAM, stream
+from anypod_gateway.services import SERVICES, Pool, Services, session_key
+
+
+async def run_program(request: web.Request) -> web.StreamResponse:
+    services, call = request.app[SERVICES], request[CALL]
+    pool = await services.pool(request, call)
+    body = await services.body(request, pool)
+    try:
+        inputs, timeout = executions.parse_run(body)
+        program, pinned = ids.split_program_ref(request.match_info["program_ref"])
+    except InvalidRequest as invalid:
+        raise error("bad-request", str(invalid), path=invalid.path) from None
+    except ids.InvalidName as invalid:
+        raise error("program-not-found", str(invalid)) from None
+    session = session_key(request, pool)
+    head = await pool.cache.head(program, session)
+    if head is None:
+        raise no_program(program)
+    version = head if not pinned else await _pinned(pool, head, pinned)
+    return await _run(
+        request,
+        services,
+        pool,
+        ExecutionRequest(
+            execution=_name(call),
+            program=program,
+            revision=version.revision,
+            code=partial(_code, pool, head, version.revision),
+            inputs=inputs,
+            deadline=_deadline(pool, timeout, version.timeout_seconds),
+            idempotent=version.idempotent,
+            logs=_wants_logs(request),
+            session=session,
+        ),
+    )
+
+
+async def _pinned(pool: Pool, head: Head, prefix: str) -> Head | Revision:
+    name = await pool.cache.resolve(head, prefix)
+    if name == head.revision:
+        return head
+    return await _blob(pool, head, name)
+
+
+async def _code(pool: Pool, head: Head, revision: str) -> Code:
+    return (await _blob(pool, head, revision)).code
+
+
+async def _blob(pool: Pool, head: Head, name: str) -> Revision:
+    revision = await pool.cache.revision(head, name)
+    if revision is None:  # deleted since the head was read
+        raise no_program(head.id)
+    return revision
+
+
+async def run_inline(request: web.Request) -> web.StreamResponse:
+    services, call = request.app[SERVICES], request[CALL]
+    pool = await services.pool(request, call)
+    body = await services.body(request, pool)
+    try:
+        given, inputs, timeout = executions.parse_run_inline(body)
+    except InvalidRequest as invalid:
+        raise error("bad-request", str(invalid), path=invalid.path) from None
+    program = requests.validate(ProgramCode, given, "program")
+    code = program.code()
+    return await _run(
+        request,
+        services,
+        pool,
+        ExecutionRequest(
+            execution=_name(call),
+            program="",
+            revision=revision_of(
+                code.kind,
+                code.files,
+                code.entrypoint,
+                program.timeout_seconds,
+                program.idempotent,
+            ),
+            code=lambda: _ready(code),
+            inputs=inputs,
+            deadline=_deadline(pool, timeout, program.timeout_seconds),
+            idempotent=program.idempotent,
+            logs=_wants_logs(request),
+            session=session_key(request, pool),
+        ),
+    )
+
+
+async def _ready(code: Code) -> Code:
+    return code
+
+
+def _name(call: Call) -> str:
+    call.execution = ids.new_execution_id()
+    return call.execution
+
+
+def _wants_logs(request: web.Request) -> bool:
+    return bool(request.query_string) and requests.flag(request.query, "logs")
+
+
+def _deadline(pool: Pool, asked: float | None, programs: float | None) -> float:
+    limits = pool.spec.limits
+    if asked is not None and asked > limits.max_timeout_seconds:
+        raise error(
+            "bad-request",
+            f"timeoutSeconds may be {limits.max_timeout_seconds:g} in this pool",
+            path="timeoutSeconds",
+        )
+    timeout = asked or programs or limits.timeout_seconds
+    return asyncio.get_running_loop().time() + min(timeout, limits.max_timeout_seconds)
+
+
+async def _run(
+    request: web.Request, services: Services, pool: Pool, execution: ExecutionRequest
+) -> web.StreamResponse:
+    with services.metrics.running(pool.name):
+        if EVENT_STREAM in request.headers.get(hdrs.ACCEPT, ""):
+            return await stream(request, services, pool, execution)
+        answer = await pool.runner.run(execution)
+    services.note(pool, request[CALL], answer.info)
+    return answers.run(answer)

@@ -1,0 +1,323 @@
+"""The table of routes: what is served, and what ``/openapi.json`` says, are both made from it."""
+
+from anypod.api import programs
+from anypod.api.executions import RunAnswer, RunInlineRequest, RunRequest
+from anypod.api.pools import PoolDocument, PoolList, WorkerDocument, WorkerList
+from anypod.api.programs import ProgramDocument, ProgramList, RevisionList
+from anypod.api.sessions import SessionDocument, SessionList
+from anypod_gateway.handlers import meta, pools, runs, sessions
+from anypod_gateway.handlers import programs as program_handlers
+from anypod_gateway.handlers.streams import EVENT_STREAM
+from anypod_gateway.requests import DEFAULT_PAGE, MAX_PAGE
+from anypod_gateway.routing import Answer, Parameter, Route, Schema
+
+POOLS = "/v1/pools"
+POOL = POOLS + "/{pool}"
+PROGRAMS = POOL + "/programs"
+PROGRAM = PROGRAMS + "/{program}"
+SESSIONS = POOL + "/sessions"
+WORKERS = POOL + "/workers"
+
+SESSION = Parameter(
+    "X-Session-ID",
+    "header",
+    {"type": "string", "pattern": r"^[A-Za-z0-9._~:@-]{1,128}$"},
+    "The session that the call belongs to; a pool may name the header otherwise.",
+)
+IF_MATCH = Parameter(
+    "If-Match",
+    "header",
+    {"type": "string", "pattern": r'^(\*|"[^"]*")$'},
+    'Only if this, as `"revision"`, is the latest one; else 409.',
+)
+LOGS = Parameter(
+    "logs", "query", {"type": "boolean", "default": False}, "Answer with what was printed."
+)
+PAGE = (
+    Parameter(
+        "limit",
+        "query",
+        {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE},
+        "Items of one page.",
+    ),
+    Parameter("after", "query", {"type": "string"}, "`next` of the page before."),
+)
+LABEL = Parameter(
+    "label",
+    "query",
+    {"type": "string", "pattern": "^[^=]+=[^\\n]*$"},
+    "`key=value` that a program must have; all of several.",
+    repeatable=True,
+)
+
+RUN_HEADERS = (
+    "X-AnyPod-Execution",
+    "X-AnyPod-Worker",
+    "X-AnyPod-Revision",
+    "X-AnyPod-Attempt",
+    "Server-Timing",
+)
+RUN_ANSWERS = (
+    Answer(200, "The outputs, or the events of the run.", RunAnswer, headers=RUN_HEADERS),
+    Answer(
+        200,
+        "The outputs, or the events of the run.",
+        content_type=EVENT_STREAM,
+        schema={
+            "type": "string",
+            "description": "Events `chunk` (a JSON value), `log` (`stream`, `text`), and last "
+            "`result` (as the JSON answer) or `problem`; comments while nothing happens.",
+        },
+        headers=RUN_HEADERS,
+    ),
+)
+
+POOL_PROBLEMS = ("pool-not-found", "store-unavailable")
+BODY_PROBLEMS = ("too-large", "unsupported-media-type")
+PROGRAM_PROBLEMS = (*POOL_PROBLEMS, "program-not-found")
+PLACING_PROBLEMS = ("queue-full", "no-worker", "worker-lost", "deadline-exceeded")
+RUN_PROBLEMS = (
+    *POOL_PROBLEMS,
+    *BODY_PROBLEMS,
+    *PLACING_PROBLEMS,
+    "session-state-conflict",
+    "session-busy",
+    "session-lost",
+    "invalid-program",
+    "invalid-inputs",
+    "program-error",
+    "program-exited",
+    "program-crashed",
+    "out-of-memory",
+    "output-not-serializable",
+    "output-too-large",
+)
+CHANGE_PROBLEMS = (
+    *PROGRAM_PROBLEMS,
+    *BODY_PROBLEMS,
+    "session-not-found",
+    "session-lost",
+    "revision-conflict",
+)
+CHECK_PROBLEMS = (*PLACING_PROBLEMS, "invalid-program", "out-of-memory")
+
+TEXT: Schema = {"type": "string"}
+
+TABLE = (
+    Route(
+        "POST",
+        PROGRAMS + "/{program_ref}/run",
+        runs.run_program,
+        "Run a program",
+        description="With `Accept: text/event-stream` the run is streamed. A client that goes "
+        "away cancels it.",
+        tag="runs",
+        request=RunRequest,
+        parameters=(LOGS, SESSION),
+        answers=RUN_ANSWERS,
+        problems=("program-not-found", *RUN_PROBLEMS),
+    ),
+    Route(
+        "POST",
+        POOL + "/run",
+        runs.run_inline,
+        "Run a program that comes with the call",
+        description="It is kept nowhere, and need not be created.",
+        tag="runs",
+        request=RunInlineRequest,
+        parameters=(LOGS, SESSION),
+        answers=RUN_ANSWERS,
+        problems=RUN_PROBLEMS,
+    ),
+    Route(
+        "POST",
+        PROGRAMS,
+        program_handlers.create_program,
+        "Create a program",
+        description="It is compiled and imported on a worker first, so what is accepted runs. "
+        "With a session's header it belongs to that session, and ends with it.",
+        tag="programs",
+        request=programs.CreateProgram,
+        parameters=(SESSION,),
+        answers=(
+            Answer(201, "Created.", ProgramDocument, headers=("ETag", "Location")),
+            Answer(200, "It is there already, just so.", ProgramDocument, headers=("ETag",)),
+        ),
+        problems=(*CHANGE_PROBLEMS, *CHECK_PROBLEMS, "already-exists"),
+    ),
+    Route(
+        "GET",
+        PROGRAMS,
+        program_handlers.list_programs,
+        "List programs",
+        description="Of the pool, or with a session's header those that the session owns.",
+        tag="programs",
+        parameters=(*PAGE, LABEL, SESSION),
+        answers=(Answer(200, "One page, by id.", ProgramList),),
+        problems=(*POOL_PROBLEMS, "session-not-found"),
+    ),
+    Route(
+        "GET",
+        PROGRAM,
+        program_handlers.get_program,
+        "Get a program",
+        tag="programs",
+        parameters=(SESSION,),
+        answers=(Answer(200, "The program.", ProgramDocument, headers=("ETag",)),),
+        problems=PROGRAM_PROBLEMS,
+    ),
+    Route(
+        "PUT",
+        PROGRAM,
+        program_handlers.put_program,
+        "Give a program a new revision, or create it",
+        tag="programs",
+        request=programs.PutProgram,
+        parameters=(IF_MATCH, SESSION),
+        answers=(
+            Answer(200, "The latest revision is this one.", ProgramDocument, headers=("ETag",)),
+            Answer(201, "Created.", ProgramDocument, headers=("ETag", "Location")),
+        ),
+        problems=(*CHANGE_PROBLEMS, *CHECK_PROBLEMS),
+    ),
+    Route(
+        "DELETE",
+        PROGRAM,
+        program_handlers.delete_program,
+        "Delete a program and all its revisions",
+        tag="programs",
+        parameters=(IF_MATCH, SESSION),
+        answers=(Answer(204, "It is gone."),),
+        problems=(*PROGRAM_PROBLEMS, "revision-conflict", "session-not-found", "session-lost"),
+    ),
+    Route(
+        "GET",
+        PROGRAM + "/revisions",
+        program_handlers.list_revisions,
+        "List a program's revisions",
+        tag="programs",
+        parameters=(*PAGE, SESSION),
+        answers=(Answer(200, "One page, the latest first.", RevisionList),),
+        problems=PROGRAM_PROBLEMS,
+    ),
+    Route(
+        "POST",
+        PROGRAM + "/rollback",
+        program_handlers.roll_back_program,
+        "Make an earlier revision the latest",
+        tag="programs",
+        request=programs.Rollback,
+        parameters=(IF_MATCH, SESSION),
+        answers=(Answer(200, "The program as it is now.", ProgramDocument, headers=("ETag",)),),
+        problems=CHANGE_PROBLEMS,
+    ),
+    Route(
+        "GET",
+        SESSIONS,
+        sessions.list_sessions,
+        "List sessions",
+        tag="sessions",
+        parameters=PAGE,
+        answers=(Answer(200, "One page, by id.", SessionList),),
+        problems=POOL_PROBLEMS,
+    ),
+    Route(
+        "GET",
+        SESSIONS + "/{session}",
+        sessions.get_session,
+        "Get a session",
+        tag="sessions",
+        answers=(Answer(200, "The session, with its state.", SessionDocument),),
+        problems=(*POOL_PROBLEMS, "session-not-found"),
+    ),
+    Route(
+        "DELETE",
+        SESSIONS + "/{session}",
+        sessions.end_session,
+        "End a session, with the programs that it owns",
+        tag="sessions",
+        answers=(Answer(204, "It is gone."),),
+        problems=(*POOL_PROBLEMS, "session-not-found"),
+    ),
+    Route(
+        "GET",
+        POOLS,
+        pools.list_pools,
+        "List pools",
+        tag="pools",
+        parameters=PAGE,
+        answers=(Answer(200, "One page, by name.", PoolList),),
+        problems=("store-unavailable",),
+    ),
+    Route(
+        "GET",
+        POOL,
+        pools.get_pool,
+        "Get a pool",
+        tag="pools",
+        answers=(Answer(200, "The pool.", PoolDocument),),
+        problems=POOL_PROBLEMS,
+    ),
+    Route(
+        "GET",
+        WORKERS,
+        pools.list_workers,
+        "List a pool's workers",
+        tag="pools",
+        parameters=PAGE,
+        answers=(Answer(200, "One page, by name.", WorkerList),),
+        problems=POOL_PROBLEMS,
+    ),
+    Route(
+        "GET",
+        WORKERS + "/{worker}",
+        pools.get_worker,
+        "Get a worker",
+        tag="pools",
+        answers=(Answer(200, "The worker.", WorkerDocument),),
+        problems=(*POOL_PROBLEMS, "worker-not-found"),
+    ),
+    Route(
+        "GET",
+        "/healthz",
+        meta.healthz,
+        "Is the process alive?",
+        tag="gateway",
+        answers=(Answer(200, "It is.", content_type="text/plain", schema=TEXT),),
+    ),
+    Route(
+        "GET",
+        "/readyz",
+        meta.readyz,
+        "Should requests be sent here?",
+        tag="gateway",
+        answers=(
+            Answer(200, "They should.", content_type="text/plain", schema=TEXT),
+            Answer(503, "Not now.", content_type="text/plain", schema=TEXT),
+        ),
+    ),
+    Route(
+        "GET",
+        "/metrics",
+        meta.metrics,
+        "Metrics for Prometheus",
+        tag="gateway",
+        answers=(Answer(200, "In its text format.", content_type="text/plain", schema=TEXT),),
+    ),
+    Route(
+        "GET",
+        "/openapi.json",
+        meta.openapi_json,
+        "This document",
+        tag="gateway",
+        answers=(Answer(200, "OpenAPI 3.1.", schema={"type": "object"}),),
+    ),
+    Route(
+        "GET",
+        "/docs",
+        meta.docs,
+        "This document, for people",
+        tag="gateway",
+        answers=(Answer(200, "A page.", content_type="text/html", schema=TEXT),),
+    ),
+)
