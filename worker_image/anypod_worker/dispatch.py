@@ -1,0 +1,223 @@
+"""What gateways ask meets the executors that can do it."""
+
+import asyncio
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Coroutine
+
+import anypod
+from anypod.wire.config import WorkerConfig
+from anypod.wire.messages import (
+    Check,
+    Draining,
+    EndSession,
+    Execute,
+    Failure,
+    Load,
+    Program,
+    Refused,
+    Verdict,
+    WorkerHello,
+)
+from anypod_worker import failures, logs
+from anypod_worker.execution import Checking, Execution, RefusalReason, Work
+from anypod_worker.executors import Executor
+from anypod_worker.link import Link
+from anypod_worker.programs import ProgramCache
+from anypod_worker.reserve import Reserve
+from anypod_worker.sessions import Sessions
+from anypod_worker.slots import Slots
+
+LOAD_SECONDS = 0.05
+
+
+class Dispatch:
+    """Serves links; asked for its ``load`` by them and by probes."""
+
+    def __init__(self, config: WorkerConfig, reserve: Reserve, programs: ProgramCache) -> None:
+        self.slots = Slots(config, reserve, self.changed)
+        self.sessions = Sessions(config, reserve, programs, self.prepare, self.changed)
+        self.draining = False
+        self.ready = False
+        self.message = "starting"
+        self.memory_bytes = 0
+        self.links: set[Link] = set()
+        self._config = config
+        self._programs = programs
+        self._instance = secrets.token_hex(8)
+        self._loop = asyncio.get_running_loop()
+        self._load_timer: asyncio.TimerHandle | None = None
+        self._ended = asyncio.Event()
+
+    # links
+
+    def hello(self) -> WorkerHello:
+        config = self._config
+        return WorkerHello(
+            worker=config.worker,
+            instance=self._instance,
+            pool=config.pool,
+            version=anypod.__version__,
+            executors=config.executors,
+            max_sessions=config.max_sessions,
+            max_body_bytes=config.limits.output_bytes,
+        )
+
+    def welcome(self, link: Link) -> None:
+        self.links.add(link)
+        link.send(self.load())
+        if self.draining:
+            link.send(Draining())
+        logs.event(logging.INFO, "gateway linked", gateway=link.gateway)
+
+    def farewell(self, link: Link) -> None:
+        if link in self.links:
+            self.links.remove(link)
+            logs.event(logging.INFO, "gateway unlinked", gateway=link.gateway)
+        self.sessions.link_lost(link)
+
+    def load(self) -> Load:
+        restarts: Counter[str] = self.slots.restarts + self.sessions.restarts
+        return Load(
+            ready=self.ready,
+            draining=self.draining,
+            busy=self.slots.busy,
+            idle=self.slots.idle,
+            sessions=len(self.sessions),
+            busy_sessions=self.sessions.busy,
+            restarts=dict(restarts),
+            memory_bytes=self.memory_bytes,
+            message=self.message,
+        )
+
+    def changed(self) -> None:
+        """Tell gateways soon."""
+        if self._load_timer is None and self.links:
+            self._load_timer = self._loop.call_later(LOAD_SECONDS, self.tell_load)
+
+    def tell_load(self) -> None:
+        """Tell gateways now."""
+        if self._load_timer is not None:
+            self._load_timer.cancel()
+            self._load_timer = None
+        load = self.load()
+        for link in self.links:
+            link.send(load)
+
+    def drain(self) -> None:
+        """Refuse what comes from here on."""
+        self.draining = True
+        for link in self.links:
+            link.send(Draining())
+        self.tell_load()
+
+    async def until_quiet(self) -> None:
+        """Until no link has work."""
+        while any(link.is_working for link in self.links):
+            self._ended.clear()
+            await self._ended.wait()
+
+    def ended(self) -> None:
+        """Some work has ended."""
+        self._ended.set()
+
+    def stop_all(self) -> None:
+        for link in self.links:
+            link.stop_all(failures.STOPPED)
+
+    def close(self) -> None:
+        self.slots.close()
+        self.sessions.close()
+
+    # executions
+
+    def execute(self, link: Link, message: Execute) -> Work | None:
+        refusal = self._refusal(message)
+        if refusal is not None:
+            link.send(Refused(message.id, refusal))
+            return None
+        if message.session is not None:
+            return self.sessions.accept(link, message)
+        execution = Execution(link, message, self._config.limits)
+        code = self._programs.get(message.revision)
+        executor = self.slots.take_at_once(message.revision)
+        if code is not None and executor is not None:
+            execution.start(executor, code)
+        else:
+            self.prepare(execution, self._prepare_execution(execution, executor))
+        self.changed()
+        return execution
+
+    def _refusal(self, message: Execute) -> RefusalReason | None:
+        if self.draining:
+            return "draining"
+        if not self.ready:
+            return "not-ready"
+        if message.session is not None:
+            return self.sessions.refusal(message.session)
+        return None if self.slots.idle or self.slots.expects_one else "full"
+
+    def prepare(self, work: Work, preparation: Coroutine[None, None, None]) -> None:
+        """Run what must be awaited before it can start."""
+        task = self._loop.create_task(preparation)
+        work.preparing = task
+        task.add_done_callback(lambda task: self._see_end(work, task))
+
+    def _see_end(self, work: Work, task: "asyncio.Task[None]") -> None:
+        """A preparation that failed fails its execution, and is seen."""
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            logs.logger.error("an execution could not be prepared", exc_info=error)
+            work.fail(Failure(type="internal-error", detail="the worker failed to prepare it"))
+
+    async def _prepare_execution(self, execution: Execution, executor: Executor | None) -> None:
+        revision = execution.message.revision
+        try:
+            code = self._programs.get(revision)
+            if code is None:
+                code = await execution.ask_program()
+            if executor is None or not executor.is_idle:
+                executor = await self.slots.take(revision)
+            execution.start(executor, code)
+        finally:
+            if executor is not None and not execution.started:
+                self.slots.give_back(executor)
+
+    # checks
+
+    def check(self, link: Link, message: Check) -> Work | None:
+        refusal: RefusalReason | None = None
+        if self.draining:
+            refusal = "draining"
+        elif not self.ready:
+            refusal = "not-ready"
+        elif not self.slots.can_queue:
+            refusal = "full"
+        if refusal is not None:
+            link.send(Refused(message.id, refusal))
+            return None
+        self._programs.put(message.revision, message.code)
+        checking = Checking(link, message, self._config.limits)
+        self.prepare(checking, self._prepare_check(checking))
+        return checking
+
+    async def _prepare_check(self, checking: Checking) -> None:
+        revision = checking.message.revision
+        executor = self.slots.take_at_once(revision)
+        if executor is None:
+            executor = await self.slots.take(revision)
+        checking.start(executor)
+
+    # what else a gateway says
+
+    def program(self, message: Program) -> None:
+        self._programs.put(message.revision, message.code)
+
+    def verdict(self, message: Verdict) -> None:
+        self.sessions.decided(message)
+
+    def end_session(self, message: EndSession) -> None:
+        self.sessions.end(message)

@@ -1,0 +1,177 @@
+"""An executor: takes one execution at a time from its supervisor, and runs it in its main thread.
+
+It is forked, confines itself, says that it is warm, and from then on waits on its socket. After
+each execution it undoes what the program did to the process, and says so if that cannot be done:
+then the supervisor replaces it.
+"""
+
+import os
+import socket
+import time
+import traceback
+from pathlib import Path
+from typing import NoReturn
+
+from anypod.session import Session
+from anypod.wire.messages import Code, Failure
+from anypod_worker import aftermath, frames
+from anypod_worker.confinement import Start, confine
+from anypod_worker.runtime import interrupts
+from anypod_worker.runtime.containment import Baseline
+from anypod_worker.runtime.loading import InvalidProgram, LoadedProgram, Programs, load
+from anypod_worker.runtime.running import Outcome, run
+from anypod_worker.runtime.signatures import describe
+
+_EXIT_CONFUSED = 70
+_STOPPED = Failure(type="deadline-exceeded", detail="it was stopped before it began")
+
+
+def main(start: Start) -> NoReturn:
+    """Serve until the supervisor is gone."""
+    code = _EXIT_CONFUSED
+    try:
+        signals_confined = confine(start)
+        Executor(start).serve(signals_confined)
+        code = 0
+    except BaseException:  # noqa: BLE001 - the process ends here, whatever it was
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+class Executor:
+    def __init__(self, start: Start) -> None:
+        limits = start.config.limits
+        self._limits = limits
+        self._directory = Path(start.directory)
+        self._wire = frames.Wire(
+            socket.socket(fileno=start.end), frames.max_frame_bytes(limits.output_bytes)
+        )
+        self._programs = Programs(start.config.programs_per_executor)
+        self._session: Session | None = None
+        self._credit = 0
+        self._baseline = Baseline.capture()
+
+    def serve(self, signals_confined: bool) -> None:
+        """Until the supervisor closes the socket."""
+        self._wire.send(frames.Warm(signals_confined))
+        while (frame := self._wire.receive()) is not None:
+            if isinstance(frame, frames.Run):
+                self._wire.send(self._run(frame))
+            elif isinstance(frame, frames.Check):
+                self._wire.send(self._check(frame))
+            elif isinstance(frame, frames.Ping):
+                self._wire.send(frames.Pong())
+
+    # executions
+
+    def _run(self, frame: frames.Run) -> frames.Frame:
+        program = self._programs.get(frame.revision)
+        if program is None and frame.code is None:
+            return frames.NeedCode(frame.id)
+        if self._wire.is_interrupted(frame.id):
+            return frames.Done(frame.id, 0.0, failure=_STOPPED)
+        outcome = self._outcome(frame, program)
+        replace = self._settle(is_session=frame.session is not None)
+        if outcome.threads_left and frame.session is None:
+            replace = replace or "threads"
+        return frames.Done(
+            frame.id,
+            outcome.run_seconds,
+            outcome.outputs,
+            outcome.failure,
+            outcome.state,
+            outcome.interrupted,
+            replace,
+        )
+
+    def _outcome(self, frame: frames.Run, program: LoadedProgram | None) -> Outcome:
+        began = time.monotonic()
+        try:
+            if program is None:
+                assert frame.code is not None
+                program = self._load(frame.code, frame.revision)
+        except InvalidProgram as error:
+            return Outcome(
+                failure=error.failure,
+                run_seconds=time.monotonic() - began,
+                interrupted=error.interrupted,
+            )
+        self._credit = frames.CHUNK_WINDOW
+        return run(
+            program,
+            frame.inputs,
+            stream=frame.stream,
+            emit=lambda data: self._emit(frame.id, data),
+            session=self._session_of(frame),
+            output_limit=self._limits.output_bytes,
+        )
+
+    def _load(self, code: Code, revision: str) -> LoadedProgram:
+        return self._programs.add(load(code, revision, self._directory))
+
+    def _session_of(self, frame: frames.Run) -> Session | None:
+        if frame.session is not None and frame.state is not None:
+            self._session = Session(frame.session, frame.state)
+        return self._session if frame.session is not None else None
+
+    def _emit(self, execution: str, data: bytes) -> None:
+        """Send a chunk, when the supervisor has room for one."""
+        while self._credit <= 0:
+            with interrupts.allowed():
+                self._wire.wait()
+            frame = self._wire.receive()
+            if frame is None:
+                os._exit(0)
+            if isinstance(frame, frames.Credit) and frame.id == execution:
+                self._credit += frame.bytes
+        self._credit -= len(data)
+        self._wire.send(frames.Chunk(execution, data))
+
+    # checks
+
+    def _check(self, frame: frames.Check) -> frames.Frame:
+        if self._wire.is_interrupted(frame.id):
+            return frames.Checked(frame.id, failure=_STOPPED)
+        checked = self._checked(frame)
+        replace = self._settle(is_session=False)
+        return frames.Checked(
+            frame.id,
+            checked.failure,
+            checked.inputs_schema,
+            checked.outputs_schema,
+            checked.doc,
+            checked.streams,
+            replace,
+        )
+
+    def _checked(self, frame: frames.Check) -> frames.Checked:
+        try:
+            program = self._programs.get(frame.revision)
+            if program is None:
+                program = self._load(frame.code, frame.revision)
+            description = describe(program)
+        except InvalidProgram as error:
+            return frames.Checked(frame.id, failure=error.failure)
+        return frames.Checked(
+            frame.id,
+            None,
+            description.inputs_schema,
+            description.outputs_schema,
+            description.doc,
+            description.streams,
+        )
+
+    # afterwards
+
+    def _settle(self, *, is_session: bool) -> str:
+        """Undo what was done to the process; why it must be replaced, or nothing."""
+        aftermath.flush_output()
+        if not aftermath.end_children():
+            return "children"
+        restored = self._baseline.restore_session() if is_session else self._baseline.restore()
+        if not restored:
+            return "unclean"
+        if not is_session and aftermath.is_short_of_files(self._limits.open_files):
+            return "open-files"
+        return ""

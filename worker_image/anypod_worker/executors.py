@@ -1,0 +1,316 @@
+"""One executor as its supervisor sees it: a process, a socket, two pipes, and the job it runs.
+
+It is gone when both its exit status is known and its socket has ended: only then has everything
+been read that it sent before it died.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+from anypod.wire.messages import Code
+from anypod_worker import frames, logs, processes
+from anypod_worker.printed import Stream
+
+_READ = 64 * 1024
+_DRAIN_READS = 32
+"""Of a pipe at the end of a job; a pipe holds one ``_READ``, unless somebody refills it."""
+_KILL_AGAIN = 0.002
+_KILL_ROUNDS = 500
+_LAST_WORDS = 0.2
+"""Between a socket's end and a process's end, whichever comes first."""
+
+
+@dataclass(frozen=True)
+class Death:
+    """How an executor ended. ``reason`` says why the supervisor ended it, if it did."""
+
+    reason: str = ""
+    exit_code: int | None = None
+    signal: str | None = None
+
+
+class Job(Protocol):
+    """What an executor runs."""
+
+    code: Code | None
+
+    def chunk(self, data: bytes) -> None: ...
+    def printed(self, stream: Stream, data: bytes) -> None: ...
+    def done(self, frame: frames.Done | frames.Checked) -> None: ...
+    def lost(self, death: Death) -> None: ...
+
+
+class Owner(Protocol):
+    """Whom an executor tells about itself."""
+
+    def warm(self, executor: "Executor") -> None: ...
+    def free(self, executor: "Executor") -> None:
+        """Its job has ended and it could run another."""
+
+    def gone(self, executor: "Executor", death: Death) -> None: ...
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The supervisor's ends of what it shares with one executor."""
+
+    socket: socket.socket
+    stdout: int
+    stderr: int
+
+
+class Executor(asyncio.Protocol):
+    def __init__(
+        self,
+        number: int,
+        directory: Path,
+        ends: Ends,
+        owner: Owner,
+        *,
+        max_frame_bytes: int,
+        memory_was_short: Callable[[], bool],
+    ) -> None:
+        """``memory_was_short``: whether the kernel has killed somebody for want of it just now."""
+        self.number = number
+        self.directory = directory
+        self.owner = owner
+        self.pid = 0
+        self.is_warm = False
+        self.is_gone = False
+        self.job: Job | None = None
+        self.revisions: set[str] = set()
+        self.executions = 0
+        self.born = time.monotonic()
+        self.grown_bytes = 0
+        """Private memory beyond what it was forked with, as the watch last saw it."""
+        self.replace = ""
+        """Why it must not run anything else."""
+        self.signals_confined = False
+        self.unanswered_pings = 0
+        self._ends = ends
+        self._memory_was_short = memory_was_short
+        self._loop = asyncio.get_running_loop()
+        self._reader = frames.FrameReader(max_frame_bytes)
+        self._transport: asyncio.Transport | None = None
+        self._run: frames.Run | frames.Check | None = None
+        self._condemned = ""
+        self._status: int | None = None
+        self._socket_ended = False
+        self._pipes: dict[int, Stream] = {ends.stdout: "stdout", ends.stderr: "stderr"}
+        self._poll = select.poll()
+
+    async def connect(self) -> None:
+        for pipe in self._pipes:
+            os.set_blocking(pipe, False)
+            self._poll.register(pipe, select.POLLIN)
+            self._loop.add_reader(pipe, self._pipe_readable, pipe)
+        await self._loop.create_unix_connection(lambda: self, sock=self._ends.socket)
+
+    # work
+
+    @property
+    def is_idle(self) -> bool:
+        return self.is_warm and self.job is None and not self._condemned and not self.is_gone
+
+    def run(self, job: Job, frame: frames.Run | frames.Check) -> None:
+        self.job = job
+        self.executions += 1
+        self._run = frame
+        self.revisions.add(frame.revision)
+        self._send(frame)
+
+    def credit(self, execution: str, size: int) -> None:
+        self._send(frames.Credit(execution, size))
+
+    def ping(self) -> None:
+        self.unanswered_pings += 1
+        self._send(frames.Ping())
+
+    def interrupt(self) -> None:
+        """Ask what runs to stop."""
+        if self.pid and not self.is_gone and self._run is not None:
+            self._send(frames.Interrupt(self._run.id))
+            processes.send(self.pid, signal.SIGINT)
+
+    def kill(self, reason: str) -> None:
+        """End it and everything below it. The first reason is the one that is told."""
+        if self.is_gone or self._condemned:
+            return
+        self._condemned = reason
+        self._kill_round(_KILL_ROUNDS)
+
+    def _kill_round(self, rounds: int) -> None:
+        # What is below dies first: after its parent's death it would have to be searched for.
+        if self.is_gone or self._status is not None or not self.pid:
+            return
+        processes.send(self.pid, signal.SIGSTOP)
+        if processes.kill_below(self.pid) and rounds:
+            self._loop.call_later(_KILL_AGAIN, self._kill_round, rounds - 1)
+        else:
+            processes.send(self.pid, signal.SIGKILL)
+
+    def _send(self, frame: frames.Frame) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(frames.encode(frame))
+
+    # what comes
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for body in self._reader.feed(data):
+                self._take(frames.decode_for_supervisor(body))
+        except frames.BadFrame as error:
+            self._distrust(str(error))
+
+    def _distrust(self, why: str) -> None:
+        logs.event(logging.WARNING, "executor sent nonsense", executor=self.number, why=why)
+        self.kill("protocol")
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _take(self, frame: frames.ToSupervisor) -> None:
+        if isinstance(frame, frames.Done | frames.Checked):
+            self._take_end(frame)
+        elif isinstance(frame, frames.Chunk):
+            if self.job is not None and self._is_current(frame.id):
+                self.job.chunk(frame.data)
+        elif isinstance(frame, frames.NeedCode):
+            self._resend(frame)
+        elif isinstance(frame, frames.Pong):
+            self.unanswered_pings = 0
+        elif not self.is_warm:
+            self.is_warm = True
+            self.signals_confined = frame.signals_confined
+            self.owner.warm(self)
+
+    def _is_current(self, execution: str) -> bool:
+        return self._run is not None and self._run.id == execution
+
+    def _take_end(self, frame: frames.Done | frames.Checked) -> None:
+        job = self.job
+        if job is None or not self._is_current(frame.id):
+            raise frames.BadFrame("an end of what does not run")
+        self._drain_pipes()
+        self.job = self._run = None
+        self.unanswered_pings = 0
+        self.replace = self.replace or frame.replace
+        job.done(frame)
+        if not self._condemned and not self.is_gone:
+            self.owner.free(self)
+
+    def _resend(self, frame: frames.NeedCode) -> None:
+        if self.job is None or not isinstance(self._run, frames.Run) or self._run.id != frame.id:
+            raise frames.BadFrame("asks for code of what does not run")
+        code = self.job.code
+        if code is None or self._run.code is not None:
+            raise frames.BadFrame("asks for code that it was given")
+        run = self._run
+        self._run = frames.Run(
+            run.id, run.revision, run.inputs, code, run.stream, run.session, run.state
+        )
+        self._send(self._run)
+
+    def _pipe_readable(self, pipe: int) -> None:
+        try:
+            data = os.read(pipe, _READ)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._printed(pipe, data)
+        else:
+            self._close_pipe(pipe)
+
+    def _printed(self, pipe: int, data: bytes) -> None:
+        if self.job is not None:
+            self.job.printed(self._pipes[pipe], data)
+
+    def _drain_pipes(self) -> None:
+        """Read what was printed before the job's end was sent."""
+        for _ in range(_DRAIN_READS):
+            ready = self._poll.poll(0)
+            if not ready:
+                return
+            for pipe, _events in ready:
+                self._pipe_readable(pipe)
+
+    def _close_pipe(self, pipe: int) -> None:
+        if self._pipes.pop(pipe, None) is not None:
+            self._poll.unregister(pipe)
+            self._loop.remove_reader(pipe)
+            os.close(pipe)
+
+    # its end
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._socket_ended = True
+        if self._status is None and not self.is_gone:
+            # A process that ends closes its socket first; one that lives on has lost its use.
+            self._loop.call_later(_LAST_WORDS, self.kill, "closed")
+        self._end_when_known()
+
+    def exited(self, status: int) -> None:
+        """Its wait status, from the supervisor's ``Family``."""
+        self._status = status
+        self._end_when_known()
+
+    def never_was(self) -> None:
+        """It could not be forked."""
+        if not self.pid:
+            self._finish(Death(reason="not forked"))
+
+    def _end_when_known(self) -> None:
+        if self._status is None or self.is_gone:
+            return
+        if not self._socket_ended:
+            # Something below it may still hold the socket; the family's sweep ends that.
+            self._loop.call_later(_LAST_WORDS, self._end_anyway)
+            return
+        self._finish(self._death(self._status))
+
+    def _end_anyway(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _death(self, status: int) -> Death:
+        reason = self._condemned
+        if os.WIFEXITED(status):
+            return Death(reason, exit_code=os.WEXITSTATUS(status))
+        number = os.WTERMSIG(status)
+        if number == signal.SIGKILL and not reason and self._memory_was_short():
+            reason = "oom"
+        return Death(reason, signal=_signal_name(number))
+
+    def _finish(self, death: Death) -> None:
+        if self.is_gone:
+            return
+        self.is_gone = True
+        self._drain_pipes()
+        for pipe in list(self._pipes):
+            self._close_pipe(pipe)
+        if self._transport is not None:
+            self._transport.abort()
+        job, self.job = self.job, None
+        if job is not None:
+            job.lost(death)
+        self.owner.gone(self, death)
+
+
+def _signal_name(number: int) -> str:
+    with contextlib.suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"

@@ -1,0 +1,81 @@
+"""Why an execution has no outputs, when it is the supervisor that says so."""
+
+from anypod.wire.config import Limits
+from anypod.wire.messages import Failure
+from anypod_worker.executors import Death
+
+DEADLINE = "deadline"
+CANCELLED = "cancelled"
+STOPPED = "stopped"
+SESSION_ENDED = "session-ended"
+SESSION_MOVED = "session-moved"
+MEMORY = "memory"
+OUT_OF_MEMORY = "oom"
+PROCESSES = "processes"
+
+INTERRUPTED_ITSELF = Failure(
+    type="program-error",
+    detail="the program was interrupted by a signal that it caused itself",
+    exception="KeyboardInterrupt",
+)
+
+
+def of_stop(why: str, timeout: float) -> Failure:
+    """For an execution that was told to stop, whatever its program made of it."""
+    return {
+        DEADLINE: Failure(
+            type="deadline-exceeded", detail=f"the execution did not end within {timeout:g} s"
+        ),
+        CANCELLED: Failure(type="deadline-exceeded", detail="the execution was cancelled"),
+        STOPPED: Failure(type="worker-lost", detail="the worker was stopped"),
+        SESSION_ENDED: Failure(type="session-not-found", detail="the session was ended"),
+        SESSION_MOVED: Failure(
+            type="session-state-conflict", detail="the session has moved to another worker"
+        ),
+    }[why]
+
+
+def of_death(death: Death, limits: Limits) -> Failure:
+    """For an execution whose executor is gone."""
+    if death.reason == MEMORY:
+        return Failure(
+            type="out-of-memory",
+            detail=f"the program and what it started used more than {limits.memory_bytes} bytes",
+            limit=limits.memory_bytes,
+        )
+    if death.reason == OUT_OF_MEMORY:
+        return Failure(
+            type="out-of-memory",
+            detail="the kernel ran out of memory and killed the program",
+            signal=death.signal,
+        )
+    if death.reason == PROCESSES:
+        return Failure(
+            type="program-crashed",
+            detail=f"the program started more than {limits.processes} processes and was killed",
+            signal=death.signal,
+            limit=limits.processes,
+        )
+    if death.reason in {"protocol", "closed"}:
+        return Failure(
+            type="program-crashed",
+            detail="the program broke its process's connection and was killed",
+            signal=death.signal,
+        )
+    return _of_status(death)
+
+
+def _of_status(death: Death) -> Failure:
+    if death.exit_code is not None:
+        return Failure(
+            type="program-exited",
+            detail=f"the program ended its process with exit code {death.exit_code}",
+            exit_code=death.exit_code,
+        )
+    if death.signal is not None:
+        return Failure(
+            type="program-crashed",
+            detail=f"the program's process was killed by {death.signal}",
+            signal=death.signal,
+        )
+    return Failure(type="internal-error", detail="the program's process could not be started")

@@ -1,0 +1,210 @@
+"""What a supervisor and its executor say to each other over their socket pair.
+
+One frame is a u32 length and a MessagePack struct. The executor's end is blocking, the supervisor's
+is an asyncio transport; both cut the bytes with ``FrameReader``. A program that finds the socket
+can write to it: the supervisor believes a frame only as far as it harms that program alone.
+"""
+
+import select
+import socket
+from collections import deque
+from collections.abc import Iterator
+
+import msgspec
+
+from anypod.wire.messages import Code, Failure
+
+CHUNK_WINDOW = 256 * 1024
+"""Bytes of chunks that an executor may have sent and the supervisor not yet passed on."""
+
+_HEADER = 4
+_SLACK_BYTES = 1024 * 1024
+"""Of a frame beside its bodies: names, failure, schemas, and the code of a program."""
+_READ = 256 * 1024
+
+
+class Frame(msgspec.Struct, frozen=True, tag_field="t", omit_defaults=True, array_like=True):
+    """Base of all frames."""
+
+
+# supervisor → executor
+
+
+class Run(Frame, frozen=True, tag=0):
+    id: str
+    revision: str
+    inputs: bytes
+    code: Code | None = None
+    """Absent when the supervisor believes that the executor has the revision."""
+    stream: bool = False
+    session: str | None = None
+    state: bytes | None = None
+    """The session's committed state; absent when the executor's own is the committed one."""
+
+
+class Check(Frame, frozen=True, tag=1):
+    id: str
+    revision: str
+    code: Code
+
+
+class Credit(Frame, frozen=True, tag=2):
+    id: str
+    bytes: int
+
+
+class Ping(Frame, frozen=True, tag=3):
+    """Answered while idle; that is how a frozen idle executor is noticed."""
+
+
+class Interrupt(Frame, frozen=True, tag=4):
+    """Goes before each SIGINT: a signal that comes before the program runs would be lost."""
+
+    id: str
+
+
+# executor → supervisor
+
+
+class Warm(Frame, frozen=True, tag=10):
+    """The first frame: the executor is confined and waits for work."""
+
+    signals_confined: bool
+
+
+class Pong(Frame, frozen=True, tag=11):
+    pass
+
+
+class NeedCode(Frame, frozen=True, tag=12):
+    """The executor has dropped the revision from its cache; answered by the same Run with code."""
+
+    id: str
+
+
+class Chunk(Frame, frozen=True, tag=13):
+    id: str
+    data: bytes
+
+
+class Done(Frame, frozen=True, tag=14):
+    id: str
+    run_seconds: float
+    outputs: bytes | None = None
+    failure: Failure | None = None
+    state: bytes | None = None
+    """The session's state, when the execution changed it."""
+    interrupted: bool = False
+    """An interrupt ended it."""
+    replace: str = ""
+    """Why this executor must not run anything else; empty when it may."""
+
+
+class Checked(Frame, frozen=True, tag=15):
+    id: str
+    failure: Failure | None = None
+    inputs_schema: bytes | None = None
+    outputs_schema: bytes | None = None
+    doc: str | None = None
+    streams: bool = False
+    replace: str = ""
+
+
+ToExecutor = Run | Check | Credit | Ping | Interrupt
+ToSupervisor = Warm | Pong | NeedCode | Chunk | Done | Checked
+
+_encoder = msgspec.msgpack.Encoder()
+_to_executor: "msgspec.msgpack.Decoder[ToExecutor]" = msgspec.msgpack.Decoder(ToExecutor)
+_to_supervisor: "msgspec.msgpack.Decoder[ToSupervisor]" = msgspec.msgpack.Decoder(ToSupervisor)
+
+
+class BadFrame(ValueError):
+    """The peer sent bytes that are not a frame, or one above the limit."""
+
+
+def encode(frame: Frame) -> bytes:
+    body = _encoder.encode(frame)
+    return len(body).to_bytes(_HEADER, "big") + body
+
+
+def decode_for_executor(body: bytes | memoryview) -> ToExecutor:
+    """Raises BadFrame."""
+    try:
+        return _to_executor.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadFrame(str(error)) from error
+
+
+def decode_for_supervisor(body: bytes | memoryview) -> ToSupervisor:
+    """Raises BadFrame."""
+    try:
+        return _to_supervisor.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadFrame(str(error)) from error
+
+
+def max_frame_bytes(body_bytes: int) -> int:
+    """Inputs or outputs, and a session's state."""
+    return 2 * body_bytes + 16 * _SLACK_BYTES
+
+
+class FrameReader:
+    """Cuts a stream of bytes into the bodies of frames."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._buffer = bytearray()
+        self._wanted = _HEADER
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Raises BadFrame for a frame above the limit."""
+        self._buffer += data
+        while len(self._buffer) >= self._wanted:
+            length = int.from_bytes(self._buffer[:_HEADER], "big")
+            if length > self._max_bytes:
+                raise BadFrame(f"a frame of {length} bytes, the limit is {self._max_bytes}")
+            self._wanted = _HEADER + length
+            if len(self._buffer) < self._wanted:
+                return
+            body = bytes(self._buffer[_HEADER : self._wanted])
+            del self._buffer[: self._wanted]
+            self._wanted = _HEADER
+            yield body
+
+
+class Wire:
+    """The executor's blocking end."""
+
+    def __init__(self, end: socket.socket, max_bytes: int) -> None:
+        self._end = end
+        self._reader = FrameReader(max_bytes)
+        self._frames: deque[ToExecutor] = deque()
+        self._poll = select.poll()
+        self._poll.register(end, select.POLLIN)
+
+    def send(self, frame: Frame) -> None:
+        self._end.sendall(encode(frame))
+
+    def receive(self) -> ToExecutor | None:
+        """The next frame; None when the supervisor is gone. Raises BadFrame."""
+        while not self._frames:
+            if not self._read():
+                return None
+        return self._frames.popleft()
+
+    def wait(self) -> None:
+        """Until ``receive`` would not block. Raising in here loses nothing."""
+        if not self._frames:
+            self._poll.poll()
+
+    def is_interrupted(self, execution: str) -> bool:
+        """Whether the supervisor wants this execution to stop before it begins."""
+        while self._poll.poll(0):
+            if not self._read():
+                break
+        return any(isinstance(f, Interrupt) and f.id == execution for f in self._frames)
+
+    def _read(self) -> bool:
+        data = self._end.recv(_READ)
+        self._frames.extend(decode_for_executor(body) for body in self._reader.feed(data))
+        return bool(data)

@@ -1,0 +1,91 @@
+"""How much memory processes use, by /proc, as far as an unprivileged supervisor may know.
+
+What a process has been forked with it shares, and the kernel counts it as its own. So use is
+growth: anonymous and shared memory beyond what was there when the watch first saw the process.
+Where the kernel tells more (the proportional share, for root), that decides before anybody is
+killed.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+KIB = 1024
+
+
+@dataclass(frozen=True)
+class Resident:
+    private: int
+    """Anonymous memory, what is shared since a fork included."""
+    shared: int
+    """Shared mappings: every process that maps them counts them."""
+
+
+def resident(pid: int) -> Resident | None:
+    """None when the process is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return None
+    fields = dict(line.split(":", 1) for line in status.splitlines() if line.startswith("Rss"))
+    if "RssAnon" not in fields:
+        return None
+    return Resident(private=_bytes(fields["RssAnon"]), shared=_bytes(fields["RssShmem"]))
+
+
+def proportional(pid: int) -> int | None:
+    """Its own memory and its share of what it shares; None when gone or not to be known."""
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return None
+    fields = dict(line.split(":", 1) for line in rollup.splitlines()[1:])
+    if "Pss_Anon" not in fields:
+        return None
+    return _bytes(fields["Pss_Anon"]) + _bytes(fields["Pss_Shmem"])
+
+
+def _bytes(field: str) -> int:
+    return int(field.split()[0]) * KIB
+
+
+def kills() -> int:
+    """How many processes the kernel has killed for want of memory since it started."""
+    try:
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    except OSError:
+        pass
+    return 0
+
+
+class Growth:
+    """Memory of trees of processes beyond what each process was first seen with."""
+
+    def __init__(self) -> None:
+        self._first: dict[int, int] = {}
+
+    def of_tree(self, pid: int, below: list[int]) -> int:
+        """An estimate for an executor and its descendants, zero when the executor is gone."""
+        executor = resident(pid)
+        if executor is None:
+            return 0
+        private = executor.private - self._first.setdefault(pid, executor.private)
+        shared = executor.shared
+        for each in below:
+            now = resident(each)
+            if now is not None:
+                # A fork has at most what its ancestor had; the rest it took itself.
+                inherited = min(now.private, executor.private)
+                private += now.private - self._first.setdefault(each, inherited)
+                shared = max(shared, now.shared)
+        return max(0, private) + shared
+
+    def begin(self, pid: int) -> None:
+        """See a process for the first time, before it runs anything."""
+        now = resident(pid)
+        self._first[pid] = now.private if now is not None else 0
+
+    def forget_all_but(self, pids: set[int]) -> None:
+        for gone in self._first.keys() - pids:
+            del self._first[gone]

@@ -1,0 +1,61 @@
+"""What a streaming execution still has to send: never more under way than the gateway allows.
+
+Chunks and log lines wait for credit, the result waits behind them. The executor may be one window
+of chunks ahead of what has been sent, so what waits here is bounded by that and by the log limit.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from anypod.wire.messages import WINDOW, Chunk, Log
+
+CREDIT_STEP = WINDOW // 4
+"""Credit goes back to the executor in steps of this, not for every small chunk."""
+
+
+class Outbox:
+    def __init__(
+        self, send: Callable[[Chunk | Log], None], on_passed: Callable[[int], None]
+    ) -> None:
+        """``on_passed`` hears how many bytes of chunks have been sent since it last heard."""
+        self._send = send
+        self._on_passed = on_passed
+        self._waiting: deque[tuple[Chunk | Log, int]] = deque()
+        self._allowed = WINDOW
+        self._passed = 0
+        self._at_end: Callable[[], None] | None = None
+
+    def push(self, message: Chunk | Log, size: int) -> None:
+        self._waiting.append((message, size))
+        self._pump()
+
+    def credit(self, size: int) -> None:
+        self._allowed += size
+        self._pump()
+
+    def end(self, at_end: Callable[[], None]) -> None:
+        """Nothing more comes; ``at_end`` sends the result, behind what waits."""
+        self._at_end = at_end
+        self._pump()
+
+    def drop(self) -> None:
+        """Whoever reads has left."""
+        self._waiting.clear()
+        self._pump()
+
+    def _pump(self) -> None:
+        while self._waiting:
+            message, size = self._waiting[0]
+            if self._allowed <= 0:
+                break
+            self._waiting.popleft()
+            self._allowed -= size
+            self._send(message)
+            if isinstance(message, Chunk):
+                self._passed += size
+        if self._passed >= CREDIT_STEP:
+            passed, self._passed = self._passed, 0
+            self._on_passed(passed)
+        if self._at_end is not None and not self._waiting:
+            at_end, self._at_end = self._at_end, None
+            at_end()

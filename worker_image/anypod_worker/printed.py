@@ -1,0 +1,80 @@
+"""What one execution prints: kept up to a limit, counted beyond, logged by the line."""
+
+import codecs
+import logging
+from collections.abc import Callable
+from typing import Literal
+
+from anypod.wire.messages import Output
+from anypod_worker import logs
+
+Stream = Literal["stdout", "stderr"]
+
+_LINE_CHARACTERS = 8192
+
+
+class Printed:
+    def __init__(
+        self, execution: str, limit: int, on_text: Callable[[Stream, str], None] | None
+    ) -> None:
+        """``on_text`` gets what is kept, as it comes."""
+        self._execution = execution
+        self._room = limit
+        self._on_text = on_text
+        self._decoders = {name: _decoder() for name in ("stdout", "stderr")}
+        self._kept: dict[str, list[str]] = {"stdout": [], "stderr": []}
+        self._line = {"stdout": "", "stderr": ""}
+        self.cut_bytes = 0
+
+    def add(self, stream: Stream, data: bytes) -> None:
+        kept = data[: self._room]
+        self._room -= len(kept)
+        self.cut_bytes += len(data) - len(kept)
+        if kept:
+            self._take(stream, self._decoders[stream].decode(kept))
+
+    def _take(self, stream: Stream, text: str) -> None:
+        if not text:
+            return
+        self._kept[stream].append(text)
+        self._log(stream, text)
+        if self._on_text is not None:
+            self._on_text(stream, text)
+
+    def _log(self, stream: Stream, text: str) -> None:
+        *lines, rest = (self._line[stream] + text).split("\n")
+        if len(rest) > _LINE_CHARACTERS:
+            lines.append(rest)
+            rest = ""
+        self._line[stream] = rest
+        for line in lines:
+            self._log_line(stream, line)
+
+    def _log_line(self, stream: Stream, line: str) -> None:
+        logs.event(logging.INFO, line, execution=self._execution, stream=stream)
+
+    def end(self) -> None:
+        """Nothing more comes: log unfinished lines and how much was cut."""
+        for stream in ("stdout", "stderr"):
+            self._take(stream, self._decoders[stream].decode(b"", final=True))
+            if self._line[stream]:
+                self._log_line(stream, self._line[stream])
+                self._line[stream] = ""
+        if self.cut_bytes:
+            logs.event(
+                logging.WARNING,
+                "output was cut",
+                execution=self._execution,
+                cut_bytes=self.cut_bytes,
+            )
+
+    def output(self) -> Output:
+        return Output(
+            stdout="".join(self._kept["stdout"]),
+            stderr="".join(self._kept["stderr"]),
+            cut_bytes=self.cut_bytes,
+        )
+
+
+def _decoder() -> codecs.IncrementalDecoder:
+    return codecs.getincrementaldecoder("utf-8")("replace")

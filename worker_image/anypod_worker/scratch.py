@@ -1,0 +1,77 @@
+"""Directories of a worker's executors, each its own, all gone when the worker is.
+
+A worker that was killed cannot tidy up. So each holds a lock on its directory while it lives, and
+the next worker on the machine removes the directories whose lock nobody holds.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+_PREFIX = "anypod-worker-"
+_LOCK = ".lock"
+
+
+class Scratch:
+    def __init__(self, root: Path, lock: int) -> None:
+        self.root = root
+        self._lock = lock
+
+    @classmethod
+    def make(cls) -> "Scratch":
+        root = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        lock = os.open(root / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return cls(root, lock)
+
+    def for_executor(self, number: int) -> Path:
+        directory = self.root / str(number)
+        directory.mkdir()
+        return directory
+
+    def remove(self, directory: Path) -> None:
+        """Blocks for as long as a program's files take; programs may have locked folders."""
+        shutil.rmtree(directory, onerror=_unlock_and_retry)
+
+    def close(self) -> None:
+        self.remove(self.root)
+        os.close(self._lock)
+
+
+def _unlock_and_retry(function: object, path: str, _: object) -> None:
+    try:
+        Path(path).parent.chmod(0o700)
+        if Path(path).is_dir() and not Path(path).is_symlink():
+            Path(path).chmod(0o700)
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            Path(path).unlink(missing_ok=True)
+    except OSError:
+        return
+
+
+def remove_abandoned() -> None:
+    """Remove what killed workers of this user left in the temporary directory. Blocks."""
+    for root in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        try:
+            if root.stat().st_uid == os.getuid() and _is_abandoned(root):
+                shutil.rmtree(root, ignore_errors=True)
+        except OSError:
+            continue
+
+
+def _is_abandoned(root: Path) -> bool:
+    try:
+        lock = os.open(root / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(lock)

@@ -1,0 +1,228 @@
+"""The supervisor: owns a worker's processes from the first fork to the last kill.
+
+It never runs user code and never waits on its loop's thread, so one turn of its loop is short
+whatever programs do.
+"""
+
+import asyncio
+import contextlib
+import gc
+import hmac
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import uvloop
+from aiohttp import web
+
+from anypod.wire import codec
+from anypod_worker import boot, logs, memory, processes
+from anypod_worker.dispatch import Dispatch
+from anypod_worker.executors import Executor
+from anypod_worker.forks import Forks
+from anypod_worker.health import Health
+from anypod_worker.link import CLOSE_SECONDS, HEARTBEAT_SECONDS, Link
+from anypod_worker.programs import ProgramCache
+from anypod_worker.reserve import Reserve
+from anypod_worker.scratch import Scratch, remove_abandoned
+from anypod_worker.watch import Watch
+
+SPARE_EXECUTORS = 1
+_KILL_SECONDS = 10.0
+
+
+def run(told: boot.Told, zygote: int, control: socket.socket, began: float) -> int:
+    """Be the supervisor until told to stop; the exit status."""
+    log = logs.Log(told.config.log_format, worker=told.config.worker, pool=told.config.pool)
+    gc.collect()
+    gc.freeze()
+    scratch = Scratch.make()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(told, zygote, control, began, scratch))
+    finally:
+        processes.kill_below_until_none(os.getpid(), _KILL_SECONDS)
+        scratch.close()
+        log.close()
+
+
+async def _serve(
+    told: boot.Told, zygote: int, control: socket.socket, began: float, scratch: Scratch
+) -> int:
+    return await Supervisor(told, zygote, control, began, scratch).serve()
+
+
+class Supervisor:
+    def __init__(
+        self,
+        told: boot.Told,
+        zygote: int,
+        control: socket.socket,
+        began: float,
+        scratch: Scratch,
+    ) -> None:
+        config = told.config
+        self._told = told
+        self._config = config
+        self._began = began
+        self._loop = asyncio.get_running_loop()
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="files")
+        self._forks = Forks(config, zygote, control, self._state_changed)
+        spares = config.executors if config.isolation == "fresh" else SPARE_EXECUTORS
+        self._reserve = Reserve(self._forks, scratch, self._threads, spares)
+        self._dispatch = Dispatch(config, self._reserve, ProgramCache(config.program_cache_bytes))
+        self._watch = Watch(config.limits, self._reserve.all, self._dispatch.slots.recycle_idle)
+        self._reserve.on_warm = self._warm
+        self._forks.memory_was_short = lambda: memory.kills() > self._watch.kernel_kills
+        self._stop: asyncio.Future[int] = self._loop.create_future()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._last_words = ""
+
+    async def serve(self) -> int:
+        """Until stopped; the exit status."""
+        self._listen_to_signals()
+        self._forks.start()
+        self._loop.run_in_executor(self._threads, remove_abandoned)
+        runner = await self._open_port()
+        self._spawn(self._watch.run())
+        self._spawn(self._give_up_when_preload_fails())
+        self._dispatch.slots.start()
+        self._state_changed()
+        try:
+            return await self._stop
+        finally:
+            await self._end(runner)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """A task whose failure ends the worker: it cannot go on without."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logs.logger.error("a part of the worker failed", exc_info=task.exception())
+            self._stop_with(1)
+
+    def _stop_with(self, status: int) -> None:
+        if not self._stop.done():
+            self._stop.set_result(status)
+
+    # readiness
+
+    def _warm(self, executor: Executor) -> None:
+        self._watch.begin(executor)
+        self._loop.call_soon(self._state_changed)
+
+    def _state_changed(self) -> None:
+        dispatch = self._dispatch
+        was = (dispatch.ready, dispatch.message)
+        if not dispatch.ready and dispatch.slots.is_whole:
+            dispatch.ready = True
+            self._log_ready()
+        elif dispatch.ready and not dispatch.slots.members() and not self._forks.ready.is_set():
+            dispatch.ready = False
+        dispatch.message = "" if dispatch.ready else self._forks.message or "executors start"
+        if (dispatch.ready, dispatch.message) != was:
+            dispatch.tell_load()
+
+    def _log_ready(self) -> None:
+        confined = all(e.signals_confined for e in self._dispatch.slots.members())
+        logs.event(
+            logging.INFO,
+            "worker ready",
+            executors=self._config.executors,
+            seconds=round(time.monotonic() - self._began, 3),
+            preload_seconds=round(self._forks.preload_seconds, 3),
+            signals_confined=confined,
+        )
+
+    async def _give_up_when_preload_fails(self) -> None:
+        why = await asyncio.shield(self._forks.failed)
+        self._last_words = why
+        self._stop_with(1)
+
+    # the port
+
+    async def _open_port(self) -> web.AppRunner:
+        app = web.Application()
+        app.add_routes(Health(self._dispatch.load).routes())
+        app.add_routes([web.get(codec.LINK_PATH, self._link)])
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        await runner.setup()
+        site: web.BaseSite
+        if self._told.listener is not None:
+            site = web.SockSite(runner, self._told.listener)
+        else:
+            site = web.TCPSite(runner, self._config.host, self._config.port)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        logs.event(logging.INFO, "listening", host=host, port=port)
+        return runner
+
+    async def _link(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(
+            heartbeat=HEARTBEAT_SECONDS,
+            max_msg_size=codec.max_message_bytes(self._config.limits.output_bytes),
+            compress=False,
+            timeout=CLOSE_SECONDS,
+        )
+        await socket.prepare(request)
+        given = request.headers.get(codec.TOKEN_HEADER, "").encode()
+        if hmac.compare_digest(given, self._told.token):
+            await Link(socket, self._dispatch).serve()
+        else:
+            logs.event(logging.WARNING, "a gateway without the link's secret was refused")
+            await socket.close(code=codec.CLOSE_UNAUTHENTICATED, message=b"wrong token")
+        return socket
+
+    # the end
+
+    def _listen_to_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._asked_to_stop)
+        if self._told.parent:
+            self._loop.add_signal_handler(boot.PARENT_DIED, self._parent_died)
+            boot.follow_parent(self._told.parent)
+
+    def _parent_died(self) -> None:
+        if os.getppid() != self._told.parent:
+            logs.event(logging.ERROR, "the parent died; the worker stops at once")
+            self._stop_with(1)
+
+    def _asked_to_stop(self) -> None:
+        if self._dispatch.draining:
+            self._stop_with(0)
+        else:
+            self._spawn(self._drain())
+
+    async def _drain(self) -> None:
+        logs.event(logging.INFO, "draining", seconds=self._config.drain_seconds)
+        self._dispatch.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._config.drain_seconds):
+                await self._dispatch.until_quiet()
+        self._stop_with(0)
+
+    async def _end(self, runner: web.AppRunner) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._dispatch.draining = True
+        self._dispatch.stop_all()
+        links = [link.close(codec.CLOSE_DRAINED, "stopped") for link in self._dispatch.links]
+        await asyncio.gather(*links, return_exceptions=True)
+        self._forks.stop()
+        self._reserve.close()
+        self._dispatch.close()
+        await runner.cleanup()
+        await asyncio.to_thread(self._threads.shutdown)
+        self._forks.family.unwatch()
+        logs.event(logging.INFO, "worker stopped")
+        if self._last_words:
+            logs.event(logging.ERROR, self._last_words)
