@@ -1,0 +1,303 @@
+"""Every call of the API as data: what is sent, and how the answer is read.
+
+Both clients send the same calls, so what one can say the other can.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypedDict, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from anypod.api import ids
+from anypod.api.documents import AnswerModel
+from anypod.api.pools import PoolDocument, WorkerDocument
+from anypod.api.programs import ProgramDocument, ProgramSummary, RevisionDocument
+from anypod.api.sessions import SessionDocument, SessionSummary
+from anypod.client import answers
+from anypod.client.answers import Answer, Page
+
+T = TypeVar("T")
+M = TypeVar("M", bound=AnswerModel)
+T_co = TypeVar("T_co", covariant=True)
+
+EVENT_STREAM = "text/event-stream"
+PAGE = 1000
+"""Items that are asked for at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T_co]):
+    method: str
+    path: str
+    read: Callable[[bytes], T_co]
+    query: tuple[tuple[str, str], ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    repeatable: bool = False
+    """Sending it twice does no harm."""
+    execution_seconds: float | None = None
+    """What the gateway is asked to allow the execution."""
+
+
+class CodeArguments(TypedDict, total=False):
+    """What a program may be given as; either ``source`` or ``files``."""
+
+    source: str
+    files: Mapping[str, str]
+    entrypoint: str
+    timeout_seconds: float
+    idempotent: bool
+    labels: Mapping[str, str]
+
+
+class RunArguments(TypedDict, total=False):
+    """How a program is to be run."""
+
+    session: str
+    timeout: float
+    """The execution's, in seconds; its answer is waited for that long, and a little."""
+    logs: bool
+    """Return what it prints, too."""
+    idempotent: bool
+    """The caller says that running it twice does no harm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    source: str | None = None
+    files: Mapping[str, str] | None = None
+    entrypoint: str | None = None
+    timeout_seconds: float | None = None
+    idempotent: bool = False
+    labels: Mapping[str, str] | None = None
+
+    def document(self) -> dict[str, Any]:
+        given: dict[str, Any] = {
+            "source": self.source,
+            "files": None if self.files is None else dict(self.files),
+            "entrypoint": self.entrypoint,
+            "timeoutSeconds": self.timeout_seconds,
+            "idempotent": self.idempotent or None,
+            "labels": None if self.labels is None else dict(self.labels),
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    session: str | None = None
+    timeout: float | None = None
+    logs: bool = False
+    idempotent: bool = False
+
+
+def encode(value: Any) -> bytes:
+    """JSON. Raises ValueError for NaN and infinities, TypeError for what has no JSON form."""
+    try:
+        return json.dumps(value, allow_nan=False, ensure_ascii=False, default=_builtin).encode()
+    except UnicodeEncodeError:  # an unpaired surrogate: as an escape it is JSON
+        return json.dumps(value, allow_nan=False, default=_builtin).encode()
+
+
+def _builtin(value: Any) -> Any:
+    return msgspec.to_builtins(value, enc_hook=_foreign)
+
+
+def _foreign(value: Any) -> Any:
+    if hasattr(value, "model_dump"):  # a pydantic model
+        return value.model_dump(mode="json")
+    if hasattr(value, "tolist"):  # of numpy
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The calls of one pool, optionally of one session in it."""
+
+    pool: str
+    session: str | None = None
+    session_header: str = "X-Session-ID"
+
+    @property
+    def _root(self) -> str:
+        return f"/v1/pools/{quote(self.pool, safe='')}"
+
+    def _program(self, program: str) -> str:
+        if not ids.is_program_id(program):
+            raise ids.InvalidName(f"{program!r}: a program's id matches {ids.PROGRAM_ID}")
+        return f"{self._root}/programs/{program}"
+
+    def _headers(self, if_match: str | None = None, session: str | None = None) -> dict[str, str]:
+        headers = {}
+        session = session if session is not None else self.session
+        if session is not None:
+            headers[self.session_header] = _session_key(session)
+        if if_match is not None:
+            headers["If-Match"] = f'"{if_match}"'
+        return headers
+
+    # programs
+
+    def create_program(self, program: str | None, given: CodeArguments) -> Call[ProgramDocument]:
+        body = Code(**given).document()
+        if program is not None:
+            self._program(program)
+            body["id"] = program
+        return Call(
+            "POST",
+            f"{self._root}/programs",
+            answers.document(ProgramDocument),
+            headers=self._headers(),
+            body=encode(body),
+            repeatable=program is not None,
+        )
+
+    def put_program(
+        self, program: str, given: CodeArguments, if_match: str | None
+    ) -> Call[ProgramDocument]:
+        return Call(
+            "PUT",
+            self._program(program),
+            answers.document(ProgramDocument),
+            headers=self._headers(if_match),
+            body=encode(Code(**given).document()),
+            repeatable=if_match is None,
+        )
+
+    def get_program(self, program: str) -> Call[ProgramDocument]:
+        return self._get(self._program(program), answers.document(ProgramDocument))
+
+    def list_programs(
+        self, labels: Mapping[str, str], after: str | None
+    ) -> Call[Page[ProgramSummary]]:
+        chosen = tuple(("label", f"{key}={value}") for key, value in labels.items())
+        return self._list(f"{self._root}/programs", ProgramSummary, after, chosen)
+
+    def list_revisions(self, program: str, after: str | None) -> Call[Page[RevisionDocument]]:
+        path = f"{self._program(program)}/revisions"
+        return self._list(path, RevisionDocument, after)
+
+    def delete_program(self, program: str, if_match: str | None) -> Call[None]:
+        return Call(
+            "DELETE", self._program(program), answers.nothing, headers=self._headers(if_match)
+        )
+
+    def roll_back_program(
+        self, program: str, revision: str | None, if_match: str | None
+    ) -> Call[ProgramDocument]:
+        return Call(
+            "POST",
+            f"{self._program(program)}/rollback",
+            answers.document(ProgramDocument),
+            headers=self._headers(if_match),
+            body=encode({} if revision is None else {"revision": revision}),
+        )
+
+    # runs
+
+    def run(
+        self, program: str, inputs: Mapping[str, Any] | None, given: RunArguments
+    ) -> Call[Answer]:
+        name, revision = ids.split_program_ref(program)
+        reference = f"{name}@{revision}" if revision else name
+        return self._run(f"/programs/{reference}/run", {}, inputs, RunOptions(**given))
+
+    def run_source(
+        self,
+        source: str | Mapping[str, str],
+        entrypoint: str | None,
+        inputs: Mapping[str, Any] | None,
+        given: RunArguments,
+    ) -> Call[Answer]:
+        if isinstance(source, str):
+            code = Code(source=source, entrypoint=entrypoint)
+        else:
+            code = Code(files=source, entrypoint=entrypoint)
+        return self._run("/run", {"program": code.document()}, inputs, RunOptions(**given))
+
+    def _run(
+        self,
+        path: str,
+        body: dict[str, Any],
+        inputs: Mapping[str, Any] | None,
+        options: RunOptions,
+    ) -> Call[Answer]:
+        body["inputs"] = dict(inputs or {})
+        if options.timeout is not None:
+            body["timeoutSeconds"] = options.timeout
+        return Call(
+            "POST",
+            self._root + path,
+            answers.answer,
+            query=(("logs", "true"),) if options.logs else (),
+            headers=self._headers(session=options.session),
+            body=encode(body),
+            repeatable=options.idempotent,
+            execution_seconds=options.timeout,
+        )
+
+    # sessions, workers, pools
+
+    def list_sessions(self, after: str | None) -> Call[Page[SessionSummary]]:
+        return self._list(f"{self._root}/sessions", SessionSummary, after)
+
+    def get_session(self, session: str) -> Call[SessionDocument]:
+        return self._get(self._session(session), answers.document(SessionDocument))
+
+    def end_session(self, session: str) -> Call[None]:
+        return Call("DELETE", self._session(session), answers.nothing)
+
+    def _session(self, session: str) -> str:
+        segment = quote(_session_key(session), safe="")
+        if not segment.strip("."):  # else taken for a step to this or the upper folder
+            segment = segment.replace(".", "%2E")
+        return f"{self._root}/sessions/{segment}"
+
+    def list_workers(self, after: str | None) -> Call[Page[WorkerDocument]]:
+        return self._list(f"{self._root}/workers", WorkerDocument, after)
+
+    def get_worker(self, worker: str) -> Call[WorkerDocument]:
+        path = f"{self._root}/workers/{_name(worker, 'worker')}"
+        return self._get(path, answers.document(WorkerDocument))
+
+    def list_pools(self, after: str | None) -> Call[Page[PoolDocument]]:
+        return self._list("/v1/pools", PoolDocument, after)
+
+    def get_pool(self, pool: str) -> Call[PoolDocument]:
+        return self._get(f"/v1/pools/{_name(pool, 'pool')}", answers.document(PoolDocument))
+
+    def _get(self, path: str, read: Callable[[bytes], T]) -> Call[T]:
+        return Call("GET", path, read, headers=self._headers(), repeatable=True)
+
+    def _list(
+        self,
+        path: str,
+        model: type[M],
+        after: str | None,
+        query: tuple[tuple[str, str], ...] = (),
+    ) -> Call[Page[M]]:
+        page = (("limit", str(PAGE)), *((("after", after),) if after else ()))
+        return Call(
+            "GET",
+            path,
+            answers.page(model),
+            query=(*query, *page),
+            headers=self._headers(),
+            repeatable=True,
+        )
+
+
+def _session_key(key: str) -> str:
+    if not ids.is_session_key(key):
+        raise ids.InvalidName(f"{key!r}: a session's key matches {ids.SESSION_KEY}")
+    return key
+
+
+def _name(name: str, what: str) -> str:
+    if not name or name.strip(".") == "":
+        raise ids.InvalidName(f"{name!r} is not the name of a {what}")
+    return quote(name, safe="")

@@ -1,0 +1,65 @@
+"""How a client behaves; both clients read the same settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+import anypod
+from anypod.client.calls import EVENT_STREAM, Call
+
+DEFAULT_URL = "http://127.0.0.1:8700"
+CONNECT_SECONDS = 10.0
+GRACE_SECONDS = 10.0
+"""How much longer than the execution may take its answer is waited for."""
+IDLE_SECONDS = 60.0
+"""Of silence on a stream, which else has a heartbeat every 15 seconds."""
+MAX_CONNECTIONS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    url: str = DEFAULT_URL
+    timeout: float = 90.0
+    retries: int = 2
+    headers: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"{self.url!r} is not an address as http://127.0.0.1:8700")
+        if parts.query or parts.fragment or parts.username:
+            raise ValueError(f"{self.url!r}: only scheme, host, port and path are used")
+        if self.timeout <= 0 or self.retries < 0:
+            raise ValueError("timeout must be above 0 and retries not below")
+
+    @property
+    def path(self) -> str:
+        """Under which the API's paths are."""
+        return urlsplit(self.url).path.rstrip("/")
+
+    def target(self, call: Call[object]) -> str:
+        """Path and query, encoded."""
+        query = "&".join(f"{name}={quote(value, safe='')}" for name, value in call.query)
+        return f"{self.path}{call.path}" + (f"?{query}" if query else "")
+
+    def headers_for(self, call: Call[object], *, stream: bool = False) -> dict[str, str]:
+        headers = {
+            "User-Agent": f"anypod/{anypod.__version__}",
+            "Accept": EVENT_STREAM if stream else "application/json",
+            **(self.headers or {}),
+            **call.headers,
+        }
+        if call.body is not None:
+            headers["Content-Type"] = "application/json"
+        return headers
+
+    def seconds_for(self, call: Call[object]) -> float:
+        """For the call, its retries and its answer."""
+        if call.execution_seconds is None:
+            return self.timeout
+        return call.execution_seconds + GRACE_SECONDS
+
+    def stream_seconds(self, call: Call[object]) -> float | None:
+        """For all of a stream; None when only silence ends it."""
+        asked = call.execution_seconds
+        return None if asked is None else asked + GRACE_SECONDS
