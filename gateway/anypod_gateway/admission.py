@@ -1,0 +1,161 @@
+"""The pool's queue: who waits for a worker, in which order, and for how long.
+
+There are two lines, since calls of no session wait for a free executor and new sessions for a
+worker with room: neither holds the other up. They share one bound. A caller that leaves is out of
+its line at once, and a worker that becomes free wakes exactly the one that gets it.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from anypod.api.problems import AnyPodError, Problem, error
+from anypod.resources.workerpool import Queue
+from anypod_gateway.workers import Worker
+
+NO_WORKER_RETRY_SECONDS = 2
+MAX_RETRY_SECONDS = 60
+SAMPLE_SECONDS = 10.0
+"""How far back the throughput is looked at."""
+
+Pick = Callable[[Collection[str]], Worker | None]
+"""A worker, taken, for a caller that would rather have none of these."""
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    avoid: Collection[str]
+    future: "asyncio.Future[Worker | Problem | None]" = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class Admission:
+    """What the lines of one pool have in common."""
+
+    def __init__(self, limits: Callable[[], Queue]) -> None:
+        self.limits = limits
+        self.waiting = 0
+        self.served = 0
+        """Executions that have ended, ever."""
+        self.closed: Problem | None = None
+        """Why nobody is let in any more."""
+        self._sample = (0.0, 0)
+
+    def enter(self, *, again: bool) -> None:
+        """Raises queue-full. Who was refused by a worker has been let in before."""
+        if self.closed is not None:
+            raise AnyPodError(self.closed)
+        depth = self.limits().depth
+        if self.waiting >= depth and not again:
+            raise error(
+                "queue-full",
+                f"{self.waiting} calls wait already; the pool's queue takes {depth}",
+                retry_after=self._seconds_to_empty(),
+            )
+        if not self.waiting:
+            self._sample = (asyncio.get_running_loop().time(), self.served)
+        self.waiting += 1
+
+    def _seconds_to_empty(self) -> int:
+        now = asyncio.get_running_loop().time()
+        since, served = self._sample
+        elapsed, done = now - since, self.served - served
+        if elapsed > SAMPLE_SECONDS:
+            self._sample = (now, self.served)
+        if not done or elapsed <= 0:
+            return 1 if elapsed < 1 else MAX_RETRY_SECONDS
+        return max(1, min(MAX_RETRY_SECONDS, round(self.waiting * elapsed / done)))
+
+
+class Line:
+    """First come, first served."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        pick: Pick,
+        give_back: Callable[[Worker], None],
+        describe: Callable[[], str],
+    ) -> None:
+        """``give_back`` gets a worker that was picked for somebody who has left meanwhile;
+        ``describe`` says why there is none."""
+        self._admission = admission
+        self._pick = pick
+        self._give_back = give_back
+        self._describe = describe
+        self._waiters: OrderedDict[Waiter, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+    def at_once(self, avoid: Collection[str] = ()) -> Worker | None:
+        """A worker, if one is free and nobody has been waiting for it."""
+        return self._pick(avoid) if not self._waiters else None
+
+    async def wait(
+        self, since: float, deadline: float, avoid: Collection[str] = (), *, again: bool = False
+    ) -> Worker:
+        """Raises queue-full, no-worker or deadline-exceeded. ``since`` is when the call came;
+        ``again`` puts it first: it had its turn, and was refused."""
+        admission = self._admission
+        admission.enter(again=again)
+        waiter = Waiter(avoid)
+        self._waiters[waiter] = None
+        if again:
+            self._waiters.move_to_end(waiter, last=False)
+        patience = since + admission.limits().max_wait_seconds
+        loop = asyncio.get_running_loop()
+        timer = loop.call_at(min(patience, deadline), _expire, waiter)
+        try:
+            self.serve()
+            answer = await waiter.future
+        except asyncio.CancelledError:
+            if waiter.future.done() and not waiter.future.cancelled():
+                self._return(waiter.future.result())
+            raise
+        finally:
+            timer.cancel()
+            admission.waiting -= 1
+            self._waiters.pop(waiter, None)
+        if isinstance(answer, Worker):
+            return answer
+        if answer is not None:
+            raise AnyPodError(answer)
+        raise self._too_late(since, deadline < patience)
+
+    def serve(self) -> None:
+        """Give what is free to who waits."""
+        waiters = self._waiters
+        while waiters:
+            waiter = next(iter(waiters))
+            if waiter.future.done():
+                del waiters[waiter]
+                continue
+            worker = self._pick(waiter.avoid)
+            if worker is None:
+                return
+            del waiters[waiter]
+            waiter.future.set_result(worker)
+
+    def close(self, reason: Problem) -> None:
+        for waiter in self._waiters:
+            if not waiter.future.done():
+                waiter.future.set_result(reason)
+
+    def _return(self, answer: Worker | Problem | None) -> None:
+        if isinstance(answer, Worker):
+            self._give_back(answer)
+
+    def _too_late(self, since: float, by_deadline: bool) -> AnyPodError:
+        waited = asyncio.get_running_loop().time() - since
+        what = f"nothing ran in {waited:.1f} s: {self._describe()}"
+        if by_deadline:
+            return error("deadline-exceeded", what)
+        return error("no-worker", what, retry_after=NO_WORKER_RETRY_SECONDS)
+
+
+def _expire(waiter: Waiter) -> None:
+    if not waiter.future.done():
+        waiter.future.set_result(None)

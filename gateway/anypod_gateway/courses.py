@@ -1,0 +1,272 @@
+"""One execution from its arrival to its answer: its attempts, and which ends allow another one.
+
+The rule of retries: what provably has not started is placed again; what may have started only if
+the program is declared idempotent. A check changes nothing, so it counts as idempotent.
+"""
+
+import asyncio
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+
+from anypod.api.ids import new_execution_id
+from anypod.api.problems import AnyPodError, error, from_failure
+from anypod.wire.messages import (
+    Check,
+    Checked,
+    Code,
+    Execute,
+    Failure,
+    Output,
+    Program,
+    Refused,
+    Result,
+    SessionRef,
+)
+from anypod_gateway.attempts import Attempt, End, Failed, Lost, Overdue, StreamAttempt
+from anypod_gateway.errands import Errands
+from anypod_gateway.executions import ExecutionAnswer, ExecutionInfo, ExecutionRequest
+from anypod_gateway.workers import Worker
+
+MAX_ATTEMPTS = 3
+MAX_PLACED = 100
+"""Refusals and lost links that one execution outlasts."""
+OVERDUE_SECONDS = 3.0
+"""How much later than a worker its gateway takes a deadline for missed, beside the grace between
+the worker's interrupt and its kill."""
+
+WORKER_LOST = "worker-lost"
+NOT_SENT = "not-sent"
+_AVOIDED = frozenset({NOT_SENT, "draining", "not-ready", "sessions-full"})
+
+
+class Course:
+    """An ``attempts.Supply``."""
+
+    def __init__(
+        self, id_: str, deadline: float, *, idempotent: bool, grace: float, errands: Errands
+    ) -> None:
+        self.id = id_
+        self.deadline = deadline
+        self.came = asyncio.get_running_loop().time()
+        self.avoid: Collection[str] = ()
+        """Workers that have just failed it."""
+        self.placed = 0
+        """How often it was sent to a worker."""
+        self.tries = 0
+        """How often it may have run."""
+        self.has_told = False
+        """The caller has had a part of the answer: there is no second attempt."""
+        self.errands = errands
+        self._worker = ""
+        self._sent_at = self.came
+        self._idempotent = idempotent
+        self._grace = grace
+
+    # beginning
+
+    def begin(self, worker: Worker, *, stream: bool = False) -> Attempt:
+        """On an executor that has been reserved."""
+        attempt = self._attempt(worker, stream=stream, shared=True)
+        if attempt is None:
+            worker.release()
+            raise self.error("deadline-exceeded", "its time was over before it was sent")
+        return attempt
+
+    def _attempt(self, worker: Worker, *, stream: bool, shared: bool) -> Attempt | None:
+        now = asyncio.get_running_loop().time()
+        timeout = self.deadline - now
+        if timeout <= 0:
+            return None
+        self.placed += 1
+        self.tries += 1
+        self._worker = worker.name
+        self._sent_at = now
+        kind = StreamAttempt if stream else Attempt
+        overdue = self.deadline + self._grace + OVERDUE_SECONDS
+        attempt = kind(self.id, worker, overdue, self, shared=shared)
+        worker.run(attempt, self._message(timeout))
+        return attempt
+
+    def _message(self, timeout: float) -> Execute | Check:
+        raise NotImplementedError
+
+    # what the worker asks for
+
+    def need_program(self, attempt: Attempt) -> None:
+        raise NotImplementedError
+
+    def need_state(self, attempt: Attempt) -> None:
+        """Nothing but a session has one; the worker goes on asking until its deadline."""
+
+    def deliver(self, attempt: Attempt, result: Result) -> None:
+        attempt.finish(result)
+
+    # ending
+
+    def retry(self, end: End) -> str:
+        """Why it may be placed again. Raises what the caller is to be told if it may not."""
+        if isinstance(end, Lost):
+            return self._after_loss("its link broke") if end.started else self._not_run(NOT_SENT)
+        if isinstance(end, Refused):
+            return self._not_run(end.reason)
+        if isinstance(end, Failed):
+            raise end.reason
+        if isinstance(end, Overdue):
+            raise self.error("deadline-exceeded", "the worker did not keep its deadline")
+        failure = end.failure
+        assert failure is not None
+        if failure.type == WORKER_LOST:
+            return self._after_loss(failure.detail)
+        raise self._failed(failure, end.printed if isinstance(end, Result) else None)
+
+    def _after_loss(self, how: str) -> str:
+        self.avoid = (*self.avoid, self._worker)
+        if self._idempotent and self.tries < MAX_ATTEMPTS and not self.has_told:
+            return WORKER_LOST
+        again = f", {self.tries} times" if self.tries > 1 else ""
+        raise self.error(
+            WORKER_LOST, f"the worker was lost{again} ({how}); the execution may have happened"
+        )
+
+    def _not_run(self, reason: str) -> str:
+        self.tries -= 1
+        if reason in _AVOIDED:
+            self.avoid = (*self.avoid, self._worker)
+        if self.placed >= MAX_PLACED:
+            raise self.error(
+                "no-worker", f"workers refused it {self.placed} times: {reason}", retry_after=1
+            )
+        return reason
+
+    def _failed(self, failure: Failure, printed: Output | None) -> AnyPodError:
+        return AnyPodError(from_failure(failure, logs=_logs(printed), **self.members()))
+
+    def error(self, type_: str, detail: str, **members: Any) -> AnyPodError:
+        return error(type_, detail, **self.members(), **members)
+
+    def named(self, failure: AnyPodError) -> AnyPodError:
+        """The same error with what is known of the execution."""
+        known = {
+            name: value
+            for name, value in self.members().items()
+            if getattr(failure.problem, name) is None
+        }
+        return AnyPodError(msgspec.structs.replace(failure.problem, **known))
+
+    def members(self) -> dict[str, Any]:
+        return {
+            "execution": self.id,
+            "worker": self._worker or None,
+            "attempt": self.tries or None,
+        }
+
+
+class Run(Course):
+    """The course of a program's run."""
+
+    def __init__(
+        self, request: ExecutionRequest, *, stream: bool, grace: float, errands: Errands
+    ) -> None:
+        super().__init__(
+            request.execution,
+            request.deadline,
+            idempotent=request.idempotent,
+            grace=grace,
+            errands=errands,
+        )
+        self.request = request
+        self.session: SessionRef | None = None
+        self._stream = stream
+
+    def _message(self, timeout: float) -> Execute:
+        request = self.request
+        return Execute(
+            id=request.execution,
+            program=request.program,
+            revision=request.revision,
+            inputs=request.inputs,
+            timeout=timeout,
+            attempt=self.tries,
+            stream=self._stream,
+            logs=request.logs,
+            session=self.session,
+        )
+
+    def need_program(self, attempt: Attempt) -> None:
+        self.errands.run(self._send_program(attempt))
+
+    async def _send_program(self, attempt: Attempt) -> None:
+        code: Code | Exception
+        try:
+            async with asyncio.timeout_at(self.deadline):
+                code = await self.request.code()
+        except Exception as reason:  # noqa: BLE001 - it is raised to the caller
+            code = reason
+        if attempt.future.done():
+            return
+        if isinstance(code, Exception):
+            attempt.finish(Failed(code))
+            attempt.worker.abandon(attempt)
+            return
+        attempt.asked = False
+        attempt.worker.tell(Program(self.id, self.request.revision, code))
+
+    def answer(self, result: Result) -> ExecutionAnswer:
+        request = self.request
+        info = ExecutionInfo(
+            execution=request.execution,
+            program=request.program,
+            revision=request.revision,
+            worker=self._worker,
+            attempt=self.tries,
+            queue_seconds=self._sent_at - self.came + result.wait_seconds,
+            run_seconds=result.run_seconds,
+            session=request.session,
+        )
+        return ExecutionAnswer(result.outputs or b"null", info, result.printed)
+
+    def members(self) -> dict[str, Any]:
+        request = self.request
+        return {
+            **super().members(),
+            "program": request.program or None,
+            "revision": request.revision,
+            "session": request.session,
+        }
+
+
+class Checking(Course):
+    """The course of a check."""
+
+    def __init__(
+        self, revision: str, code: Code, deadline: float, *, grace: float, errands: Errands
+    ) -> None:
+        super().__init__(
+            new_execution_id(), deadline, idempotent=True, grace=grace, errands=errands
+        )
+        self._revision = revision
+        self._code = code
+
+    def _message(self, timeout: float) -> Check:
+        return Check(self.id, self._revision, self._code, timeout)
+
+    def need_program(self, attempt: Attempt) -> None:
+        """A check brings its program along."""
+
+    def checked(self, end: End) -> Checked | None:
+        """What the caller gets, also when the program is not valid."""
+        if not isinstance(end, Checked):
+            return None
+        lost = end.failure is not None and end.failure.type == WORKER_LOST
+        return None if lost else end
+
+    def members(self) -> dict[str, Any]:
+        return {**super().members(), "revision": self._revision}
+
+
+def _logs(printed: Output | None) -> dict[str, Any] | None:
+    if printed is None:
+        return None
+    return {"stdout": printed.stdout, "stderr": printed.stderr, "cutBytes": printed.cut_bytes}

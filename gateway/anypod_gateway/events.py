@@ -1,0 +1,22 @@
+"""What the running side tells whoever counts: callbacks, so that it knows no metrics library."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """All are called on the loop, must not wait, and must not raise."""
+
+    link: Callable[[str, str, bool], None] = _nothing
+    """Pool, worker, and whether the link to it is up now."""
+    retried: Callable[[str, str], None] = _nothing
+    """Pool, and why an execution is placed again: a refusal's reason, or ``worker-lost``."""
+    session: Callable[[str, str], None] = _nothing
+    """Pool, and what happened to a session: ``created``, ``moved`` or ``lost``."""
+    fault: Callable[[str], None] = _nothing
+    """A part without which the gateway is no use has failed; the reason, for people."""

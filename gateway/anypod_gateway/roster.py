@@ -1,0 +1,140 @@
+"""All workers of one pool: who is there, who may be given work, and who gets the next."""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable
+
+from anypod_gateway import placement
+from anypod_gateway.discovery import Endpoint, diff
+from anypod_gateway.workers import Worker
+
+log = logging.getLogger(__name__)
+
+REMEMBERED = 1000
+"""Instances of departed workers, so that their sessions are known to be lost at once."""
+NAMED = 5
+"""Workers that a message names; there may be hundreds."""
+
+
+class Roster:
+    """A ``workers.Watcher``."""
+
+    def __init__(
+        self,
+        make: Callable[[Endpoint, "Roster"], Worker],
+        on_free: Callable[[], None],
+        on_link: Callable[[str, bool], None],
+    ) -> None:
+        """``on_free`` is called when a worker may be given work that could not before."""
+        self.workers: dict[str, Worker] = {}
+        self.ready: list[Worker] = []
+        self._make = make
+        self._on_free = on_free
+        self._on_link = on_link
+        self._next = 0
+        self._departed: OrderedDict[str, None] = OrderedDict()
+        self._retired: set[Worker] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._news = asyncio.Event()
+
+    # who is there
+
+    def apply(self, endpoints: Iterable[Endpoint]) -> None:
+        known = {name: worker.endpoint for name, worker in self.workers.items()}
+        difference = diff(known, endpoints)
+        for name in difference.gone:
+            self._retire(self.workers.pop(name))
+        for endpoint in difference.changed:
+            self.workers[endpoint.name].update(endpoint)
+        for endpoint in difference.new:
+            worker = self._make(endpoint, self)
+            self.workers[endpoint.name] = worker
+            worker.start()
+        self._tell()
+
+    def _retire(self, worker: Worker) -> None:
+        worker.retire()
+        if worker.hello is not None:
+            self.departed(worker.hello.instance)
+        self._retired.add(worker)
+        self._close_retired()
+
+    def _close_retired(self) -> None:
+        for worker in [w for w in self._retired if w.is_idle or not w.is_up]:
+            self._retired.discard(worker)
+            task = asyncio.get_running_loop().create_task(worker.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    def tick(self, now: float) -> None:
+        for worker in (*self.workers.values(), *self._retired):
+            worker.tick(now)
+        self._close_retired()
+
+    async def close(self) -> None:
+        leaving = [worker.close() for worker in (*self.workers.values(), *self._retired)]
+        self.workers, self._retired = {}, set()
+        await asyncio.gather(*leaving, *self._closing, return_exceptions=True)
+
+    # what workers tell
+
+    def changed(self, worker: Worker) -> None:
+        if worker.is_placeable:
+            self.ready.append(worker)
+            log.info("worker %s is ready", worker.name)
+        else:
+            self.ready.remove(worker)
+            log.info("worker %s is not ready: %s", worker.name, worker.why_not_ready())
+        self._on_link(worker.name, worker.is_up)
+        self._tell()
+        if worker.is_placeable:
+            self._on_free()
+
+    def freed(self, worker: Worker) -> None:
+        self._on_free()
+
+    def departed(self, instance: str) -> None:
+        self._departed[instance] = None
+        if len(self._departed) > REMEMBERED:
+            self._departed.popitem(last=False)
+
+    def has_departed(self, instance: str) -> bool:
+        return instance in self._departed
+
+    async def news(self) -> None:
+        """Waits until something has changed about some worker."""
+        await self._news.wait()
+
+    def _tell(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    # who gets the next
+
+    def take_executor(self, avoid: Collection[str] = ()) -> Worker | None:
+        """A worker with an executor for us, which is reserved."""
+        self._next += 1
+        worker = placement.least_loaded(self.ready, self._next, avoid)
+        if worker is not None:
+            worker.reserve()
+        return worker
+
+    def for_session(
+        self, held: Callable[[Worker], int], avoid: Collection[str] = ()
+    ) -> Worker | None:
+        """A worker with room for one more session."""
+        self._next += 1
+        return placement.fewest_sessions(self.ready, held, self._next, avoid)
+
+    def describe(self) -> str:
+        """How the workers are, for who waited for one in vain."""
+        if not self.workers:
+            return "the pool has no workers"
+        total, ready = len(self.workers), len(self.ready)
+        if ready == total:
+            return f"all {total} workers of the pool are taken"
+        reasons = [(w.name, w.why_not_ready()) for w in self.workers.values()]
+        told = [f"{name} {why}" for name, why in reasons if why]
+        more = f", and {len(told) - NAMED} more" if len(told) > NAMED else ""
+        return f"{ready} of {total} workers are ready; {', '.join(told[:NAMED])}{more}"
