@@ -1,1 +1,5 @@
-"""Local mode: a pool on one machine, as child processes."""
+"""Local mode: pools on one machine, as child processes of ``anypod up``.
+
+The same manifest, gateway and workers as on Kubernetes; what Kubernetes does around them (starting,
+probing, replacing) is done here, by the same readiness rule.
+"""
