@@ -1,0 +1,87 @@
+"""Load by wrk, against rivals in turn."""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+SCRIPT = """
+wrk.method = "POST"
+wrk.body = os.getenv("BENCH_BODY")
+wrk.headers["Content-Type"] = "application/json"
+done = function(summary, latency, requests)
+  local errors = summary.errors
+  io.write(string.format(
+    'RESULT {"requests":%d,"microseconds":%d,"p50":%d,"p99":%d,"failed":%d,"broken":%d}\\n',
+    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+    errors.status, errors.connect + errors.read + errors.write + errors.timeout))
+end
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    name: str
+    url: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+
+
+class LoadFailed(Exception):
+    """A rival gave an error: its figures would mean nothing."""
+
+
+def run(rival: Rival, connections: int, seconds: int) -> Sample:
+    """Raises LoadFailed when any answer was not a 200."""
+    wrk = shutil.which("wrk")
+    if wrk is None:
+        raise LoadFailed("wrk is not installed; on Debian: apt-get install wrk")
+    with tempfile.TemporaryDirectory() as directory:
+        script = Path(directory) / "post.lua"
+        script.write_text(SCRIPT)
+        command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), rival.url]
+        finished = subprocess.run(
+            command,
+            env={**os.environ, "BENCH_BODY": rival.body.decode()},
+            capture_output=True,
+            text=True,
+            timeout=seconds + 30,
+            check=True,
+        )
+    line = next(line for line in finished.stdout.splitlines() if line.startswith("RESULT "))
+    found = json.loads(line.removeprefix("RESULT "))
+    if found["failed"] or found["broken"] or not found["requests"]:
+        raise LoadFailed(f"{rival.name}: {found}")
+    return Sample(
+        found["requests"] / found["microseconds"] * 1e6, found["p50"] / 1e3, found["p99"] / 1e3
+    )
+
+
+def alternate(
+    rivals: list[Rival], connections: int, rounds: int, seconds: int
+) -> dict[str, list[Sample]]:
+    """``rounds`` samples of each, one after the other within each round."""
+    found: dict[str, list[Sample]] = {rival.name: [] for rival in rivals}
+    for _ in range(rounds):
+        for rival in rivals:
+            found[rival.name].append(run(rival, connections, seconds))
+    return found
+
+
+def ratios(of: list[Sample], against: list[Sample]) -> tuple[float, ...]:
+    """Round by round, so that a slow minute of the machine hits both."""
+    return tuple(a.per_second / b.per_second for a, b in zip(of, against, strict=True))
+
+
+def median(values: tuple[float, ...] | list[float]) -> float:
+    return statistics.median(values)
