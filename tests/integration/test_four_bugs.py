@@ -1,0 +1,309 @@
+"""The four ways in which the predecessor of AnyPod failed, each under load, on real processes.
+
+Eight workers and two gateways over one store; once with etcd, once with SQLite:
+
+1. "Program not found" when another worker got the call than the one that had the program.
+2. Workers that died of a program's failure, and even after a success.
+3. Workers that started one after another.
+4. Requests that reached workers which were not ready.
+"""
+
+import asyncio
+import json
+import random
+import textwrap
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from tests.support.stack import Stack
+from tests.support.workload import Gateways, Tally, stress
+
+WORKERS = 8
+CLIENTS = 64
+OPERATIONS = 5000
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(params=["etcd", "sqlite"])
+async def stack(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stack]:
+    async with Stack(tmp_path, store=request.param, workers=WORKERS, executors=2) as running:
+        await running.ready()
+        yield running
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.TCPConnector(limit=0)
+    timeout = aiohttp.ClientTimeout(total=90)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        yield session
+
+
+def gateways_of(stack: Stack, http: aiohttp.ClientSession) -> Gateways:
+    return Gateways(http, list(stack.urls), stack.pool)
+
+
+async def create(gateways: Gateways, source: str, *, idempotent: bool = False) -> str:
+    status, document = await gateways.call(
+        "POST",
+        "/programs",
+        {"kind": "python", "source": textwrap.dedent(source), "idempotent": idempotent},
+    )
+    assert status == 201, document
+    return str(document["id"])
+
+
+# 1
+
+
+async def test_any_worker_runs_what_was_just_created_changed_or_deleted(
+    stack: Stack, http: aiohttp.ClientSession
+) -> None:
+    before = await stack.instances()
+    tally = await stress(gateways_of(stack, http), clients=CLIENTS, operations=OPERATIONS)
+
+    assert tally.operations >= OPERATIONS
+    assert tally.wrong == []
+    assert await stack.instances() == before
+
+
+RECORDING = """
+    import os, time
+
+    def main(call: str, log: str) -> str:
+        out = os.open(log, os.O_WRONLY | os.O_APPEND)
+        os.write(out, f"start {call}\\n".encode())
+        time.sleep(0.02)
+        os.write(out, f"end {call}\\n".encode())
+        os.close(out)
+        return call
+"""
+
+
+class Recorder:
+    """Calls programs that write down each start and end, and keeps what each call came to."""
+
+    def __init__(self, gateways: Gateways, log: Path) -> None:
+        log.touch()
+        self._gateways = gateways
+        self._log = log
+        self._number = 0
+        self.outcomes: dict[str, tuple[str, str]] = {}
+        """By call: ``ok``, a problem's type or ``gateway-lost``; and the worker if known."""
+
+    async def call(self, program: str, url: str) -> None:
+        self._number += 1
+        name = f"c{self._number}"
+        try:
+            status, document = await self._gateways.call(
+                "POST",
+                f"/programs/{program}/run",
+                {"inputs": {"call": name, "log": str(self._log)}},
+                url=url,
+            )
+        except aiohttp.ClientError:
+            self.outcomes[name] = ("gateway-lost", "")
+            return
+        if status == 200:
+            self.outcomes[name] = ("ok", document["execution"]["worker"])
+        else:
+            self.outcomes[name] = (document["type"], document.get("worker", ""))
+
+    def counts(self, what: str) -> Counter[str]:
+        lines = self._log.read_text().splitlines()
+        return Counter(line.split()[1] for line in lines if line.startswith(what))
+
+    def of(self, outcome: str) -> set[str]:
+        return {name for name, (found, _) in self.outcomes.items() if found == outcome}
+
+
+async def test_killed_workers_cost_exactly_what_was_in_flight_on_them(
+    stack: Stack, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    gateways = gateways_of(stack, http)
+    once = Recorder(gateways, tmp_path / "once.log")
+    again = Recorder(gateways, tmp_path / "again.log")
+    risky = await create(gateways, RECORDING)
+    safe = await create(gateways, RECORDING.replace("return call", "return  call"), idempotent=True)
+    killed: set[str] = set()
+    over = asyncio.Event()
+
+    async def client(number: int) -> None:
+        chosen = random.Random(number)
+        while not over.is_set():
+            recorder, program = (once, risky) if number % 2 else (again, safe)
+            await recorder.call(program, chosen.choice(stack.urls))
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(24):
+            tasks.create_task(client(number))
+        for _ in range(4):
+            await asyncio.sleep(1.0)
+            killed.add(await stack.kill_worker())
+            await stack.ready()
+        over.set()
+
+    assert set(Counter(found for found, _ in again.outcomes.values())) == {"ok"}
+    assert {found for found, _ in once.outcomes.values()} <= {"ok", "worker-lost"}
+    lost = once.of("worker-lost")
+    assert {once.outcomes[name][1] for name in lost} <= killed
+    started, ended = once.counts("start"), once.counts("end")
+    assert max(started.values()) == 1, "a program that is not idempotent was run twice"
+    # What a caller was told equals what happened: every answered call ran to its end, and every
+    # call that began and did not end was told to its caller as lost.
+    assert once.of("ok") <= set(ended)
+    assert set(started) - set(ended) <= lost
+    assert set(started) <= once.of("ok") | lost
+    assert len(lost) <= len(killed) * 2, "no more can be in flight on a worker of two executors"
+
+
+async def test_a_killed_gateway_costs_only_its_own_connections(
+    stack: Stack, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    gateways = gateways_of(stack, http)
+    recorder = Recorder(gateways, tmp_path / "calls.log")
+    program = await create(gateways, RECORDING)
+    staying, dying = stack.urls
+    over = asyncio.Event()
+
+    async def client(url: str) -> None:
+        while not over.is_set():
+            before = recorder.of("gateway-lost")
+            await recorder.call(program, url)
+            if recorder.of("gateway-lost") - before and url == dying:
+                return
+
+    async def author() -> Tally:
+        return await stress(gateways, clients=8, operations=400)
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(16):
+            tasks.create_task(client((staying, dying)[number % 2]))
+        authors = tasks.create_task(author())
+        await asyncio.sleep(1.0)
+        gateways.lost.add(dying)
+        await stack.kill_gateway(dying)
+        await authors
+        over.set()
+
+    assert authors.result().wrong == []
+    assert {found for found, _ in recorder.outcomes.values()} == {"ok", "gateway-lost"}
+    # One call per client of that gateway, and none of the other's.
+    assert len(recorder.of("gateway-lost")) == 8
+    assert recorder.of("ok") <= set(recorder.counts("end"))
+    assert await stack.all_ready()
+
+
+# 2
+
+KILLERS = {
+    "raise": "def main():\n    raise ValueError('no')\n",
+    "exit": "import sys\ndef main():\n    sys.exit(3)\n",
+    "_exit": "import os\ndef main():\n    os._exit(4)\n",
+    "abort": "import os\ndef main():\n    os.abort()\n",
+    "segfault": "import ctypes\ndef main():\n    ctypes.string_at(0)\n",
+    "kill the parent": "import os\ndef main():\n    os.kill(os.getppid(), 9)\n",
+    "allocate": "def main():\n    return len(bytearray(10 * 2**30))\n",
+    "print": "def main():\n    for _ in range(200):\n        print('x' * 100_000)\n",
+    "close fd 1": "import os\ndef main():\n    os.close(1)\n",
+    "recurse": "def main():\n    return main()\n",
+    "thread": (
+        "import threading, time\ndef main():\n"
+        "    threading.Thread(target=time.sleep, args=(99,)).start()\n"
+    ),
+    "loop": (
+        "import signal\ndef main():\n"
+        "    for number in (signal.SIGINT, signal.SIGTERM):\n"
+        "        signal.signal(number, signal.SIG_IGN)\n"
+        "    while True:\n        pass\n"
+    ),
+}
+"""Of the worker's containment list, what can be done many times in a minute on two cores."""
+
+
+async def test_one_call_in_five_that_kills_its_process_harms_no_other(
+    stack: Stack, http: aiohttp.ClientSession
+) -> None:
+    gateways = gateways_of(stack, http)
+    before = await stack.instances()
+    killers = [await create(gateways, source) for source in KILLERS.values()]
+    wrong: list[Any] = []
+    answers: Counter[int] = Counter()
+
+    async def kill(number: int) -> None:
+        body = {"inputs": {}, "timeoutSeconds": 2}
+        path = f"/programs/{killers[number % len(killers)]}/run"
+        status, document = await gateways.call("POST", path, body)
+        answers[status] += 1
+        if status not in {200, 500, 504}:
+            wrong.append(document)
+
+    async def misbehave() -> None:
+        for number in range(250):
+            await kill(number)
+
+    async with asyncio.TaskGroup() as tasks:
+        good = tasks.create_task(stress(gateways, clients=CLIENTS // 2, operations=1000))
+        tasks.create_task(misbehave())
+
+    assert good.result().wrong == []
+    assert wrong == []
+    assert answers[500] >= 100
+    assert await stack.instances() == before, "a worker was lost"
+    assert await stack.all_ready()
+
+
+# 3
+
+
+async def test_eight_workers_start_together(stack: Stack) -> None:
+    """All were begun before the first was ready, and none waited for another's readiness."""
+    begun, ready = await stack.start_times()
+
+    assert len(begun) == len(ready) == WORKERS
+    assert max(begun.values()) < min(ready.values())
+
+
+# 4
+
+SLOW_PRELOAD = """
+import os, random, time
+time.sleep(random.uniform(1.0, 3.0))
+"""
+
+
+@pytest.mark.parametrize("store", ["etcd", "sqlite"])
+async def test_calls_before_the_first_worker_is_ready_wait_for_it(
+    store: str, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "slow_to_import.py").write_text(SLOW_PRELOAD)
+    source = "import time\ndef main(n: int) -> list[float]:\n    return [n, time.time()]\n"
+    async with Stack(
+        tmp_path, store=store, workers=WORKERS, executors=2,
+        preload="slow_to_import", python_path=modules,
+    ) as stack:  # fmt: skip
+        gateways = gateways_of(stack, http)
+        await stack.gateways_listen()
+
+        async def call(number: int) -> tuple[int, Any]:
+            program = {"kind": "python", "source": source}
+            return await gateways.call(
+                "POST", "/run", {"program": program, "inputs": {"n": number}}
+            )
+
+        results = await asyncio.gather(*(call(number) for number in range(CLIENTS)))
+        await stack.ready()
+        _, ready = await stack.start_times()
+
+    assert [status for status, _ in results] == [200] * CLIENTS, json.dumps(results[0])
+    for number, (_, document) in enumerate(results):
+        told, at = document["outputs"]
+        assert told == number
+        assert at >= ready[document["execution"]["worker"]], "a worker that was not ready got it"

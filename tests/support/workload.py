@@ -1,0 +1,161 @@
+"""Clients that create, change, delete and run programs at once, and know what each answer must be.
+
+Every client goes to a random gateway for every call, so a program is created through one and run
+through the other. What comes back is compared at once with what the program's last answered write
+says; the tally at the end holds every answer that was not as it must be.
+"""
+
+import asyncio
+import itertools
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+Document = dict[str, Any]
+
+
+@dataclass
+class Tally:
+    operations: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+
+    def note(self, outcome: str) -> None:
+        self.operations += 1
+        self.outcomes[outcome] += 1
+
+
+@dataclass
+class Gateways:
+    """The base URLs of gateways that share a store; a dead one is left out by ``lost``."""
+
+    http: aiohttp.ClientSession
+    urls: list[str]
+    pool: str
+    lost: set[str] = field(default_factory=set)
+
+    async def call(
+        self, method: str, path: str, body: Any = None, *, url: str | None = None, **headers: str
+    ) -> tuple[int, Any]:
+        """One request to one gateway. Raises aiohttp.ClientError when that gateway is gone."""
+        base = url or random.choice([u for u in self.urls if u not in self.lost])
+        async with self.http.request(
+            method,
+            f"{base}/v1/pools/{self.pool}{path}",
+            json=body,
+            headers={name.replace("_", "-"): value for name, value in headers.items()},
+        ) as answer:
+            text = await answer.read()
+            document = await answer.json(content_type=None) if text else None
+            return answer.status, document
+
+    async def call_surely(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """``call``, repeated through another gateway when the first one dies under it."""
+        for attempt in itertools.count():
+            try:
+                return await self.call(method, path, body)
+            except aiohttp.ClientError:
+                if attempt == 5:
+                    raise
+                await asyncio.sleep(0.05)
+        raise AssertionError("unreachable")
+
+
+def constant_program(value: int, *, idempotent: bool = True) -> Document:
+    source = f"def main(x: int) -> list[int]:\n    return [{value}, x]\n"
+    return {"kind": "python", "source": source, "idempotent": idempotent}
+
+
+class Author:
+    """One client: creates programs, runs each at once, updates and deletes some."""
+
+    def __init__(self, number: int, gateways: Gateways, tally: Tally) -> None:
+        self._random = random.Random(number)
+        self._gateways = gateways
+        self._tally = tally
+        self._values = itertools.count(number * 1_000_000)
+        self._programs: dict[str, int] = {}
+
+    async def work(self, operations: int) -> None:
+        done = 0
+        while done < operations:
+            done += await self._step()
+
+    async def _step(self) -> int:
+        if len(self._programs) < 3:
+            return await self._create() + await self._run(newest=True)
+        roll = self._random.random()
+        if roll < 0.25:
+            return await self._create() + await self._run(newest=True)
+        if roll < 0.45:
+            return await self._update()
+        if roll < 0.55:
+            return await self._delete()
+        return await self._run()
+
+    async def _create(self) -> int:
+        value = next(self._values)
+        status, document = await self._gateways.call_surely(
+            "POST", "/programs", constant_program(value)
+        )
+        self._expect(status in {200, 201}, "create", status, document)
+        if status in {200, 201}:
+            self._programs[document["id"]] = value
+        return 1
+
+    async def _update(self) -> int:
+        program, value = self._random.choice(list(self._programs)), next(self._values)
+        status, document = await self._gateways.call_surely(
+            "PUT", f"/programs/{program}", constant_program(value)
+        )
+        self._expect(status == 200, "update", status, document)
+        self._programs[program] = value
+        return 1 + await self._run(program)
+
+    async def _delete(self) -> int:
+        program = self._random.choice(list(self._programs))
+        del self._programs[program]
+        status, document = await self._gateways.call_surely("DELETE", f"/programs/{program}")
+        # A repeat of a delete whose first answer was lost with its gateway finds nothing.
+        self._expect(
+            status == 204 or (status == 404 and bool(self._gateways.lost)),
+            "delete",
+            status,
+            document,
+        )
+        status, document = await self._gateways.call_surely(
+            "POST", f"/programs/{program}/run", {"inputs": {"x": 1}}
+        )
+        self._expect(status == 404, "run after delete", status, document)
+        return 2
+
+    async def _run(self, program: str | None = None, *, newest: bool = False) -> int:
+        if not self._programs:
+            return 0
+        names = list(self._programs)
+        program = program or (names[-1] if newest else self._random.choice(names))
+        x = self._random.randrange(1_000_000)
+        status, document = await self._gateways.call_surely(
+            "POST", f"/programs/{program}/run", {"inputs": {"x": x}}
+        )
+        right = status == 200 and document["outputs"] == [self._programs[program], x]
+        self._expect(right, "run", status, document)
+        return 1
+
+    def _expect(self, right: bool, what: str, status: int, document: Any) -> None:
+        self._tally.note(f"{what} {status}")
+        if not right:
+            self._tally.wrong.append(f"{what}: {status} {document}")
+
+
+async def stress(gateways: Gateways, *, clients: int, operations: int) -> Tally:
+    """``operations`` in all (a few more, for steps that take two), by ``clients`` at once."""
+    tally = Tally()
+    share = -(-operations // clients)
+    await asyncio.gather(
+        *(Author(number, gateways, tally).work(share) for number in range(1, clients + 1))
+    )
+    return tally
