@@ -39,6 +39,18 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self._retries = Counter(
+            "anypod_retries",
+            "Executions placed again, by why",
+            ["pool", "reason"],
+            registry=self.registry,
+        )
+        self._sessions = Counter(
+            "anypod_session_events",
+            "Sessions that were created, moved or lost",
+            ["pool", "event"],
+            registry=self.registry,
+        )
         self.in_flight: dict[str, int] = {}
         """Executions under way, by pool."""
         # Finding a labelled child costs more than counting with it.
@@ -78,6 +90,12 @@ class Metrics:
     def store_call(self, operation: str, seconds: float, answered: bool) -> None:
         """An ``anypod.store.observed.Observer``."""
         self._store_seconds.labels(operation, "ok" if answered else "unavailable").observe(seconds)
+
+    def retried(self, pool: str, reason: str) -> None:
+        self._retries.labels(pool, reason).inc()
+
+    def session(self, pool: str, event: str) -> None:
+        self._sessions.labels(pool, event).inc()
 
     def expose(self) -> bytes:
         return generate_latest(self.registry)

@@ -57,7 +57,7 @@ class Pool(Protocol):
     def message(self) -> str: ...
 
 
-class Pools(Protocol):
+class KnownPools(Protocol):
     """The pools that there are now."""
 
     @property
@@ -77,7 +77,7 @@ class Services:
     settings: Settings
     life: Lifecycle
     metrics: Metrics
-    known: Pools
+    known: KnownPools
     openapi: bytes
     docs: bytes
 

@@ -69,6 +69,7 @@ class PoolWatch:
         self._recovered_at = float("-inf")
         self._unanswered = 0
         self._wanted = asyncio.Event()
+        self._wanted.set()  # so that it is soon known that the store answers
         self._news = asyncio.Event()
         self._outage = Outage(log, f"store of pool {keys.pool}")
         self.synced = asyncio.Event()
