@@ -1,17 +1,166 @@
-"""SIGINT as the way to end an execution: raised in sync code, a cancel in async code."""
+"""SIGINT as the way to end an execution: raised in sync code, a cancel in async code.
 
-from contextlib import AbstractContextManager
+One execution runs at a time, in the main thread, which is where Python runs signal handlers; so
+the state here is that of the process. An interrupt raises once per execution: what follows a
+raise is our own clean-up, which a second one must not tear. A program that swallows it is killed
+by the supervisor after the grace.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from enum import Enum
+from types import FrameType, TracebackType
+
+_STUBBORN_SECONDS = 0.25
+"""How long a task's step may go on after the cancel before the interrupt is raised inside it."""
 
 
 class Interrupted(KeyboardInterrupt):
     """Raised in the program when its time is over; a ``KeyboardInterrupt`` to its handlers."""
 
 
+class _Mode(Enum):
+    NORMAL = 0
+    HELD = 1
+    ALLOWED = 2
+
+
+class Execution:
+    """As the context of a with statement: what an interrupt is for. Whoever opens it catches
+    ``Interrupted`` around it, since leaving can be interrupted too."""
+
+    __slots__ = ("_cancel", "_cancelled", "_pending", "_raised", "interrupted", "mode")
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self.mode = _Mode.NORMAL
+        self._cancel: Callable[[], object] | None = None
+        self._cancelled = False
+        self._pending = False
+        self._raised = False
+
+    def __enter__(self) -> None:
+        global _execution
+        _execution = self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        global _execution
+        _execution = None
+
+    def cancel_with(self, cancel: Callable[[], object] | None) -> None:
+        """How to interrupt what runs next: by this call, or (None) by raising."""
+        self._cancel = cancel
+
+    def switch(self, mode: _Mode) -> None:
+        """Change the mode; an interrupt that has waited for this comes now."""
+        self.mode = mode
+        if self._pending:
+            self.hit(None)
+
+    def hit(self, frame: FrameType | None) -> None:
+        """Interrupt now, or when that is safe."""
+        self._pending = self.mode is _Mode.HELD
+        if self._pending or self._raised:
+            return
+        if self._cancel is None or self.mode is _Mode.ALLOWED:
+            self._raised = True
+            raise Interrupted
+        if not self._cancelled:
+            self._cancelled = True
+            self._cancel()
+            _hit_again_soon()
+        elif _in_a_step(frame):
+            self._raised = True
+            raise Interrupted
+
+
+_execution: Execution | None = None
+
+
+def _on_signal(_number: int, frame: FrameType | None) -> None:
+    if _execution is not None:
+        _execution.interrupted = True
+        _execution.hit(frame)
+
+
+def _in_a_step(frame: FrameType | None) -> bool:
+    """The event loop is running a callback or a task's step. Between those the cancel has been
+    delivered, and a raise would only break the loop."""
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "_run" and code.co_filename.endswith("/asyncio/events.py"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _hit_again_soon() -> None:
+    """A step that never awaits does not see the cancel. The program's own alarm is given up for
+    this: its time is over."""
+    signal.signal(signal.SIGALRM, _on_signal)
+    signal.setitimer(signal.ITIMER_REAL, _STUBBORN_SECONDS)
+
+
 def install() -> None:
     """Take SIGINT; it does nothing while nothing runs."""
-    raise NotImplementedError
+    signal.signal(signal.SIGINT, _on_signal)
 
 
-def allowed() -> AbstractContextManager[None]:
-    """Inside ``emit``: here an interrupt may raise ``Interrupted`` at once."""
-    raise NotImplementedError
+def interrupted() -> bool:
+    """Whether what runs now has been interrupted."""
+    return _execution is not None and _execution.interrupted
+
+
+def was_cancelled(error: BaseException) -> bool:
+    """The error is the cancel of an interrupt, on its way out of an event loop."""
+    return interrupted() and isinstance(error, asyncio.CancelledError)
+
+
+def cancel_with(cancel: Callable[[], object] | None) -> None:
+    """How to interrupt what runs next: by this call, or (None) by raising."""
+    if _execution is not None:
+        _execution.cancel_with(cancel)
+
+
+class _Within:
+    """A mode inside a with statement. If entering raises, what was before comes back all the same:
+    the one around this restores its own."""
+
+    __slots__ = ("_before",)
+    _mode: _Mode
+
+    def __enter__(self) -> None:
+        self._before = _Mode.NORMAL
+        if _execution is not None:
+            self._before = _execution.mode
+            _execution.switch(self._mode)
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        if _execution is not None:
+            _execution.switch(self._before)
+
+
+class held(_Within):  # noqa: N801 - reads as a word of the with statement
+    """Inside, an interrupt waits; it comes when this ends."""
+
+    __slots__ = ()
+    _mode = _Mode.HELD
+
+
+class allowed(_Within):  # noqa: N801
+    """Inside ``held``, as where ``emit`` waits for room: here an interrupt raises ``Interrupted``
+    at once, in async programs too."""
+
+    __slots__ = ()
+    _mode = _Mode.ALLOWED

@@ -1,0 +1,180 @@
+"""Which values are JSON as they are, and what becomes of the others.
+
+The rules, one for each kind of value, are in ``replaced`` (values) and ``key_of`` (names of
+members). Whatever has no rule is refused, with its place; nothing is lost or bent in silence.
+"""
+
+import base64
+import dataclasses
+import math
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence, Set
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from itertools import chain
+from pathlib import PurePath
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+
+_CONTAINERS = frozenset({dict, list, tuple})
+_STR = frozenset({str})
+_KINDS = frozenset({dict, list, tuple, str, int, float, bool, type(None)})
+_TEXTUAL = (date, time, timedelta, UUID, Decimal, PurePath)
+_flatten = chain.from_iterable
+
+
+class NotJson(ValueError):
+    """A value that has no form in JSON, or one whose conversion failed."""
+
+
+def is_plain(value: Any) -> bool:
+    """Only JSON's own types, names that are strings, finite numbers; it may contain itself.
+
+    Level by level, so that most of the work is done in C.
+    """
+    level: list[Any] = [value]
+    seen: set[int] = set()
+    while True:
+        kinds = set(map(type, level))
+        if not kinds <= _KINDS:
+            return False
+        if float in kinds and not all(map(math.isfinite, [x for x in level if type(x) is float])):
+            return False
+        if _CONTAINERS.isdisjoint(kinds):
+            return True
+        fresh = {id(x): x for x in level if type(x) in _CONTAINERS and id(x) not in seen}
+        seen.update(fresh)
+        inner: list[Any] = list(fresh.values())
+        if dict in kinds:
+            if not _STR.issuperset(map(type, _flatten([x for x in inner if type(x) is dict]))):
+                return False
+            inner = [x.values() if type(x) is dict else x for x in inner]
+        level = list(_flatten(inner))
+
+
+def finite(value: float) -> float:
+    if math.isfinite(value):
+        return value
+    raise NotJson(f"{float(value)!r} is not a JSON number")
+
+
+def _text(value: Any) -> Any:
+    """Dates and times in ISO 8601, decimals exactly, as pydantic writes and reads them."""
+    if value != value:  # NaN, and the missing values of pandas
+        raise NotJson(f"{value!r} is not JSON")
+    if isinstance(value, Decimal) and not value.is_finite():
+        raise NotJson(f"{value!r} is not a JSON number")
+    return to_jsonable_python(value)
+
+
+def _numpy(value: Any) -> Any:
+    numpy = sys.modules["numpy"]
+    kind = value.dtype.kind
+    if kind in "mM":
+        if numpy.isnat(value).any():
+            raise NotJson("NaT is not JSON")
+        return numpy.asarray(value).astype(str).tolist()
+    if kind == "g" or value.dtype == numpy.longdouble:
+        return numpy.asarray(value).astype(float).tolist()
+    return value.tolist()
+
+
+def _pandas(value: Any) -> Any:
+    pandas = sys.modules["pandas"]
+    if isinstance(value, pandas.DataFrame):
+        return value.to_dict(orient="records")
+    if isinstance(value, pandas.Series | pandas.Index):
+        return value.tolist()
+    raise NotJson(f"a value of type {type(value).__name__} is not JSON")
+
+
+def _of_library(value: Any) -> Any:
+    """Values of libraries that are known, if the program has loaded them."""
+    origin = type(value).__module__.partition(".")[0]
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.ndarray | numpy.generic):
+        return _numpy(value)
+    if origin == "pandas" and "pandas" in sys.modules:
+        return _pandas(value)
+    if isinstance(value, msgspec.Struct):
+        return {name: getattr(value, name) for name in value.__struct_fields__}
+    attributes = getattr(type(value), "__attrs_attrs__", None)
+    if attributes is not None:
+        return {each.name: getattr(value, each.name) for each in attributes}
+    raise NotJson(f"a value of type {type(value).__name__} is not JSON")
+
+
+def _dumped(model: BaseModel) -> Any:
+    """By the model's own rules for JSON (aliases, serializers, bytes), and by ours for what these
+    do not know."""
+    return model.model_dump(mode="json", fallback=replaced)
+
+
+def _sorted(values: Set[Any]) -> list[Any]:
+    try:
+        return sorted(values)
+    except TypeError:
+        return list(values)
+
+
+def _collection(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Set):
+        return _sorted(value)
+    if isinstance(value, Sequence | deque):
+        return list(value)
+    if isinstance(value, Iterator):
+        raise NotJson(f"a value of type {type(value).__name__} is not JSON; make it a list")
+    return _of_library(value)
+
+
+def replaced(value: Any) -> Any:
+    """A value that is not of JSON's own types, by something that is closer to it.
+
+    Raises NotJson; code of the program that it calls may raise anything.
+    """
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__index__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, _TEXTUAL):
+        return _text(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(value).decode("ascii")
+    if isinstance(value, BaseModel):
+        return _dumped(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    return _collection(value)
+
+
+def key_of(key: Any) -> str:
+    """The name of a member: strings are themselves; numbers, booleans and None as JSON writes
+    them; dates, UUIDs, decimals, paths and enums as they would be as values."""
+    if isinstance(key, Enum):
+        return key_of(key.value)
+    if isinstance(key, str):
+        return str.__str__(key)
+    if key is None or isinstance(key, bool):
+        return {None: "null", True: "true", False: "false"}[key]
+    if isinstance(key, int):
+        return int.__repr__(key)
+    if isinstance(key, float):
+        return float.__repr__(finite(key))
+    if isinstance(key, _TEXTUAL):
+        return str(_text(key))
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(key, numpy.generic):
+        return key_of(_numpy(key))
+    raise NotJson(f"a key of type {type(key).__name__} is not JSON")

@@ -1,0 +1,99 @@
+"""From what an entry function returned to the outputs: awaited, iterated, encoded.
+
+A value can be a coroutine that gives a generator that must be iterated; whatever it is in the end
+becomes JSON, one value, or one by one.
+"""
+
+import io
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, closing
+from typing import Any
+
+from anypod.session import Session
+from anypod_worker.runtime import interrupts, loops, outputs
+
+_NULL = b"null"
+_DONE = frozenset({dict, list, tuple, str, int, float, bool, bytes, type(None)})
+"""Types of values that are neither awaited nor iterated."""
+
+
+class Items:
+    """Takes what a generator yields: sends it on at once, or keeps it up to the limit."""
+
+    def __init__(self, emit: Callable[[bytes], None] | None, limit: int) -> None:
+        self._emit = emit
+        self._limit = limit
+        self._kept: list[bytes] = []
+        self._count = 0
+        self._size = 2
+
+    def add(self, item: Any) -> None:
+        data = outputs.encode(item, limit=self._limit, root=f"outputs[{self._count}]")
+        self._count += 1
+        if self._emit is not None:
+            with interrupts.held():
+                self._emit(data)
+            return
+        self._size += len(data) + 1
+        if self._size > self._limit + 1:
+            raise outputs.too_large(self._limit, "outputs")
+        self._kept.append(data)
+
+    def end(self) -> bytes:
+        return _NULL if self._emit is not None else b"[" + b",".join(self._kept) + b"]"
+
+
+def _is_iterated(value: Any) -> bool:
+    return isinstance(value, Iterator) and not isinstance(value, io.IOBase)
+
+
+def _iterated(value: Any, items: Items) -> bytes:
+    if hasattr(value, "close"):
+        with closing(value):
+            for item in value:
+                items.add(item)
+    else:
+        for item in value:
+            items.add(item)
+    return items.end()
+
+
+async def _iterated_async(value: Any, items: Items) -> bytes:
+    if hasattr(value, "aclose"):
+        async with aclosing(value):
+            async for item in value:
+                items.add(item)
+    else:
+        async for item in value:
+            items.add(item)
+    return items.end()
+
+
+async def _settled(value: Any, items: Items, limit: int) -> bytes:
+    """In a loop: await until there is something else."""
+    while isinstance(value, Awaitable):
+        value = await value
+    if isinstance(value, AsyncIterator):
+        return await _iterated_async(value, items)
+    return _in_the_end(value, items, limit)
+
+
+def _in_the_end(value: Any, items: Items, limit: int) -> bytes:
+    if _is_iterated(value):
+        return _iterated(value, items)
+    return outputs.encode(value, limit=limit)
+
+
+def collected(
+    value: Any, emit: Callable[[bytes], None] | None, limit: int, session: Session | None
+) -> bytes:
+    """The outputs as JSON. With ``emit``, what is yielded goes there and the outputs are null.
+
+    Raises outputs.BadOutput, and whatever the program raises.
+    """
+    if type(value) in _DONE:
+        return outputs.encode(value, limit=limit)
+    items = Items(emit, limit)
+    if isinstance(value, Awaitable | AsyncIterator):
+        return loops.run(_settled(value, items, limit), session)
+    return _in_the_end(value, items, limit)

@@ -1,0 +1,296 @@
+"""What of a process a program can change by Python's own means, and how each is put back.
+
+Reading is cheap and done after every execution; writing only where something differs. The same
+rows also tell what the import of a program changed (an environment variable, a warnings filter),
+which stays with that program and reaches no other.
+
+Not here, because it persists by design: modules of libraries and what they keep, the state of
+``random`` after a ``seed``, threads and child processes (the executor is replaced, or they are
+killed). Context variables and the decimal context are new for each execution.
+"""
+
+import builtins
+import gc
+import importlib
+import locale
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+_LIMITS = (
+    resource.RLIMIT_NOFILE,
+    resource.RLIMIT_DATA,
+    resource.RLIMIT_AS,
+    resource.RLIMIT_STACK,
+    resource.RLIMIT_FSIZE,
+    resource.RLIMIT_CPU,
+)
+_SIGNALS = tuple(
+    sorted(
+        {int(each) for each in signal.valid_signals()}
+        - {signal.SIGKILL, signal.SIGSTOP, signal.SIGINT}
+    )
+)
+"""SIGINT is ours during every execution, whatever an import did to it."""
+
+_getsignal: Callable[[int], Any] = importlib.import_module("_signal").getsignal
+"""``signal.getsignal`` without its enums, which cost 25 times as much."""
+
+
+class _Setting(NamedTuple):
+    read: Callable[[], Any]
+    write: Callable[[Any], None]
+    keep: Callable[[Any], Any] | None = None
+    """Copies what ``read`` returns, where that is the live object."""
+
+
+def _cwd() -> str | None:
+    try:
+        return os.getcwd()  # noqa: PTH109 - on the path of every execution
+    except FileNotFoundError:
+        return None
+
+
+def _chdir(path: str | None) -> None:
+    if path is not None:
+        os.chdir(path)
+
+
+_environ_object = os.environ
+
+
+def _environ() -> dict[bytes, bytes]:
+    if os.environ is not _environ_object:
+        os.environ = _environ_object  # noqa: B003 - the object that Python began with
+    stored: dict[bytes, bytes] = vars(os.environ)["_data"]
+    return stored
+
+
+def _set_environ(saved: dict[bytes, bytes]) -> None:
+    current = os.environb
+    for name in [name for name in current if name not in saved]:
+        del current[name]
+    for name, value in saved.items():
+        if current.get(name) != value:
+            current[name] = value
+    time.tzset()
+
+
+def _timezone() -> tuple[Any, ...]:
+    return time.tzname, time.timezone, time.altzone
+
+
+def _locale() -> str:
+    return locale.setlocale(locale.LC_ALL)
+
+
+def _set_locale(saved: str) -> None:
+    locale.setlocale(locale.LC_ALL, saved)
+
+
+def _umask() -> int:
+    """There is no way to read it but to set it."""
+    current = os.umask(0o077)
+    os.umask(current)
+    return current
+
+
+def _set_umask(saved: int) -> None:
+    os.umask(saved)
+
+
+def _interpreter() -> tuple[Any, ...]:
+    return (
+        sys.getrecursionlimit(),
+        sys.get_int_max_str_digits(),
+        sys.getswitchinterval(),
+        gc.isenabled(),
+        gc.get_threshold(),
+        sys.dont_write_bytecode,
+    )
+
+
+def _set_interpreter(saved: tuple[Any, ...]) -> None:
+    sys.setrecursionlimit(saved[0])
+    sys.set_int_max_str_digits(saved[1])
+    sys.setswitchinterval(saved[2])
+    (gc.enable if saved[3] else gc.disable)()
+    gc.set_threshold(*saved[4])
+    sys.dont_write_bytecode = saved[5]
+
+
+def _hooks() -> tuple[Any, ...]:
+    return (
+        sys.excepthook,
+        sys.unraisablehook,
+        sys.displayhook,
+        sys.breakpointhook,
+        threading.excepthook,
+        warnings.showwarning,
+        warnings.formatwarning,
+        sys.gettrace(),
+        sys.getprofile(),
+    )
+
+
+def _set_hooks(saved: tuple[Any, ...]) -> None:
+    sys.excepthook, sys.unraisablehook, sys.displayhook, sys.breakpointhook = saved[:4]
+    threading.excepthook = saved[4]
+    warnings.showwarning, warnings.formatwarning = saved[5:7]
+    if sys.gettrace() is not saved[7]:
+        sys.settrace(saved[7])
+    if sys.getprofile() is not saved[8]:
+        sys.setprofile(saved[8])
+
+
+def _filters() -> Any:
+    return warnings.filters
+
+
+def _set_filters(saved: list[Any]) -> None:
+    warnings.resetwarnings()  # also invalidates what was decided by the old ones
+    warnings.filters[:] = saved  # type: ignore[index]
+
+
+def _logging() -> tuple[Any, ...]:
+    root = logging.root
+    return root.level, root.disabled, root.manager.disable, root.handlers, root.filters
+
+
+def _keep_logging(live: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (*live[:3], list(live[3]), list(live[4]))
+
+
+def _set_logging(saved: tuple[Any, ...]) -> None:
+    root = logging.root
+    root.setLevel(saved[0])
+    root.disabled = saved[1]
+    logging.disable(saved[2])
+    root.handlers[:] = saved[3]
+    root.filters[:] = saved[4]
+
+
+def _soft_limits() -> list[int]:
+    return [resource.getrlimit(each)[0] for each in _LIMITS]
+
+
+def _set_soft_limits(saved: list[int]) -> None:
+    for each, soft in zip(_LIMITS, saved, strict=True):
+        resource.setrlimit(each, (soft, resource.getrlimit(each)[1]))
+
+
+def _start_method() -> str | None:
+    module = sys.modules.get("multiprocessing")
+    return module.get_start_method(allow_none=True) if module is not None else None
+
+
+def _set_start_method(saved: str | None) -> None:
+    sys.modules["multiprocessing"].set_start_method(saved, force=True)
+
+
+def _builtins() -> dict[str, Any]:
+    return vars(builtins)
+
+
+def _set_builtins(saved: dict[str, Any]) -> None:
+    current = vars(builtins)
+    for name in [name for name in current if name not in saved]:
+        del current[name]
+    current.update(saved)
+
+
+def _handlers() -> list[Any]:
+    return list(map(_getsignal, _SIGNALS))
+
+
+def _set_handlers(saved: list[Any]) -> None:
+    for number, handler in zip(_SIGNALS, saved, strict=True):
+        # None is a handler that was not set from Python: there is no way back to it.
+        if handler is not None and _getsignal(number) is not handler:
+            signal.signal(number, handler)
+
+
+def _attribute(name: str) -> _Setting:
+    """A list of ``sys`` that is changed in place, and sometimes replaced."""
+
+    def write(saved: list[Any]) -> None:
+        setattr(sys, name, list(saved))
+
+    return _Setting(lambda: getattr(sys, name), write, list)
+
+
+_SETTINGS = (
+    _Setting(_handlers, _set_handlers),
+    _Setting(_cwd, _chdir),
+    _Setting(_environ, _set_environ, dict),
+    _Setting(_timezone, lambda _saved: time.tzset()),
+    _Setting(_locale, _set_locale),
+    _Setting(_umask, _set_umask),
+    _Setting(_interpreter, _set_interpreter),
+    _Setting(_hooks, _set_hooks),
+    _Setting(_filters, _set_filters, list),
+    _Setting(_logging, _set_logging, _keep_logging),
+    _Setting(_soft_limits, _set_soft_limits),
+    _Setting(socket.getdefaulttimeout, socket.setdefaulttimeout),
+    _Setting(_start_method, _set_start_method),
+    _Setting(_builtins, _set_builtins, dict),
+    _attribute("path"),
+    _attribute("argv"),
+    _attribute("meta_path"),
+    _attribute("path_hooks"),
+)
+
+
+def _differs(current: Any, saved: Any) -> bool:
+    try:
+        return bool(current != saved)
+    except Exception:  # noqa: BLE001 - compares objects of a program
+        return True
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The values of all settings at one moment."""
+
+    values: tuple[Any, ...]
+
+    @classmethod
+    def capture(cls) -> "Settings":
+        return cls(tuple((keep or _same)(read()) for read, _, keep in _SETTINGS))
+
+    def restore(self) -> bool:
+        """Write what differs; False if something could not be put back."""
+        complete = True
+        for (read, write, _), saved in zip(_SETTINGS, self.values, strict=True):
+            if _differs(read(), saved):
+                complete &= _written(write, saved)
+        return complete
+
+    def restore_handlers(self) -> bool:
+        """The signal handlers only."""
+        read, write, _ = _SETTINGS[0]
+        return not _differs(read(), self.values[0]) or _written(write, self.values[0])
+
+    def differs(self, other: "Settings") -> bool:
+        return any(map(_differs, self.values, other.values))
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _written(write: Callable[[Any], None], saved: Any) -> bool:
+    try:
+        write(saved)
+    except (OSError, ValueError, RecursionError, locale.Error):
+        return False
+    return True

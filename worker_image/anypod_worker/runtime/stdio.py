@@ -1,0 +1,118 @@
+"""fds 0 to 2 and the streams over them, as the supervisor gave them to the executor.
+
+A program may close them, point them elsewhere, or replace the objects. Copies of the fds with
+high numbers bring them back.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import io
+import os
+import resource
+import sys
+from dataclasses import dataclass
+from typing import TextIO
+
+_ERRORS = "backslashreplace"
+"""Whatever a program prints can be written, unpaired surrogates too."""
+_LINE_BUFFERED = 1  # _IOLBF of C
+
+
+def _output(fd: int) -> io.TextIOWrapper:
+    # By lines, so that what was printed before a crash is not lost with the process.
+    raw = open(fd, "wb", closefd=False)  # noqa: SIM115 - lives as long as the process
+    return io.TextIOWrapper(raw, encoding="utf-8", errors=_ERRORS, line_buffering=True)
+
+
+def _input() -> io.TextIOWrapper:
+    raw = open(0, "rb", closefd=False)  # noqa: SIM115
+    return io.TextIOWrapper(raw, encoding="utf-8", errors=_ERRORS)
+
+
+def open_streams() -> None:
+    """New std streams over fds 0 to 2, in place of those that the fork inherited."""
+    sys.stdin = sys.__stdin__ = _input()  # type: ignore[misc]
+    sys.stdout = sys.__stdout__ = _output(1)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = _output(2)  # type: ignore[misc]
+    _buffer_c_by_lines()
+
+
+def _buffer_c_by_lines() -> None:
+    """What C code prints would else stay in its buffer until another execution runs."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.setvbuf(ctypes.c_void_p.in_dll(libc, "stdout"), None, _LINE_BUFFERED, 0)
+
+
+def _flush_one(stream: object) -> None:
+    if isinstance(stream, io.TextIOWrapper):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+
+
+def flush() -> None:
+    """Everything that the execution has printed is in the pipes when this returns."""
+    _flush_one(sys.stdout)
+    _flush_one(sys.stderr)
+    if sys.stdout is not sys.__stdout__:
+        _flush_one(sys.__stdout__)
+
+
+def _is_intact(stream: TextIO, line_buffering: bool) -> bool:
+    try:
+        return (
+            isinstance(stream, io.TextIOWrapper)
+            and not stream.closed
+            and not stream.buffer.closed
+            and stream.encoding == "utf-8"
+            and stream.errors == _ERRORS
+            and stream.line_buffering == line_buffering
+        )
+    except ValueError:  # detached
+        return False
+
+
+@dataclass
+class StandardStreams:
+    copies: tuple[int, int, int]
+    stdin: TextIO
+    stdout: TextIO
+    stderr: TextIO
+
+    @classmethod
+    def capture(cls) -> "StandardStreams":
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        least = max(3, min(200, soft - 16))
+        copies = tuple(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, least) for fd in (0, 1, 2))
+        return cls((copies[0], copies[1], copies[2]), sys.stdin, sys.stdout, sys.stderr)
+
+    def restore(self) -> bool:
+        """False if the copies are gone too: then nothing can be printed any more."""
+        flush()
+        try:
+            for fd, copy in enumerate(self.copies):
+                os.dup2(copy, fd)
+            for fd in (1, 2):
+                if not os.get_blocking(fd):
+                    os.set_blocking(fd, True)
+        except OSError:
+            return False
+        self._restore_objects()
+        return True
+
+    def _restore_objects(self) -> None:
+        flush()  # again: what could not be written to a closed fd
+        if not _is_intact(self.stdin, False):
+            self.stdin = _input()
+        if not _is_intact(self.stdout, True):
+            self.stdout = _output(1)
+        if not _is_intact(self.stderr, True):
+            self.stderr = _output(2)
+        sys.stdin = sys.__stdin__ = self.stdin  # type: ignore[misc, assignment]
+        sys.stdout = sys.__stdout__ = self.stdout  # type: ignore[misc, assignment]
+        sys.stderr = sys.__stderr__ = self.stderr  # type: ignore[misc, assignment]
+
+    def close(self) -> None:
+        for copy in self.copies:
+            os.close(copy)
