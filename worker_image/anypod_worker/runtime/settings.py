@@ -24,13 +24,13 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 _LIMITS = (
     resource.RLIMIT_NOFILE,
     resource.RLIMIT_DATA,
     resource.RLIMIT_AS,
-    resource.RLIMIT_STACK,
     resource.RLIMIT_FSIZE,
     resource.RLIMIT_CPU,
 )
@@ -48,7 +48,7 @@ _getsignal: Callable[[int], Any] = importlib.import_module("_signal").getsignal
 
 class _Setting(NamedTuple):
     read: Callable[[], Any]
-    write: Callable[[Any], None]
+    write: Callable[[Any], object]
     keep: Callable[[Any], Any] | None = None
     """Copies what ``read`` returns, where that is the live object."""
 
@@ -66,13 +66,13 @@ def _chdir(path: str | None) -> None:
 
 
 _environ_object = os.environ
+_environ_data: dict[bytes, bytes] = vars(os.environ)["_data"]
 
 
-def _environ() -> dict[bytes, bytes]:
+def _environment() -> dict[bytes, bytes]:
     if os.environ is not _environ_object:
         os.environ = _environ_object  # noqa: B003 - the object that Python began with
-    stored: dict[bytes, bytes] = vars(os.environ)["_data"]
-    return stored
+    return _environ_data
 
 
 def _set_environ(saved: dict[bytes, bytes]) -> None:
@@ -89,23 +89,11 @@ def _timezone() -> tuple[Any, ...]:
     return time.tzname, time.timezone, time.altzone
 
 
-def _locale() -> str:
-    return locale.setlocale(locale.LC_ALL)
-
-
-def _set_locale(saved: str) -> None:
-    locale.setlocale(locale.LC_ALL, saved)
-
-
 def _umask() -> int:
     """There is no way to read it but to set it."""
     current = os.umask(0o077)
     os.umask(current)
     return current
-
-
-def _set_umask(saved: int) -> None:
-    os.umask(saved)
 
 
 def _interpreter() -> tuple[Any, ...]:
@@ -152,10 +140,6 @@ def _set_hooks(saved: tuple[Any, ...]) -> None:
         sys.setprofile(saved[8])
 
 
-def _filters() -> Any:
-    return warnings.filters
-
-
 def _set_filters(saved: list[Any]) -> None:
     warnings.resetwarnings()  # also invalidates what was decided by the old ones
     warnings.filters[:] = saved  # type: ignore[index]
@@ -197,10 +181,6 @@ def _set_start_method(saved: str | None) -> None:
     sys.modules["multiprocessing"].set_start_method(saved, force=True)
 
 
-def _builtins() -> dict[str, Any]:
-    return vars(builtins)
-
-
 def _set_builtins(saved: dict[str, Any]) -> None:
     current = vars(builtins)
     for name in [name for name in current if name not in saved]:
@@ -225,29 +205,32 @@ def _attribute(name: str) -> _Setting:
     def write(saved: list[Any]) -> None:
         setattr(sys, name, list(saved))
 
-    return _Setting(lambda: getattr(sys, name), write, list)
+    return _Setting(partial(getattr, sys, name), write, list)
 
 
 _SETTINGS = (
     _Setting(_handlers, _set_handlers),
     _Setting(_cwd, _chdir),
-    _Setting(_environ, _set_environ, dict),
+    _Setting(_environment, _set_environ, dict),
     _Setting(_timezone, lambda _saved: time.tzset()),
-    _Setting(_locale, _set_locale),
-    _Setting(_umask, _set_umask),
+    _Setting(partial(locale.setlocale, locale.LC_ALL), partial(locale.setlocale, locale.LC_ALL)),
+    _Setting(_umask, os.umask),
     _Setting(_interpreter, _set_interpreter),
     _Setting(_hooks, _set_hooks),
-    _Setting(_filters, _set_filters, list),
+    _Setting(partial(getattr, warnings, "filters"), _set_filters, list),
     _Setting(_logging, _set_logging, _keep_logging),
     _Setting(_soft_limits, _set_soft_limits),
     _Setting(socket.getdefaulttimeout, socket.setdefaulttimeout),
     _Setting(_start_method, _set_start_method),
-    _Setting(_builtins, _set_builtins, dict),
+    _Setting(partial(vars, builtins), _set_builtins, dict),
     _attribute("path"),
     _attribute("argv"),
     _attribute("meta_path"),
     _attribute("path_hooks"),
 )
+
+
+_READS = tuple(each.read for each in _SETTINGS)
 
 
 def _differs(current: Any, saved: Any) -> bool:
@@ -257,18 +240,28 @@ def _differs(current: Any, saved: Any) -> bool:
         return True
 
 
+def _written(write: Callable[[Any], object], saved: Any) -> bool:
+    try:
+        write(saved)
+    except (OSError, ValueError, RecursionError, locale.Error):
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class Settings:
     """The values of all settings at one moment."""
 
-    values: tuple[Any, ...]
+    values: list[Any]
 
     @classmethod
     def capture(cls) -> "Settings":
-        return cls(tuple((keep or _same)(read()) for read, _, keep in _SETTINGS))
+        return cls([read() if keep is None else keep(read()) for read, _, keep in _SETTINGS])
 
     def restore(self) -> bool:
         """Write what differs; False if something could not be put back."""
+        if not _differs([read() for read in _READS], self.values):
+            return True
         complete = True
         for (read, write, _), saved in zip(_SETTINGS, self.values, strict=True):
             if _differs(read(), saved):
@@ -282,15 +275,3 @@ class Settings:
 
     def differs(self, other: "Settings") -> bool:
         return any(map(_differs, self.values, other.values))
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-def _written(write: Callable[[Any], None], saved: Any) -> bool:
-    try:
-        write(saved)
-    except (OSError, ValueError, RecursionError, locale.Error):
-        return False
-    return True

@@ -45,18 +45,22 @@ def _buffer_c_by_lines() -> None:
         libc.setvbuf(ctypes.c_void_p.in_dll(libc, "stdout"), None, _LINE_BUFFERED, 0)
 
 
-def _flush_one(stream: object) -> None:
+def _flush_one(stream: object) -> bool:
     if isinstance(stream, io.TextIOWrapper):
-        with contextlib.suppress(OSError, ValueError):
+        try:
             stream.flush()
+        except (OSError, ValueError):
+            return False
+    return True
 
 
-def flush() -> None:
-    """Everything that the execution has printed is in the pipes when this returns."""
-    _flush_one(sys.stdout)
-    _flush_one(sys.stderr)
+def flush() -> bool:
+    """Everything that the execution has printed is in the pipes when this returns; or False."""
+    complete = _flush_one(sys.stdout)
+    complete &= _flush_one(sys.stderr)
     if sys.stdout is not sys.__stdout__:
-        _flush_one(sys.__stdout__)
+        complete &= _flush_one(sys.__stdout__)
+    return complete
 
 
 def _is_intact(stream: TextIO, line_buffering: bool) -> bool:
@@ -89,7 +93,7 @@ class StandardStreams:
 
     def restore(self) -> bool:
         """False if the copies are gone too: then nothing can be printed any more."""
-        flush()
+        flushed = flush()
         try:
             for fd, copy in enumerate(self.copies):
                 os.dup2(copy, fd)
@@ -98,11 +102,12 @@ class StandardStreams:
                     os.set_blocking(fd, True)
         except OSError:
             return False
+        if not flushed:
+            flush()  # again: what could not be written to a closed fd
         self._restore_objects()
         return True
 
     def _restore_objects(self) -> None:
-        flush()  # again: what could not be written to a closed fd
         if not _is_intact(self.stdin, False):
             self.stdin = _input()
         if not _is_intact(self.stdout, True):
