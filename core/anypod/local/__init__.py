@@ -1,5 +1,6 @@
 """Local mode: pools on one machine, as child processes of ``anypod up``.
 
-The same manifest, gateway and workers as on Kubernetes; what Kubernetes does around them (starting,
-probing, replacing) is done here, by the same readiness rule.
+One launcher starts the nursery, the gateway and, forked from the nursery, all workers at once. It
+asks each worker whether it is ready, tells the gateway by the pools file, and starts again what
+dies. Whatever one of these processes leaves behind when it is killed, another one ends.
 """

@@ -1,104 +1,115 @@
-"""All child processes of ``anypod up``: awaited by pid, and none left behind.
+"""The launcher's children: whom it knows, who has ended, and who is an orphan to be ended.
 
-This process is the child subreaper: workers that the nursery forked twice are its children, and so
-is whatever a dying worker leaves. A child that nobody expects is such a leftover, and is killed.
+The launcher is the child subreaper of everything below it, so what a killed worker leaves behind
+becomes its child. A child that it does not know, while no worker is being forked, is such a one.
 """
 
 import asyncio
-import contextlib
-import ctypes
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from subprocess import DEVNULL, Popen
 
-_PR_SET_CHILD_SUBREAPER = 36
-SWEEP_SECONDS = 0.2
+from anypod.local import processes
+
+SWEEP_SECONDS = (0.01, 0.1, 1.0)
+"""After somebody has died; its own death signal takes the kernel a moment to spread."""
 
 
 class Children:
     def __init__(self) -> None:
-        """Raises OSError where the kernel has no subreapers."""
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "PR_SET_CHILD_SUBREAPER")
-        self._ended: dict[int, asyncio.Future[int]] = {}
-        self._early: dict[int, int] = {}
-        """Ends of children that nobody had expected yet."""
-        self._being_born = 0
+        self._loop = asyncio.get_running_loop()
+        self._known: dict[int, asyncio.Future[int]] = {}
+        self._forks = 0
+        self._unclaimed: dict[int, int] = {}
+        """Statuses of children that ended before anybody could know them."""
 
     def watch(self) -> None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._reap)
+        """Begin to reap; the loop must run in the main thread."""
+        processes.adopt_orphans()
+        self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
 
-    def expect(self, pid: int) -> asyncio.Future[int]:
-        """Resolved with the exit code when the child ends; negative for a signal."""
-        future = asyncio.get_running_loop().create_future()
-        if pid in self._early:
-            future.set_result(self._early.pop(pid))
-        else:
-            self._ended[pid] = future
-        return future
+    def start(
+        self, argv: Sequence[str], *, keep: Sequence[int], stderr: int, own_session: bool = True
+    ) -> int:
+        """A child that the terminal's signals do not reach, for they are meant for us: one in a
+        session of its own, or one that makes it itself and until then ignores the interrupt."""
+        process = Popen(  # noqa: S603 - our own modules
+            argv,
+            stdin=DEVNULL,
+            stdout=stderr,
+            stderr=stderr,
+            env=processes.clean_environment(os.environ),
+            pass_fds=keep,
+            start_new_session=own_session,
+            preexec_fn=None if own_session else _ignore_interrupt,
+        )
+        process.returncode = 0  # we reap it ourselves
+        self.expect(process.pid)
+        return process.pid
 
-    @contextlib.contextmanager
-    def birth(self) -> Iterator[None]:
-        """While a child is made that has no pid yet, no unknown child is taken for a leftover."""
-        self._being_born += 1
+    def expect(self, pid: int) -> None:
+        """Know a child; it may have ended already if it was made within ``forking``."""
+        self._known[pid] = self._loop.create_future()
+        if pid in self._unclaimed:
+            self._known[pid].set_result(self._unclaimed.pop(pid))
+
+    async def ended(self, pid: int) -> int:
+        """Waits for the end of a known child; its wait status."""
+        return await asyncio.shield(self._known[pid])
+
+    def is_alive(self, pid: int) -> bool:
+        return pid in self._known and not self._known[pid].done()
+
+    async def ended_within(self, pid: int, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.ended(pid)
+        except TimeoutError:
+            return False
+        return True
+
+    def forget(self, pid: int) -> None:
+        """Its end has been seen; its number may come again."""
+        self._known.pop(pid, None)
+
+    @contextmanager
+    def forking(self) -> Iterator[None]:
+        """While a child is being made that we do not know yet."""
+        self._forks += 1
         try:
             yield
         finally:
-            self._being_born -= 1
+            self._forks -= 1
+            if not self._forks:
+                self._unclaimed.clear()
 
     def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            code = os.waitstatus_to_exitcode(status)
-            future = self._ended.pop(pid, None)
-            if future is None:
-                if self._being_born:
-                    self._early[pid] = code
-            elif not future.done():
-                future.set_result(code)
+        for pid, status in processes.reap():
+            future = self._known.get(pid)
+            if future is not None and not future.done():
+                future.set_result(status)
+            elif self._forks:
+                self._unclaimed[pid] = status
+        for seconds in SWEEP_SECONDS:
+            self._loop.call_later(seconds, self.sweep)
 
-    async def sweep(self) -> None:
-        """For ever: kill what dead workers left."""
-        while True:
-            await asyncio.sleep(SWEEP_SECONDS)
-            self.kill_unknown()
+    def sweep(self) -> None:
+        """End orphans with everybody below them."""
+        if self._forks:
+            self._loop.call_later(SWEEP_SECONDS[-1], self.sweep)
+            return
+        tree = processes.family_tree()
+        orphans = [pid for pid in tree.get(os.getpid(), ()) if not self.is_alive(pid)]
+        for orphan in orphans:
+            processes.kill_all([orphan, *processes.below(orphan, tree)])
 
-    def kill_unknown(self) -> bool:
-        """Whether there was anything to kill."""
-        if self._being_born:
-            return False
-        unknown = [pid for pid in _children() if pid not in self._ended]
-        for pid in unknown:
-            send(pid, signal.SIGKILL)
-        return bool(unknown)
-
-    async def kill_all(self) -> None:
-        """Until there is no child left; for the end."""
-        while True:
-            pids = _children()
-            if not pids:
-                return
-            for pid in pids:
-                send(pid, signal.SIGKILL)
-            self._reap()
-            await asyncio.sleep(0.01)
+    def kill_all(self, seconds: float) -> bool:
+        """Everybody below us, at once; whether all are gone."""
+        self._loop.remove_signal_handler(signal.SIGCHLD)
+        return processes.kill_below_until_none(os.getpid(), seconds)
 
 
-def send(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
-
-
-def _children() -> list[int]:
-    found: list[int] = []
-    for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):
-            found += map(int, (task / "children").read_text().split())
-    return found
+def _ignore_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

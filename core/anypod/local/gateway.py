@@ -1,65 +1,109 @@
-"""The one gateway of local mode: kept running on a socket that this process holds.
-
-Because the socket stays open while a gateway is started again, connections of those seconds wait
-and are not refused.
-"""
+"""The one gateway of local mode, kept alive. Its socket is ours, so calls wait while it is away."""
 
 import asyncio
+import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
-from anypod.local import children as child_processes
-from anypod.local import processes
+from anypod.local import probes, processes
 from anypod.local.backoff import Backoff
-from anypod.local.children import Children
-from anypod.local.folder import Folder
+from anypod.local.settings import CannotStart
+from anypod.local.up import Ground
+from anypod.local.vitals import follow
+
+CANNOT_START = 2
+"""The gateway's exit status when it was started wrongly: trying again is no use."""
 
 
-class Gateway:
-    def __init__(
-        self,
-        listener: socket.socket,
-        folder: Folder,
-        store: str,
-        *,
-        children: Children,
-        drain_seconds: float,
-        log_format: str,
-        tell: Callable[[str], None],
-    ) -> None:
-        self._listener = listener
-        self._drain_seconds = drain_seconds
-        self._children = children
-        self._tell = tell
-        self._backoff = Backoff()
-        self._pid = 0
-        self._ended: asyncio.Future[int] | None = None
-        self._arguments = [
-            *("-m", "anypod_gateway", "--listen-fd", str(listener.fileno())),
-            *("--store", store, "--pools-file", str(folder.pools_file)),
-            *("--link-token-file", str(folder.token_file), "--name", "local"),
-            *("--drain-seconds", f"{drain_seconds:g}", "--log-format", log_format),
-            "--die-with-parent",
+@dataclass(frozen=True, slots=True)
+class GatewayOptions:
+    store: str
+    pools_file: Path
+    token_file: Path
+    drain_seconds: float
+    log_format: Literal["text", "json"]
+
+    def argv(self, listen_fd: int) -> list[str]:
+        return [
+            *(sys.executable, "-P", "-m", "anypod_gateway", "--die-with-parent"),
+            *("--name", "local", "--listen-fd", str(listen_fd), "--store", self.store),
+            *("--pools-file", str(self.pools_file), "--link-token-file", str(self.token_file)),
+            *("--drain-seconds", f"{self.drain_seconds:g}", "--log-format", self.log_format),
         ]
 
-    async def run(self) -> None:
-        """For ever; cancelling it stops nothing, see ``stop``."""
-        while True:
-            self._pid = processes.start(
-                self._arguments, inherit=[self._listener.fileno()], stderr=2
-            )
-            self._ended = self._children.expect(self._pid)
-            stable = asyncio.get_running_loop().call_later(1.0, self._backoff.well)
-            code = await asyncio.shield(self._ended)
-            stable.cancel()
-            pause = self._backoff.died()
-            self._tell(f"the gateway ended with {code}, and is started again in {pause:g} s")
-            await asyncio.sleep(pause)
 
-    async def stop(self) -> None:
-        """SIGTERM, and wait until it has drained."""
-        if self._ended is None or self._ended.done():
+class GatewayKeeper:
+    def __init__(
+        self, options: GatewayOptions, ground: Ground, on_change: Callable[[], None]
+    ) -> None:
+        self.pid = 0
+        self.ready = False
+        self._options = options
+        self._listener = ground.listener
+        self._stderr = ground.stderr
+        self._children = ground.children
+        self._console = ground.console
+        self._timing = timing = ground.settings.timing
+        self._on_change = on_change
+        self._message = ""
+        self._ready_since = 0.0
+        self._backoff = Backoff(timing.first_pause, timing.longest_pause, timing.stable)
+
+    async def run(self) -> None:
+        """For ever. Raises CannotStart when the gateway says so."""
+        while True:
+            number = self._listener.fileno()
+            self.pid = self._children.start(
+                self._options.argv(number), keep=[number], stderr=self._stderr
+            )
+            status = await self._live(self.pid)
+            self.pid = 0
+            await self._pause(status)
+
+    async def _live(self, pid: int) -> int:
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(
+                follow(probe_address(self._listener), self._timing, self._note, self._wedged)
+            )
+            status = await self._children.ended(pid)
+            watching.cancel()
+        self._children.forget(pid)
+        return status
+
+    def _wedged(self) -> None:
+        self._console.say("the gateway does not answer and is killed", "warning")
+        processes.send(self.pid, signal.SIGKILL)
+
+    def _note(self, health: probes.Health) -> None:
+        if (self.ready, self._message) == (health.ready, health.message):
             return
-        child_processes.send(self._pid, signal.SIGTERM)
-        await asyncio.wait({self._ended}, timeout=self._drain_seconds + 10)
+        was_ready, self.ready, self._message = self.ready, health.ready, health.message
+        if self.ready and not was_ready:
+            if self._ready_since:
+                self._console.say("the gateway is ready again")
+            self._ready_since = asyncio.get_running_loop().time()
+        elif was_ready:
+            self._console.say(f"the gateway is not ready: {health.message}", "warning")
+        self._on_change()
+
+    async def _pause(self, status: int) -> None:
+        if os.waitstatus_to_exitcode(status) == CANNOT_START and not self._ready_since:
+            raise CannotStart("the gateway cannot start; what it said above tells why")
+        self.ready = False
+        well_for = asyncio.get_running_loop().time() - self._ready_since
+        pause = self._backoff.pause(well_for if self._ready_since else 0.0)
+        how = processes.how_it_ended(status)
+        self._console.say(f"the gateway {how}; {self._backoff.say(pause)}", "error")
+        self._on_change()
+        await asyncio.sleep(pause)
+
+
+def probe_address(listener: socket.socket) -> tuple[str, int]:
+    """Where this machine reaches a socket that may listen on every address."""
+    host, port = listener.getsockname()[:2]
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # noqa: S104

@@ -1,200 +1,203 @@
-"""``anypod up``: starts the parts at once, keeps them running, and ends them in order.
+"""``anypod up``, when it stands: keeps everything up, tells the person, and ends it in order.
 
-Order at the end: the gateway first, which finishes what it has accepted, then the workers, then
-whatever is left. A second signal ends all at once.
+The order of the end: the gateway finishes what is under way, then the workers stop. A second signal
+skips that. Whatever is left then is killed (``anypod.local.up``).
 """
 
 import asyncio
-import os
 import signal
-import socket
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+import time
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
-import aiohttp
-
-from anypod.local.children import Children
-from anypod.local.folder import Folder
-from anypod.local.gateway import Gateway
-from anypod.local.log_pipe import LogPipe, is_for_people
-from anypod.local.nursery import Nursery
-from anypod.local.workers import Workers
-from anypod.resources import pools_file
-from anypod.resources.pools_file import PoolsFile
+import anypod
+from anypod.local import greeting, processes
+from anypod.local.backoff import Backoff
+from anypod.local.board import Board
+from anypod.local.gateway import GatewayKeeper, GatewayOptions
+from anypod.local.up import Ground
+from anypod.local.workers import Surroundings, WorkerKeeper
 from anypod.resources.workerpool import WorkerPool
 
-BACKLOG = 1024
-
-
-class CannotStart(Exception):
-    """``str()`` says what is wrong and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    pools: list[WorkerPool]
-    folder: Path
-    host: str = "127.0.0.1"
-    port: int = 8700
-    store: str = ""
-    """Empty for SQLite in the folder."""
-    log_format: str = "text"
-
-
-Tell = Callable[[str], None]
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Raises CannotStart."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise CannotStart(
-            f"{host} port {port} cannot be listened on: {error.strerror or error}; "
-            "choose another with --port"
-        ) from None
+STATUS_SECONDS = 0.1
+TROUBLE_SECONDS = 0.5
 
 
 class Launcher:
-    def __init__(self, options: Options, listener: socket.socket, tell: Tell) -> None:
-        """``tell`` gets lines for the person at the terminal. To be made on the running loop."""
-        self._folder = Folder(options.folder)
-        self._tell = tell
-        self._changed = asyncio.Event()
-        self._stop = asyncio.Event()
-        self._stop_now = asyncio.Event()
-        self._all_ready = False
-        token = self._folder.prepare()
-        self._children = Children()
-        self._log = LogPipe(self._folder.worker_log, self._logged)
-        self._nursery = Nursery(self._children, self._log.write_end)
-        self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-        self._pools = [
-            Workers(
-                pool,
-                token,
-                nursery=self._nursery,
-                children=self._children,
-                http=self._http,
-                changed=self._changed.set,
-                tell=tell,
-            )
-            for pool in options.pools
-        ]
-        self._gateway = Gateway(
-            listener,
-            self._folder,
-            options.store or f"sqlite:{self._folder.store}",
-            children=self._children,
-            drain_seconds=max((p.spec.drain_seconds for p in options.pools), default=30),
-            log_format=options.log_format,
-            tell=tell,
+    def __init__(self, ground: Ground, pools: Sequence[WorkerPool]) -> None:
+        self._ground = ground
+        self._console = ground.console
+        self._board = Board(ground.directory.pools_file, pools)
+        self._board.on_change = self._changed
+        self._options = GatewayOptions(
+            ground.settings.store or ground.directory.store,
+            ground.directory.pools_file,
+            ground.directory.token_file,
+            max(pool.spec.drain_seconds for pool in pools),
+            ground.log_format,
         )
-        host, port = listener.getsockname()[:2]
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self._gateway = GatewayKeeper(self._options, ground, self._changed)
+        self._workers = self._worker_keepers()
+        self._url = greeting.url_of(*ground.listener.getsockname()[:2])
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._fault: BaseException | None = None
+        self._told_trouble = ""
+        self._greeted = False
 
-    async def run(self) -> int:
-        """Until a signal; the exit code."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._signalled)
-        self._children.watch()
-        self._write_pools_file()
-        background = [
-            asyncio.create_task(coroutine)
-            for coroutine in (
-                self._log.run(),
-                self._children.sweep(),
-                self._keep_pools_file(),
-                self._gateway.run(),
-                *(pool.run() for pool in self._pools),
-            )
+    def _worker_keepers(self) -> list[WorkerKeeper]:
+        ground = self._ground
+        around = Surroundings(
+            ground.children,
+            ground.nursery,
+            self._board,
+            ground.console,
+            ground.settings.timing,
+            ground.directory.new_token(),
+            ground.log_format,
+        )
+        return [
+            WorkerKeeper(pool.manifest, state, around)
+            for pool in self._board.pools
+            for state in pool.workers
         ]
-        stopping = asyncio.ensure_future(self._stop.wait())
-        try:
-            await asyncio.wait({*background, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            for task in background:
-                if task.done():
-                    task.result()  # none of them ends unless it failed
-            return 0
-        finally:
-            await self._end(background)
 
-    def _signalled(self) -> None:
+    async def run(self) -> None:
+        """Until told to stop. Raises CannotStart, or what broke the launcher itself."""
+        self._listen_to_signals()
+        self._ground.directory.announce(self._url)
+        self._board.write()
+        self._keep(self._gateway.run())  # first, for it has most to import
+        self._keep(self._keep_nursery())
+        for worker in self._workers:
+            self._keep(worker.run())
+        self._keep(self._tell_trouble())
+        self._keep(self._turn_status())
+        self._say_what_begins()
+        self._changed()
+        await self._stop.wait()
+        await self._end()
+        if self._fault is not None:
+            raise self._fault
+
+    def _say_what_begins(self) -> None:
+        settings = self._ground.settings
+        kept = settings.store or f"{settings.directory}/store.db"
+        greeting.begin(self._console, anypod.__version__, self._board.pools, kept)
+        greeting.warn_if_reachable(self._console, settings.host)
+
+    # tasks
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """A task without which there is no local mode: its failure ends all of it."""
+        task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(self._task_ended)
+        self._tasks.append(task)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None and self._fault is None:
+            self._fault = task.exception()
+            self._stop.set()
+
+    async def _keep_nursery(self) -> None:
+        timing, loop = self._ground.settings.timing, asyncio.get_running_loop()
+        nursery, children = self._ground.nursery, self._ground.children
+        backoff = Backoff(timing.first_pause, timing.longest_pause, timing.stable)
+        while True:
+            began, pid = loop.time(), nursery.pid
+            status = await children.ended(pid)
+            children.forget(pid)
+            nursery.died()
+            pause = backoff.pause(loop.time() - began)
+            how, again = processes.how_it_ended(status), backoff.say(pause)
+            self._console.say(f"the nursery {how}; {again}", "error")
+            await asyncio.sleep(pause)
+            nursery.start()
+
+    async def _turn_status(self) -> None:
+        while True:
+            await asyncio.sleep(STATUS_SECONDS)
+            self._console.turn()
+
+    async def _tell_trouble(self) -> None:
+        """Why a pool is not well, once per reason."""
+        while True:
+            await asyncio.sleep(TROUBLE_SECONDS)
+            messages = [
+                f"{pool.name}: {message}"
+                for pool in self._board.pools
+                if (message := pool.message(only_trouble=True))
+            ]
+            trouble = "\n".join(messages)
+            if trouble and not self._told_trouble.startswith(trouble):
+                self._told_trouble = trouble
+                for message in messages:
+                    self._console.say(message, "error")
+
+    # what changes
+
+    def _changed(self) -> None:
+        waiting = [
+            f"{pool.name}: {pool.ready} of {len(pool.workers)} workers ready"
+            for pool in self._board.pools
+            if pool.ready < len(pool.workers)
+        ]
+        if not self._gateway.ready:
+            waiting.append("gateway starting")
+        self._console.status(", ".join(waiting))
+        if waiting:
+            return
+        self._told_trouble = ""
+        self._console.all_is_well()
+        if not self._greeted:
+            self._greeted = True
+            seconds = time.monotonic() - self._ground.began
+            greeting.ready(self._console, self._url, self._board.pools, seconds)
+
+    # the end
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._asked_to_stop)
+        # A closed terminal asks to stop; nohup's wish to outlive it is respected.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            loop.add_signal_handler(signal.SIGHUP, self._asked_to_stop)
+
+    def _asked_to_stop(self) -> None:
         if self._stop.is_set():
-            self._stop_now.set()
+            self._hurry.set()
+            return
+        self._console.say("stopping: what runs is finished first; once more to stop at once")
         self._stop.set()
 
-    async def _end(self, background: "list[asyncio.Task[None]]") -> None:
-        self._tell("stopping: no new calls; what runs may finish (again to stop at once)")
-        logging_task, *others = background
-        for task in others:
+    async def _end(self) -> None:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        endings: list[asyncio.Task[Any]] = [
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._console.status("stopping")
+        ways = (
             asyncio.create_task(self._stop_in_order()),
-            asyncio.create_task(self._stop_now.wait()),
-        ]
-        await asyncio.wait(endings, return_when=asyncio.FIRST_COMPLETED)
-        for ending in endings:
-            ending.cancel()
-        self._nursery.close()
-        await self._children.kill_all()
-        self._log.close()
-        await asyncio.wait({logging_task}, timeout=2)
-        logging_task.cancel()
-        await self._http.close()
-        self._folder.pools_file.unlink(missing_ok=True)
-        self._folder.token_file.unlink(missing_ok=True)
+            asyncio.create_task(self._when_in_a_hurry()),
+        )
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
+
+    async def _when_in_a_hurry(self) -> None:
+        await self._hurry.wait()
 
     async def _stop_in_order(self) -> None:
-        await self._gateway.stop()
-        await asyncio.gather(*(pool.stop() for pool in self._pools))
+        slack = self._ground.settings.timing.stop_slack
+        await self._terminate([self._gateway.pid], self._options.drain_seconds + slack)
+        drain = max((worker.drain_seconds for worker in self._workers), default=0.0)
+        await self._terminate([worker.pid for worker in self._workers], drain + slack)
 
-    # the pools file
-
-    async def _keep_pools_file(self) -> None:
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            self._write_pools_file()
-            self._tell_when_ready()
-
-    def _write_pools_file(self) -> None:
-        content = PoolsFile(pools=[pool.entry() for pool in self._pools])
-        pools_file.write(self._folder.pools_file, content)
-
-    def _tell_when_ready(self) -> None:
-        whole = all(pool.ready == len(pool.slots) for pool in self._pools)
-        if whole and not self._all_ready:
-            count = sum(len(pool.slots) for pool in self._pools)
-            self._tell(f"all {count} workers are ready: {self.url}")
-        self._all_ready = whole
-
-    # what workers log
-
-    def _logged(self, told: dict[str, Any]) -> None:
-        if not is_for_people(told):
-            return
-        message, worker = str(told.get("message", "")), str(told.get("worker", ""))
-        for pool in self._pools:
-            pool.last_words[worker] = message
-        self._tell(f"{worker}: {message}" if worker else message)
-
-
-def run(options: Options, tell: Tell, started: Callable[[str], None]) -> int:
-    """Be ``anypod up``; the exit code. ``started`` gets the URL.
-
-    Raises CannotStart, FolderTaken."""
-
-    async def main() -> int:
-        launcher = Launcher(options, listener, tell)
-        started(launcher.url)
-        return await launcher.run()
-
-    with Folder(options.folder).taken(), listen(options.host, options.port) as listener:
-        os.umask(0o077)
-        return asyncio.run(main())
+    async def _terminate(self, pids: list[int], seconds: float) -> None:
+        children = self._ground.children
+        alive = [pid for pid in pids if pid and children.is_alive(pid)]
+        for pid in alive:
+            processes.send(pid, signal.SIGTERM)
+        await asyncio.gather(*(children.ended_within(pid, seconds) for pid in alive))

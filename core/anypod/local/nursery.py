@@ -1,76 +1,87 @@
-"""The process from which local workers are forked; see ``anypod.wire.nursery``."""
+"""The launcher's side of the nursery: workers are forked from it (``anypod.wire.nursery``)."""
 
 import asyncio
+import signal
 import socket
+import sys
 
 import msgspec
 
 from anypod.local import processes
 from anypod.local.children import Children
-from anypod.wire import nursery as wire
 from anypod.wire.config import WorkerConfig
-
-SPAWN_SECONDS = 30.0
+from anypod.wire.nursery import MAX_PACKET_BYTES, Spawn, Spawned
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(wire.Spawned).decode
+_decode = msgspec.msgpack.Decoder(Spawned).decode
 
 
-class NurseryGone(Exception):
-    """It died, or does not answer; a new one is started for the next worker."""
+class NotForked(Exception):
+    """Why there is no worker."""
 
 
 class Nursery:
-    def __init__(self, children: Children, log: int) -> None:
-        """``log`` is where it and its workers write."""
+    """One nursery at a time; ``start`` makes the next when it has died."""
+
+    def __init__(self, children: Children, stderr: int) -> None:
+        self.pid = 0
         self._children = children
-        self._log = log
+        self._stderr = stderr
         self._socket: socket.socket | None = None
-        self._ended: asyncio.Future[int] | None = None
-        self._turn = asyncio.Lock()
+        self._one_by_one = asyncio.Lock()
+        self._up = asyncio.Event()
 
-    async def spawn(self, config: WorkerConfig, token: str) -> tuple[int, int]:
-        """A new worker: its pid, and the port that it listens on. Raises NurseryGone."""
-        with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
-            port = int(listener.getsockname()[1])
-            config = msgspec.structs.replace(config, host="127.0.0.1", port=port)
-            async with self._turn:
-                with self._children.birth():
-                    told = await self._ask(wire.Spawn(config, token), listener)
-                    if told.error:
-                        raise NurseryGone(told.error)
-                    return told.pid, port
-
-    async def _ask(self, request: wire.Spawn, listener: socket.socket) -> wire.Spawned:
-        end = self._started()
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(SPAWN_SECONDS):
-                socket.send_fds(end, [_encode(request)], [listener.fileno()])
-                packet = await loop.sock_recv(end, wire.MAX_PACKET_BYTES)
-        except (OSError, TimeoutError) as error:
-            self.close()
-            raise NurseryGone(f"the nursery does not answer: {error!r}") from error
-        if not packet:
-            self.close()
-            raise NurseryGone("the nursery died")
-        return _decode(packet)
-
-    def _started(self) -> socket.socket:
-        if self._socket is not None and self._ended is not None and not self._ended.done():
-            return self._socket
+    def start(self) -> int:
         self.close()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
         with theirs:
-            ours.setblocking(False)
-            arguments = ["-m", "anypod_worker.nursery", str(theirs.fileno())]
-            pid = processes.start(arguments, inherit=[theirs.fileno()], stderr=self._log)
-        self._ended = self._children.expect(pid)
+            number = theirs.fileno()
+            argv = [sys.executable, "-P", "-m", "anypod_worker.nursery", str(number)]
+            self.pid = self._children.start(
+                argv, keep=[number], stderr=self._stderr, own_session=False
+            )
         self._socket = ours
-        return ours
+        self._up.set()
+        return self.pid
+
+    def died(self) -> None:
+        self._up.clear()
 
     def close(self) -> None:
-        """It exits by itself; workers go on."""
+        """The nursery ends when its socket does. Who waits for its answer gets an error."""
         if self._socket is not None:
-            self._socket.close()
+            self._socket.shutdown(socket.SHUT_RDWR)
+            asyncio.get_running_loop().call_later(1, self._socket.close)
             self._socket = None
+
+    async def spawn(
+        self, config: WorkerConfig, token: str, listener: socket.socket, seconds: float
+    ) -> int:
+        """The pid of a new worker, which is our child. Raises NotForked."""
+        packet = _encode(Spawn(config, token))
+        if len(packet) > MAX_PACKET_BYTES:
+            raise NotForked(f"its configuration is larger than {MAX_PACKET_BYTES} bytes")
+        try:
+            async with asyncio.timeout(seconds):
+                await self._up.wait()
+                async with self._one_by_one:
+                    with self._children.forking():
+                        answer = await self._ask(packet, listener)
+                        if answer.pid:
+                            self._children.expect(answer.pid)
+        except TimeoutError:
+            processes.send(self.pid, signal.SIGKILL)
+            raise NotForked(f"the nursery did not answer within {seconds:g} s") from None
+        except (OSError, msgspec.DecodeError) as reason:
+            raise NotForked(f"the nursery is gone: {reason}") from None
+        if not answer.pid:
+            raise NotForked(answer.error)
+        return answer.pid
+
+    async def _ask(self, packet: bytes, listener: socket.socket) -> Spawned:
+        connection = self._socket
+        if connection is None:
+            raise ConnectionError("it has died")
+        socket.send_fds(connection, [packet], [listener.fileno()])
+        return _decode(await asyncio.get_running_loop().sock_recv(connection, MAX_PACKET_BYTES))

@@ -1,37 +1,112 @@
-"""Starting processes of local mode, with nothing in their environment that programs should not see.
+"""What the launcher needs of Linux: to adopt orphans, to find them, and to end them."""
 
-``os.posix_spawn`` and no asyncio subprocess, because ``Children`` waits for all of them at once.
-"""
-
+import contextlib
+import ctypes
 import os
-import sys
-from collections.abc import Mapping, Sequence
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
-_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "TZ", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
+_PR_SET_DUMPABLE = 4
+_PR_SET_CHILD_SUBREAPER = 36
+
+_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
-def environment(host: Mapping[str, str]) -> dict[str, str]:
-    """What of ours a child gets; workers take from it only what a container's would have."""
+def clean_environment(host: Mapping[str, str]) -> dict[str, str]:
+    """What our own processes get; whatever else is in the user's shell is nobody's business."""
     return {name: host[name] for name in _KEPT if name in host}
 
 
-def start(arguments: Sequence[str], *, inherit: Sequence[int] = (), stderr: int) -> int:
-    """``python -P ARGUMENTS`` in a process group of its own, so that Ctrl-C reaches only us; its
-    pid. The descriptors of ``inherit`` stay open in it under their numbers."""
-    for descriptor in inherit:
-        os.set_inheritable(descriptor, True)
+def adopt_orphans() -> None:
+    """Become the child subreaper: descendants whose parent dies become our children."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def hide_memory() -> None:
+    """No process of the same user may read our memory or environment."""
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def _parent_and_state(pid: int) -> tuple[int, str] | None:
     try:
-        return os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-P", *arguments],
-            environment(os.environ),
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_DUP2, stderr, 1),
-                (os.POSIX_SPAWN_DUP2, stderr, 2),
-            ],
-            setpgroup=0,
-        )
-    finally:
-        for descriptor in inherit:
-            os.set_inheritable(descriptor, False)
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    state, parent = stat[stat.rindex(b")") + 2 :].split()[:2]
+    return int(parent), state.decode()
+
+
+def family_tree() -> dict[int, list[int]]:
+    """Living children by parent, for everybody on the machine that we can see."""
+    tree: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            pid = int(entry.name)
+            about = _parent_and_state(pid)
+            if about is not None and about[1] not in {"Z", "X"}:
+                tree.setdefault(about[0], []).append(pid)
+    return tree
+
+
+def below(pid: int, tree: Mapping[int, list[int]]) -> list[int]:
+    """Everybody below a process, parents before children."""
+    found: list[int] = []
+    frontier = [pid]
+    while frontier:
+        frontier = [child for parent in frontier for child in tree.get(parent, ())]
+        found.extend(frontier)
+    return found
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """Signal a process that may be gone."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def kill_all(pids: list[int]) -> None:
+    """Stopped before any is killed, so that they do not multiply meanwhile."""
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            send(pid, number)
+
+
+def kill_below_until_none(pid: int, seconds: float) -> bool:
+    """Kill everybody below a process; whether all are gone. Blocks, and reaps."""
+    end = time.monotonic() + seconds
+    while alive := below(pid, family_tree()):
+        if time.monotonic() > end:
+            return False
+        kill_all(alive)
+        for _ in reap():
+            pass
+        time.sleep(0.002)
+    return True
+
+
+def reap() -> Iterator[tuple[int, int]]:
+    """Pids and wait statuses of children that have ended."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        yield pid, status
+
+
+def how_it_ended(status: int) -> str:
+    """A wait status for people."""
+    if os.WIFSIGNALED(status):
+        return f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"ended with status {os.waitstatus_to_exitcode(status)}"

@@ -1,182 +1,129 @@
-"""The workers of one local pool: started at once, probed, and replaced when they die or freeze."""
+"""One worker of a local pool, kept alive: forked, asked whether it is ready, started again."""
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+import socket
+from dataclasses import dataclass
+from typing import Literal
 
-import aiohttp
-
-from anypod.local import children as child_processes
+from anypod.local import probes, processes
 from anypod.local.backoff import Backoff
+from anypod.local.board import HOST, Board, WorkerState
 from anypod.local.children import Children
-from anypod.local.nursery import Nursery, NurseryGone
-from anypod.local.readiness import probe
-from anypod.resources.pools_file import PoolEntry, WorkerEndpoint
+from anypod.local.console import Console
+from anypod.local.nursery import NotForked, Nursery
+from anypod.local.settings import Timing
+from anypod.local.vitals import follow
 from anypod.resources.worker_config import worker_config
 from anypod.resources.workerpool import WorkerPool
 
-STARTING_SECONDS = 0.02
-"""Between probes of a worker that is not ready."""
-READY_SECONDS = 0.5
-"""Between probes of one that is."""
-FROZEN_PROBES = 3
-"""Unanswered probes after which a worker is killed; it is unready after the first."""
-STARTING_PROBES = 30
-"""The same before its first answer: its socket is open before its loop turns."""
+ON_ITS_WAY = frozenset({"preloading", "executors start"})
+"""What a worker that is just starting says of itself; anything else is trouble."""
 
-Tell = Callable[[str], None]
+BACKLOG = 256
 
 
-@dataclass
-class Slot:
-    """A place in the pool: one worker after the other, each under a name of its own."""
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all workers share."""
 
-    number: int
-    generation: int = 0
-    pid: int = 0
-    port: int = 0
-    ready: bool = False
-    stopping: bool = False
-    message: str = "starting"
-    backoff: Backoff = field(default_factory=Backoff)
+    children: Children
+    nursery: Nursery
+    board: Board
+    console: Console
+    timing: Timing
+    token: str
+    log_format: Literal["text", "json"]
+
+
+class WorkerKeeper:
+    def __init__(self, pool: WorkerPool, state: WorkerState, around: Surroundings) -> None:
+        self.pid = 0
+        """Of the life that is now; 0 between two."""
+        self.drain_seconds = pool.spec.drain_seconds
+        self._pool = pool
+        self._state = state
+        self._around = around
+        self._ready_since = 0.0
+        self._lives = 0
+        timing = around.timing
+        self._backoff = Backoff(timing.first_pause, timing.longest_pause, timing.stable)
 
     @property
     def name(self) -> str:
-        return f"w{self.number}" if self.generation < 2 else f"w{self.number}-{self.generation}"
-
-
-class Workers:
-    def __init__(
-        self,
-        pool: WorkerPool,
-        token: str,
-        *,
-        nursery: Nursery,
-        children: Children,
-        http: aiohttp.ClientSession,
-        changed: Callable[[], None],
-        tell: Tell,
-    ) -> None:
-        """``changed`` is called when the pools file no longer tells the truth; ``tell`` gets
-        lines for the person at the terminal."""
-        self.pool = pool
-        self.slots = [Slot(number) for number in range(1, pool.spec.replicas + 1)]
-        self.last_words: dict[str, str] = {}
-        """By worker: the last error that it logged."""
-        self._token = token
-        self._nursery = nursery
-        self._children = children
-        self._http = http
-        self._changed = changed
-        self._tell = tell
-        self._ended: dict[int, asyncio.Future[int]] = {}
+        return f"{self._state.pool}/{self._state.name}"
 
     async def run(self) -> None:
-        """For ever; cancelling it stops nothing, see ``stop``."""
-        async with asyncio.TaskGroup() as tasks:
-            for slot in self.slots:
-                tasks.create_task(self._keep(slot))
-
-    def entry(self) -> PoolEntry:
-        """This pool's part of the pools file."""
-        return PoolEntry(pool=self.pool, workers=list(self._endpoints()), message=self.message)
-
-    @property
-    def ready(self) -> int:
-        return sum(slot.ready for slot in self.slots)
-
-    @property
-    def message(self) -> str:
-        if not self.slots or self.ready:
-            return ""
-        return next((slot.message for slot in self.slots if slot.message), "")
-
-    def _endpoints(self) -> Iterator[WorkerEndpoint]:
-        for slot in self.slots:
-            if slot.pid:
-                yield WorkerEndpoint(
-                    name=slot.name,
-                    host="127.0.0.1",
-                    port=slot.port,
-                    ready=slot.ready,
-                    terminating=slot.stopping,
-                )
-
-    # one slot
-
-    async def _keep(self, slot: Slot) -> None:
+        """For ever."""
         while True:
+            self._ready_since = 0.0
+            self._lives += 1
+            why = await self._live()
+            self.pid = 0
+            await self._pause(why)
+
+    async def _live(self) -> str:
+        """One life; how it ended."""
+        around = self._around
+        with socket.create_server((HOST, 0), backlog=BACKLOG) as listener:
+            port = int(listener.getsockname()[1])
+            config = worker_config(
+                self._pool, self._state.name, host=HOST, port=port, log_format=around.log_format
+            )
             try:
-                await self._one_life(slot)
-            except NurseryGone as error:
-                slot.message = str(error)
-            pause = slot.backoff.died()
-            if pause:
-                self._tell(f"{self._named(slot)} is started again in {pause:g} s: {slot.message}")
-            await asyncio.sleep(pause)
+                self.pid = await around.nursery.spawn(
+                    config, around.token, listener, around.timing.spawn
+                )
+            except NotForked as reason:
+                return f"could not be forked: {reason}"
+        self._state.port = port
+        around.board.changed()
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(
+                follow((HOST, port), around.timing, self._note, self._wedged)
+            )
+            status = await around.children.ended(self.pid)
+            watching.cancel()
+        around.children.forget(self.pid)
+        return processes.how_it_ended(status)
 
-    async def _one_life(self, slot: Slot) -> None:
-        slot.generation += 1
-        config = worker_config(self.pool, slot.name, log_format="json")
-        pid, port = await self._nursery.spawn(config, self._token)
-        slot.pid, slot.port = pid, port
-        ended = self._ended[pid] = self._children.expect(pid)
-        self._changed()
-        probing = asyncio.ensure_future(self._probe(slot))
-        try:
-            parts: list[asyncio.Future[Any]] = [ended, probing]
-            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-            if not ended.done():  # frozen
-                child_processes.send(pid, signal.SIGKILL)
-            code = await ended
-        finally:
-            probing.cancel()
-            await asyncio.gather(probing, return_exceptions=True)
-        self._dead(slot, code)
+    def _wedged(self) -> None:
+        self._say(f"{self.name} does not answer and is killed", "warning")
+        processes.send(self.pid, signal.SIGKILL)
 
-    def _dead(self, slot: Slot, code: int) -> None:
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
-        last = self.last_words.pop(slot.name, "")
-        slot.message = f"{slot.name} {how}" + (f": {last}" if last else "")
-        if not slot.stopping:
-            self._tell(f"{self._named(slot)} {how}" + (f": {last}" if last else ""))
-        del self._ended[slot.pid]
-        slot.pid, slot.ready = 0, False
-        self._changed()
+    def _note(self, health: probes.Health) -> None:
+        state = self._state
+        if (state.ready, state.message) == (health.ready, health.message):
+            return
+        was_ready, state.ready, state.message = state.ready, health.ready, health.message
+        state.trouble = not health.ready and (was_ready or health.message not in ON_ITS_WAY)
+        if health.ready and not was_ready:
+            self._became_ready()
+        elif was_ready:
+            self._say(f"{self.name} is not ready: {health.message}", "warning")
+        self._around.board.changed()
 
-    async def _probe(self, slot: Slot) -> None:
-        """Returns when the worker has not answered for too long."""
-        unanswered, patience = 0, STARTING_PROBES
-        while unanswered < patience:
-            found = await probe(self._http, slot.port)
-            unanswered = 0 if found.answered else unanswered + 1
-            if found.answered:
-                patience = FROZEN_PROBES
-            self._note(slot, ready=found.ready, message=found.message)
-            await asyncio.sleep(READY_SECONDS if found.ready else STARTING_SECONDS)
-        self._tell(f"{self._named(slot)} does not answer, and is killed")
+    def _became_ready(self) -> None:
+        if self._lives > 1 or self._ready_since:
+            self._say(f"{self.name} is ready again")
+        self._ready_since = self._ready_since or asyncio.get_running_loop().time()
 
-    def _note(self, slot: Slot, *, ready: bool, message: str) -> None:
-        slot.message = message
-        if ready:
-            slot.backoff.well()
-        if ready != slot.ready:
-            slot.ready = ready
-            self._tell(f"{self._named(slot)} is {'ready' if ready else 'not ready ' + message}")
-            self._changed()
+    async def _pause(self, why: str) -> None:
+        loop, state = asyncio.get_running_loop(), self._state
+        well_for = loop.time() - self._ready_since if self._ready_since else 0.0
+        pause = self._backoff.pause(well_for)
+        again = self._backoff.say(pause)
+        if self._ready_since:
+            self._say(f"{self.name} {why}; {again}", "error", pool=state.pool, worker=state.name)
+        if not state.trouble or state.ready:
+            state.message = why
+        state.ready, state.trouble = False, True
+        told, state.message = state.message, f"{state.message}; {again}"
+        self._around.board.changed()
+        await asyncio.sleep(pause)
+        state.message = told
 
-    def _named(self, slot: Slot) -> str:
-        return f"worker {slot.name} of pool {self.pool.metadata.name}"
-
-    # the end
-
-    async def stop(self) -> None:
-        """SIGTERM to all, and wait; who has not ended in time is killed by the launcher."""
-        for slot in self.slots:
-            slot.stopping = True
-            if slot.pid:
-                child_processes.send(slot.pid, signal.SIGTERM)
-        if self._ended:
-            await asyncio.wait(self._ended.values(), timeout=self.pool.spec.drain_seconds + 5)
+    def _say(
+        self, text: str, level: Literal["info", "warning", "error"] = "info", **more: str
+    ) -> None:
+        self._around.console.say(text, level, **more)

@@ -1,0 +1,94 @@
+"""What the launcher knows of its pools, as the gateway reads it (``anypod.resources.pools_file``).
+
+Written soon after a change, once for all changes of a moment.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from anypod.resources import pools_file
+from anypod.resources.pools_file import PoolEntry, PoolsFile, WorkerEndpoint
+from anypod.resources.workerpool import WorkerPool
+
+HOST = "127.0.0.1"
+
+
+@dataclass
+class WorkerState:
+    """One worker of a pool, through all its lives."""
+
+    pool: str
+    name: str
+    port: int = 0
+    """Of the last life; 0 before the first."""
+    ready: bool = False
+    message: str = "starting"
+    """Why it is not ready."""
+    trouble: bool = False
+    """It is not ready, and not just on its way to be."""
+
+
+@dataclass
+class PoolState:
+    manifest: WorkerPool
+    workers: list[WorkerState] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.manifest.metadata.name
+
+    @property
+    def ready(self) -> int:
+        return sum(worker.ready for worker in self.workers)
+
+    def message(self, *, only_trouble: bool = False) -> str:
+        """Why workers are not ready: each reason once, with whom it holds."""
+        reasons: dict[str, list[str]] = {}
+        for worker in self.workers:
+            if not worker.ready and (worker.trouble or not only_trouble):
+                reasons.setdefault(worker.message, []).append(worker.name)
+        return "; ".join(f"{_listed(names)}: {why}" for why, names in reasons.items())
+
+    def entry(self) -> PoolEntry:
+        endpoints = [
+            WorkerEndpoint(name=worker.name, host=HOST, port=worker.port, ready=worker.ready)
+            for worker in self.workers
+            if worker.port
+        ]
+        return PoolEntry(pool=self.manifest, workers=endpoints, message=self.message())
+
+
+class Board:
+    def __init__(self, path: Path, pools: Sequence[WorkerPool]) -> None:
+        self.pools = [
+            PoolState(
+                pool,
+                [
+                    WorkerState(pool.metadata.name, f"w{number}")
+                    for number in range(1, pool.spec.replicas + 1)
+                ],
+            )
+            for pool in pools
+        ]
+        self.on_change: Callable[[], None] = lambda: None
+        self._path = path
+        self._pending: asyncio.Handle | None = None
+
+    @property
+    def all_ready(self) -> bool:
+        return all(worker.ready for pool in self.pools for worker in pool.workers)
+
+    def changed(self) -> None:
+        if self._pending is None:
+            self._pending = asyncio.get_running_loop().call_soon(self.write)
+        self.on_change()
+
+    def write(self) -> None:
+        self._pending = None
+        pools_file.write(self._path, PoolsFile(pools=[pool.entry() for pool in self.pools]))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} more"

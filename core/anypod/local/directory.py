@@ -1,0 +1,91 @@
+"""The directory of a local pool (``.anypod``): its store, and what only lives while it runs.
+
+One ``anypod up`` at a time has it, which a lock on ``run/up.json`` says; the kernel drops the lock
+with the process, however that ends.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from anypod.local.settings import CannotStart
+
+LOCK = "up.json"
+PRIVATE_FOLDER = 0o700
+PRIVATE_FILE = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    root: Path
+    lock: int
+
+    @classmethod
+    def take(cls, root: Path) -> Self:
+        """Raises CannotStart when another ``anypod up`` has it, or it cannot be written."""
+        run = root / "run"
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            run.chmod(PRIVATE_FOLDER)
+            lock = os.open(run / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+        except OSError as reason:
+            raise CannotStart(f"{root} cannot be used: {reason.strerror}") from reason
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise CannotStart(_in_use(root, lock)) from None
+        (root / ".gitignore").write_text("*\n")
+        return cls(root.resolve(), lock)
+
+    @property
+    def pools_file(self) -> Path:
+        return self.root / "run" / "pools.json"
+
+    @property
+    def token_file(self) -> Path:
+        return self.root / "run" / "link-token"
+
+    @property
+    def store(self) -> str:
+        return f"sqlite:{self.root / 'store.db'}"
+
+    def new_token(self) -> str:
+        """The link's secret of this start, also in a file that only this user can read."""
+        token = secrets.token_urlsafe(32)
+        self.token_file.unlink(missing_ok=True)
+        file = os.open(self.token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
+        with os.fdopen(file, "w") as stream:
+            stream.write(token)
+        return token
+
+    def announce(self, url: str) -> None:
+        """For whoever finds the lock taken."""
+        self._write({"pid": os.getpid(), "url": url})
+
+    def release(self) -> None:
+        self.token_file.unlink(missing_ok=True)
+        self.pools_file.unlink(missing_ok=True)
+        os.ftruncate(self.lock, 0)
+        os.close(self.lock)
+
+    def _write(self, content: dict[str, Any]) -> None:
+        os.ftruncate(self.lock, 0)
+        os.pwrite(self.lock, json.dumps(content).encode(), 0)
+
+
+def _in_use(root: Path, lock: int) -> str:
+    with os.fdopen(lock, "rb") as file:
+        content = file.read()
+    try:
+        other = json.loads(content)
+        who = f"pid {other['pid']}, {other['url']}"
+    except (ValueError, KeyError, TypeError):
+        who = "it is just starting"
+    return (
+        f"another 'anypod up' runs in {root} already ({who}); "
+        "stop it, or give this one another directory with --dir"
+    )
