@@ -60,12 +60,13 @@ class Target:
 
 
 class Peer(Protocol):
-    """Whom a link serves. No method may raise: it would cost the link."""
+    """Whom a link serves. What a method raises costs the link, and nothing else."""
 
     def greeted(self, hello: WorkerHello) -> None:
         """The link is up."""
 
-    def take(self, batch: list[ToGateway]) -> None: ...
+    def take(self, batch: list[ToGateway]) -> None:
+        """Raises BadMessage for what the worker must not say."""
 
     def unsendable(self, message: Message) -> None:
         """It has no encoding; nothing else is harmed."""
@@ -218,11 +219,18 @@ class Link:
             message = await socket.receive()
             self._silent_ticks = 0
             if message.type is WSMsgType.BINARY:
-                self._peer.take(_decode(message.data))
+                self._take(message.data)
             elif message.type is WSMsgType.PING:
                 await socket.pong(message.data)
             elif message.type is not WSMsgType.PONG:
                 raise LinkEnded(f"the worker ended it: {_why_closed(socket)}")
+
+    def _take(self, data: bytes) -> None:
+        batch = _decode(data)
+        try:
+            self._peer.take(batch)
+        except codec.BadMessage as error:
+            raise _bad(error) from error
 
     async def _write(self, socket: ClientWebSocketResponse) -> None:
         unsent = self._unsent
@@ -254,7 +262,11 @@ def _decode(data: bytes) -> list[ToGateway]:
     try:
         return codec.decode_for_gateway(data)
     except codec.BadMessage as error:
-        raise LinkEnded(f"a bad message: {str(error)[:300]}", codec.CLOSE_PROTOCOL) from error
+        raise _bad(error) from error
+
+
+def _bad(error: codec.BadMessage) -> LinkEnded:
+    return LinkEnded(f"a bad message: {str(error)[:300]}", codec.CLOSE_PROTOCOL)
 
 
 async def _close(socket: ClientWebSocketResponse, code: int) -> None:
