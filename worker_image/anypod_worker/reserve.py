@@ -128,8 +128,10 @@ class Reserve:
             self._start_failed()
 
     def forget(self, executor: Executor) -> None:
-        """It is gone: remove what it left behind."""
+        """It is gone: end and remove what it left behind."""
         self.all.pop(executor.number, None)
+        if self._closed:
+            return  # then everything is ended and removed at once
         self._forks.family.sweep()
         self._loop.run_in_executor(self._threads, self._remove, executor.directory)
 

@@ -85,6 +85,7 @@ class Supervisor:
 
     async def serve(self) -> int:
         """Until stopped; the exit status."""
+        self._loop.set_exception_handler(_log_failed_callback)
         self._listen_to_signals()
         self._forks.start()
         self._loop.run_in_executor(self._threads, remove_abandoned)
@@ -226,3 +227,7 @@ class Supervisor:
         logs.event(logging.INFO, "worker stopped")
         if self._last_words:
             logs.event(logging.ERROR, self._last_words)
+
+
+def _log_failed_callback(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    logs.logger.error("%s", context.get("message"), exc_info=context.get("exception"))
