@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 
-import prometheus_client
 import uvloop
 
 from anypod_gateway import log_lines, server
@@ -20,7 +19,6 @@ def main() -> int:
     settings = parse(sys.argv[1:])
     if settings.die_with_parent:
         _die_with(parent)
-    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     lines = log_lines.LineWriter(sys.stderr.fileno())
     log_lines.set_up(lines, settings.log_format)
     try:

@@ -68,10 +68,13 @@ def _as_json(access: Access) -> bytes:
 
 
 def _as_text(access: Access) -> bytes:
-    told = "".join(
-        f" {name}={value}"
-        for name in ("pool", "execution", "worker", "problem")
-        if (value := getattr(access, name))
-    )
-    line = f"{access.time} {access.method} {access.path} {access.status} {access.ms:.1f}ms{told}\n"
-    return line.encode()
+    line = f"{access.time} {access.method} {access.path} {access.status} {access.ms:.1f}ms"
+    if access.pool:
+        line += f" pool={access.pool}"
+    if access.execution:
+        line += f" execution={access.execution}"
+    if access.worker:
+        line += f" worker={access.worker}"
+    if access.problem:
+        line += f" problem={access.problem}"
+    return line.encode() + b"\n"

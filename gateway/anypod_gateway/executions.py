@@ -1,17 +1,18 @@
 """What the HTTP side asks the running side for, and what it gets back.
 
 ``anypod_gateway.dispatch.Dispatcher`` answers these; handlers know nothing of links or workers.
+Structs, because making one costs a fifth of a frozen dataclass, and each call makes three.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from anypod.wire.messages import Checked, Chunk, Code, Log, Output
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionRequest:
+class ExecutionRequest(msgspec.Struct, frozen=True):
     execution: str
     program: str
     """Empty for an inline program."""
@@ -26,8 +27,7 @@ class ExecutionRequest:
     session: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionInfo:
+class ExecutionInfo(msgspec.Struct, frozen=True):
     """How an execution went: members of the answer, its headers and its problem document."""
 
     execution: str
@@ -40,8 +40,7 @@ class ExecutionInfo:
     session: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionAnswer:
+class ExecutionAnswer(msgspec.Struct, frozen=True):
     outputs: bytes
     """JSON."""
     info: ExecutionInfo

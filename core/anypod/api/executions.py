@@ -131,11 +131,10 @@ def parse_run_inline(body: bytes) -> tuple[Any, bytes, float | None]:
 def _masked(body: bytes) -> tuple[bytes, bytes]:
     """The body without escapes of surrogates, which msgspec takes only in pairs, and how to undo
     that: programs get their strings as they were sent."""
-    if b"\\ud" not in body and b"\\uD" not in body:
-        if not body.isascii():
-            _check_utf8(body)
+    if not body.isascii():
+        _check_utf8(body)
+    if b"\\u" not in body or not _SURROGATE.search(body):
         return body, b""
-    _check_utf8(body)
     nonce = b"\\u0020" + secrets.token_hex(8).encode("ascii")
     # Stays an escape of the same form, so it does not matter whether the backslash is escaped.
     return _SURROGATE.sub(lambda match: nonce + match[1], body), nonce

@@ -134,9 +134,13 @@ def _deadline(pool: Pool, asked: float | None, programs: float | None) -> float:
 async def _run(
     request: web.Request, services: Services, pool: Pool, execution: ExecutionRequest
 ) -> web.StreamResponse:
-    with services.metrics.running(pool.name):
+    in_flight = services.metrics.in_flight
+    in_flight[pool.name] += 1
+    try:
         if EVENT_STREAM in request.headers.get(hdrs.ACCEPT, ""):
             return await stream(request, services, pool, execution)
         answer = await pool.runner.run(execution)
+    finally:
+        in_flight[pool.name] -= 1
     services.note(pool, request[CALL], answer.info)
     return answers.run(answer)
