@@ -223,6 +223,12 @@ class EtcdStore:
         connection = await self._connector.connection()
         try:
             return await call(connection)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # gRPC's way to say that the channel was closed under the call.
+            raise StoreUnavailable(f"{self._name}: the connection was closed") from None
         except (EtcdConnectionError, EtcdTransientError, TimeoutError) as error:
             self._connector.failed(connection)
             raise _NoAnswer(f"{self._name}: {error or 'no answer in time'}") from error
