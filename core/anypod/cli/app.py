@@ -1,0 +1,180 @@
+"""The commands, their options and their help. What they do is in a module each."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anypod.cli import exits, pools, programs, sessions
+from anypod.cli.options import (
+    DEFAULT_POOL,
+    DEFAULT_URL,
+    Format,
+    LogFormat,
+    Output,
+    Pool,
+    Session,
+    Url,
+)
+
+
+def make_app(began: float) -> typer.Typer:
+    """``began`` is when the process did, by ``time.monotonic``."""
+    app = typer.Typer(
+        name="anypod",
+        help="Create a program once; any ready worker of its pool runs it.",
+        epilog=exits.EXPLAINED,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    app.command("up")(_up(began))
+    app.command("run")(_run)
+    for group in (programs.make(), sessions.make(), pools.make_workers(), pools.make_pools()):
+        app.add_typer(group)
+    app.command("top")(_top)
+    return app
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import anypod
+
+        typer.echo(f"anypod {anypod.__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _up(began: float) -> Callable[..., None]:
+    def up(
+        file: Annotated[
+            Path | None,
+            typer.Option("--file", "-f", help="Manifest with one or more WorkerPools."),
+        ] = None,
+        workers: Annotated[
+            int | None, typer.Option(min=1, max=1000, help="Workers of each pool.")
+        ] = None,
+        executors: Annotated[
+            int | None, typer.Option(min=1, max=256, help="Executors of each worker.")
+        ] = None,
+        preload: Annotated[
+            str | None,
+            typer.Option(help="Modules that workers import at their start.", metavar="MOD,..."),
+        ] = None,
+        store: Annotated[
+            str | None,
+            typer.Option(help="etcd://HOST:PORT or sqlite:PATH. Default: in --dir.", metavar="URL"),
+        ] = None,
+        port: Annotated[
+            int, typer.Option(min=0, max=65535, help="The gateway's; 0 for any free one.")
+        ] = 8700,
+        host: Annotated[
+            str, typer.Option(help="The gateway's address. Others than loopback are not safe.")
+        ] = "127.0.0.1",
+        directory: Annotated[
+            Path, typer.Option("--dir", help="For the store and what runs.")
+        ] = Path(".anypod"),
+        log_format: Annotated[
+            LogFormat, typer.Option(help="Of what is said on stderr.")
+        ] = LogFormat.TEXT,
+    ) -> None:
+        """Run a pool on this machine until Ctrl-C."""
+        from anypod.cli.up import up_with
+
+        up_with(
+            began,
+            manifest=file,
+            workers=workers,
+            executors=executors,
+            preload=preload,
+            store=store,
+            port=port,
+            host=host,
+            directory=directory,
+            log_format=log_format.value,
+        )
+
+    return up
+
+
+def _run(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE.py",
+            help="A program's file or folder; or the id of a program, or id@revision.",
+        ),
+    ],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="name=value ...",
+            help="Inputs: JSON, else text; @FILE for a file's text, @FILE.json for its JSON.",
+        ),
+    ] = None,
+    id_: Annotated[
+        str | None, typer.Option("--id", help="The program's id. Default: the file's name.")
+    ] = None,
+    entrypoint: Annotated[
+        str | None, typer.Option(help="Function, or module:function. Default: main.")
+    ] = None,
+    session: Session = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds that it may take.")
+    ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Print what it yields as it does so.")
+    ] = False,
+    logs: Annotated[bool, typer.Option("--logs", help="Show what it prints, on stderr.")] = False,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print the whole answer as JSON; as -o json.")
+    ] = False,
+    output: Output = Format.TABLE,
+    pool: Pool = DEFAULT_POOL,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Run a program from a file, and print its outputs.
+
+    The program is created, or gets a new revision, under the file's name.
+    """
+    from anypod.cli.run import run
+
+    run(
+        target,
+        inputs or [],
+        url=url,
+        pool=pool,
+        id_=id_,
+        entrypoint=entrypoint,
+        session=session,
+        timeout=timeout,
+        stream=stream,
+        whole=json_ or output is Format.JSON,
+        logs=logs,
+    )
+
+
+def _top(
+    once: Annotated[bool, typer.Option("--once", help="Print one frame.")] = False,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between frames.")] = 1.0,
+    output: Output = Format.TABLE,
+    pool: Annotated[
+        str | None,
+        typer.Option("--pool", envvar="ANYPOD_POOL", help="Only this pool.", metavar="NAME"),
+    ] = None,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Watch workers, executors, queue and sessions."""
+    from anypod.cli.top import top
+
+    top(url, pool, once=once, interval=interval, output=output)

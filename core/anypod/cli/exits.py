@@ -1,0 +1,118 @@
+"""Exit codes, and what is said on stderr for each failure: what, where, and what to do."""
+
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from anypod.api.problems import Problem
+
+PROGRAM_FAILED = 1
+USAGE = 2
+REFUSED = 3
+UNREACHABLE = 4
+UNAVAILABLE = 5
+INTERRUPTED = 130
+
+EXPLAINED = (
+    "Exit codes: 0 done; 1 the program failed; 2 wrong usage; 3 the gateway refused it; "
+    "4 no gateway was reached; 5 busy, out of time, or lost on the way; 130 interrupted."
+)
+
+_TO_DO = {
+    "pool-not-found": "see 'anypod pools list'; choose one with --pool",
+    "program-not-found": "see 'anypod programs list'",
+    "session-not-found": "see 'anypod sessions list'",
+    "worker-not-found": "see 'anypod workers list'",
+    "queue-full": "try again later, or give the pool more workers",
+    "no-worker": "see 'anypod workers list' for why none was free",
+    "deadline-exceeded": "give it more time with --timeout",
+    "worker-lost": "it may have run; run it again if that does no harm",
+    "session-busy": "try again when its other call has ended",
+    "session-lost": "end it with 'anypod sessions delete', and begin anew",
+    "out-of-memory": "raise limits.memory of the pool, or use less",
+    "store-unavailable": "see the gateway's log; try again when its store is back",
+}
+
+
+class Usage(Exception):
+    """The command line makes no sense; the message says why."""
+
+
+def report(failure: Exception) -> int:
+    """Says it on stderr; the exit code."""
+    code, lines = _told(failure)
+    for line in lines:
+        print(line, file=sys.stderr)  # noqa: T201
+    return code
+
+
+def _told(failure: Exception) -> tuple[int, list[str]]:
+    # Imported here: a failure is rare, and these are not needed without one.
+    from anypod.api.ids import InvalidName
+    from anypod.api.problems import AnyPodError
+    from anypod.client.errors import NoAnswer, TimedOut, Unreachable
+    from anypod.local.settings import CannotStart
+
+    match failure:
+        case AnyPodError():
+            return _code_of(failure.problem), _problem(failure.problem)
+        case Unreachable():
+            return UNREACHABLE, [
+                _error(str(failure)),
+                "  is 'anypod up' running? or say where the gateway is: --url, or ANYPOD_URL",
+            ]
+        case TimedOut():
+            return UNAVAILABLE, [_error(str(failure))]
+        case NoAnswer():
+            return UNREACHABLE, [_error(str(failure))]
+        case Usage() | InvalidName() | CannotStart():
+            return USAGE, [_error(line) for line in str(failure).splitlines()]
+    return PROGRAM_FAILED, ["".join(traceback.format_exception(failure)).rstrip()]
+
+
+def _code_of(problem: "Problem") -> int:
+    if problem.type == "internal-error" or problem.status in {429, 502, 503, 504}:
+        return UNAVAILABLE
+    return PROGRAM_FAILED if problem.status == 500 else REFUSED
+
+
+def _problem(problem: "Problem") -> list[str]:
+    lines = [_error(f"{problem.type}: {problem.detail}")]
+    where = [
+        f"{name} {value}"
+        for name, value in (
+            ("program", problem.program),
+            ("revision", (problem.revision or "")[:12]),
+            ("worker", problem.worker),
+            ("session", problem.session),
+            ("execution", problem.execution),
+        )
+        if value
+    ]
+    if where:
+        lines.append(f"  {', '.join(where)}")
+    if len(problem.errors or ()) > 1:
+        lines += [f"  {one.get('path')}: {one.get('message')}" for one in problem.errors or ()]
+    if problem.traceback:
+        lines += [f"  {line}" for line in problem.traceback.rstrip().splitlines()]
+    if problem.logs:
+        lines += _printed(problem.logs)
+    if problem.type in _TO_DO:
+        lines.append(f"  {_TO_DO[problem.type]}")
+    return lines
+
+
+def _printed(logs: dict[str, object]) -> list[str]:
+    return [
+        f"  {name}: {line}"
+        for name in ("stdout", "stderr")
+        for line in str(logs.get(name) or "").splitlines()
+    ]
+
+
+def _error(text: str) -> str:
+    colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    head = "\033[1;31merror:\033[0m" if colour else "error:"
+    return f"{head} {text}"

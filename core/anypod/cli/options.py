@@ -1,0 +1,105 @@
+"""Options that many commands share, and the client that they describe."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from anypod.client import Client
+
+DEFAULT_URL = "http://127.0.0.1:8700"
+DEFAULT_POOL = "default"
+COMPLETION_SECONDS = 2.0
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+Url = Annotated[
+    str, typer.Option("--url", envvar="ANYPOD_URL", help="Where the gateway is.", metavar="URL")
+]
+Pool = Annotated[
+    str, typer.Option("--pool", envvar="ANYPOD_POOL", help="The pool.", metavar="NAME")
+]
+Output = Annotated[Format, typer.Option("--output", "-o", help="How results are printed.")]
+Session = Annotated[str | None, typer.Option("--session", help="The session.", metavar="KEY")]
+
+
+def group(name: str, text: str, **commands: Callable[..., None]) -> typer.Typer:
+    """A command that has verbs."""
+    made = typer.Typer(name=name, help=text, no_args_is_help=True, rich_markup_mode=None)
+    for verb, command in commands.items():
+        made.command(verb)(command)
+    return made
+
+
+@contextmanager
+def connected(url: str, pool: str, *, session: str | None = None) -> Iterator["Client"]:
+    """A client; with a session, one that knows by which header the pool takes it."""
+    from anypod.cli.exits import Usage
+    from anypod.client import Client
+
+    try:
+        client = Client(url, pool)
+    except ValueError as wrong:
+        raise Usage(f"--url: {wrong}") from None
+    with client:
+        header = None if session is None else _session_header(client, pool)
+        if header is None or header == "X-Session-ID":
+            yield client
+            return
+    with Client(url, pool, session_header=header) as client:
+        yield client
+
+
+def _session_header(client: "Client", pool: str) -> str:
+    sessions = client.pools.get(pool).spec.get("sessions", {})
+    return str(sessions.get("header", "X-Session-ID"))
+
+
+def _complete(context: typer.Context, what: str, incomplete: str) -> list[str]:
+    """Names from the gateway; none when it is not there, for completion must not complain."""
+    from anypod.client import Client
+
+    url = context.params.get("url") or DEFAULT_URL
+    pool = context.params.get("pool") or DEFAULT_POOL
+    try:
+        with Client(url, pool, timeout=COMPLETION_SECONDS, retries=0) as client:
+            match what:
+                case "programs":
+                    names = [program.id for program in client.programs.list()]
+                case "sessions":
+                    names = [session.id for session in client.sessions.list()]
+                case "workers":
+                    names = [worker.name for worker in client.workers.list()]
+                case _:
+                    names = [found.name for found in client.pools.list()]
+    except Exception:  # noqa: BLE001 - whatever it is, there is nothing to complete
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_program(context: typer.Context, incomplete: str) -> list[str]:
+    return _complete(context, "programs", incomplete)
+
+
+def complete_session(context: typer.Context, incomplete: str) -> list[str]:
+    return _complete(context, "sessions", incomplete)
+
+
+def complete_worker(context: typer.Context, incomplete: str) -> list[str]:
+    return _complete(context, "workers", incomplete)
+
+
+def complete_pool(context: typer.Context, incomplete: str) -> list[str]:
+    return _complete(context, "pools", incomplete)

@@ -1,0 +1,158 @@
+"""``anypod programs ...``."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from anypod.cli.options import (
+    DEFAULT_POOL,
+    DEFAULT_URL,
+    Format,
+    Output,
+    Pool,
+    Session,
+    Url,
+    complete_program,
+    connected,
+    group,
+)
+
+if TYPE_CHECKING:
+    from anypod.client import Client
+    from anypod.client.sync import Programs
+
+ProgramId = Annotated[
+    str, typer.Argument(metavar="ID", help="The program.", autocompletion=complete_program)
+]
+ProgramIds = Annotated[
+    list[str], typer.Argument(metavar="ID...", help="Programs.", autocompletion=complete_program)
+]
+
+
+def make() -> typer.Typer:
+    return group(
+        "programs",
+        "List, show, delete programs; their revisions.",
+        list=_list_programs,
+        get=_get_program,
+        delete=_delete_programs,
+        revisions=_list_revisions,
+        rollback=_roll_back,
+    )
+
+
+def owned_by(client: "Client", session: str | None) -> "Programs":
+    """The pool's programs, or those that the session owns."""
+    return client.programs if session is None else client.session(session).programs
+
+
+def _list_programs(
+    label: Annotated[
+        list[str] | None, typer.Option("--label", "-l", metavar="KEY=VALUE", help="Only these.")
+    ] = None,
+    session: Session = None,
+    output: Output = Format.TABLE,
+    pool: Pool = DEFAULT_POOL,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """List the pool's programs, or those that a session owns."""
+    from anypod.cli.tables import show_all
+
+    with connected(url, pool, session=session) as client:
+        programs = owned_by(client, session)
+        show_all(
+            programs.list(_labels(label or [])),
+            output,
+            {
+                "ID": "id",
+                "REVISION": lambda program: program.revision[:12],
+                "ENTRYPOINT": "entrypoint",
+                "STREAMS": "streams",
+                "LABELS": "labels",
+                "UPDATED": "updated_at",
+            },
+        )
+
+
+def _labels(given: list[str]) -> dict[str, str]:
+    from anypod.cli.exits import Usage
+
+    labels = dict(one.partition("=")[::2] for one in given if "=" in one)
+    if len(labels) != len(given):
+        raise Usage("--label is KEY=VALUE, with each key once")
+    return labels
+
+
+def _get_program(
+    program: ProgramId,
+    source: Annotated[bool, typer.Option("--source", help="Print its files alone.")] = False,
+    session: Session = None,
+    output: Output = Format.TABLE,
+    pool: Pool = DEFAULT_POOL,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Show a program."""
+    from anypod.cli.tables import out, show_one
+
+    with connected(url, pool, session=session) as client:
+        programs = owned_by(client, session)
+        document = programs.get(program)
+    if not source:
+        show_one(document, output, leave_out=("files",))
+        return
+    for path, content in document.files.items():
+        if len(document.files) > 1:
+            out(f"# {path}")
+        out(content.removesuffix("\n"))
+
+
+def _delete_programs(
+    programs: ProgramIds,
+    session: Session = None,
+    pool: Pool = DEFAULT_POOL,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Delete programs with all their revisions."""
+    with connected(url, pool, session=session) as client:
+        owned = owned_by(client, session)
+        for program in programs:
+            owned.delete(program)
+            typer.echo(f"program {program} is deleted", err=True)
+
+
+def _list_revisions(
+    program: ProgramId,
+    session: Session = None,
+    output: Output = Format.TABLE,
+    pool: Pool = DEFAULT_POOL,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """List a program's revisions, the latest first."""
+    from anypod.cli.tables import show_all
+
+    with connected(url, pool, session=session) as client:
+        programs = owned_by(client, session)
+        show_all(
+            programs.revisions(program),
+            output,
+            {"REVISION": "revision", "CREATED": "created_at", "LATEST": "latest"},
+        )
+
+
+def _roll_back(
+    program: ProgramId,
+    revision: Annotated[
+        str | None,
+        typer.Argument(metavar="[REVISION]", help="At least 8 digits. Default: the one before."),
+    ] = None,
+    session: Session = None,
+    output: Output = Format.TABLE,
+    pool: Pool = DEFAULT_POOL,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Make an earlier revision the latest."""
+    from anypod.cli.tables import show_one
+
+    with connected(url, pool, session=session) as client:
+        programs = owned_by(client, session)
+        show_one(programs.rollback(program, revision), output, leave_out=("files",))

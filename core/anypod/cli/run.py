@@ -1,0 +1,119 @@
+"""``anypod run``: create or update a program, run it, print what it gives."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from anypod.cli import sources, values
+from anypod.cli.exits import Usage
+from anypod.cli.options import connected
+from anypod.cli.tables import out, show_json
+from anypod.cli.waiting import Waiting, waiting
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anypod.api.executions import Execution
+    from anypod.client import Client
+    from anypod.client.calls import RunArguments
+    from anypod.client.sync import Stream
+
+
+def run(
+    target: str,
+    pairs: "Sequence[str]",
+    *,
+    url: str,
+    pool: str,
+    id_: str | None,
+    entrypoint: str | None,
+    session: str | None,
+    timeout: float | None,
+    stream: bool,
+    whole: bool,
+    logs: bool,
+) -> None:
+    inputs = values.inputs_of(pairs)
+    options: RunArguments = {"logs": logs}
+    if session is not None:
+        options["session"] = session
+    if timeout is not None:
+        options["timeout"] = timeout
+    with connected(url, pool, session=session) as client:
+        with waiting(f"preparing {target}"):
+            program = _program(client, target, id_, entrypoint)
+        with waiting(f"running {program}") as spinner:
+            if stream:
+                with client.stream(program, inputs, **options) as events:
+                    _follow(events, spinner, whole=whole)
+                return
+            answer = client.run(program, inputs, **options)
+    if whole:
+        show_json({"outputs": answer.outputs, "execution": _document(answer.execution)})
+    else:
+        _show_logs(answer.execution)
+        _show(answer.outputs)
+
+
+def _program(client: "Client", target: str, id_: str | None, entrypoint: str | None) -> str:
+    """What to run: the latest revision, which the file is by then."""
+    if not sources.is_path(target):
+        if id_ is not None or entrypoint is not None:
+            raise Usage(f"{target} is no file; --id and --entrypoint are for files")
+        return target
+    source = sources.read(target)
+    options = {"entrypoint": entrypoint} if entrypoint is not None else {}
+    document = client.programs.put(id_ or source.id, files=source.files, **options)  # type: ignore[arg-type]
+    return document.id
+
+
+def _follow(events: "Stream", spinner: Waiting, *, whole: bool) -> None:
+    from anypod.client import Chunk, LogText
+
+    for event in events:
+        spinner.stop()
+        match event:
+            case Chunk() if whole:
+                _line({"event": "chunk", "data": event.data})
+            case Chunk():
+                _show(event.data, indent=None)
+            case LogText() if whole:
+                _line({"event": "log", "stream": event.stream, "text": event.text})
+            case LogText():
+                sys.stderr.write(event.text)
+                sys.stderr.flush()
+            case _ if whole:
+                execution = _document(event.execution)
+                _line({"event": "result", "outputs": event.outputs, "execution": execution})
+            case _ if event.outputs is not None:
+                _show(event.outputs)
+
+
+def _show(value: Any, indent: int | None = 2) -> None:
+    """Text as it is; anything else as JSON."""
+    if not isinstance(value, str):
+        value = json.dumps(value, indent=indent, ensure_ascii=False)
+    sys.stdout.buffer.write(value.encode(errors="surrogatepass") + b"\n")
+    sys.stdout.flush()
+
+
+def _line(document: dict[str, Any]) -> None:
+    out(json.dumps(document))
+    sys.stdout.flush()
+
+
+def _document(execution: "Execution") -> dict[str, Any]:
+    import msgspec
+
+    document: dict[str, Any] = msgspec.to_builtins(execution)
+    return document
+
+
+def _show_logs(execution: "Execution") -> None:
+    logs = execution.logs
+    if logs is None:
+        return
+    for printed in (logs.stdout, logs.stderr):
+        sys.stderr.write(printed if printed.endswith("\n") or not printed else f"{printed}\n")
+    if logs.cut_bytes:
+        sys.stderr.write(f"({logs.cut_bytes} bytes more were printed, and dropped)\n")
