@@ -35,7 +35,7 @@ def main(word: str, text: str | None = None) -> Found:
 def build(text: str) -> None:
     lines: dict[str, set[int]] = defaultdict(set)
     for number, line in enumerate(text.splitlines(), start=1):
-        for word in re.findall(r"[a-z]+(?:'[a-z]+)*", line.lower()):
+        for word in re.findall("[a-z]+", line.lower()):
             lines[word].add(number)
     index.clear()
     index.update({word: sorted(numbers) for word, numbers in lines.items()})
