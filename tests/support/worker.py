@@ -53,7 +53,6 @@ PATIENCE = 30.0
 """Seconds that anything may take on a busy machine before a test gives up on it."""
 
 
-
 def code_of(source: str, entrypoint: str = "main:main") -> Code:
     return Code(kind="python", files={"main.py": source}, entrypoint=entrypoint)
 
@@ -101,6 +100,13 @@ class Worker:
             await self.logged.wait_for(is_there)
         assert found, f"{text!r} was not logged:\n" + "\n".join(self.log)
         return found[0]
+
+    async def is_ready(self) -> bool:
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(self.url + "/readyz", timeout=aiohttp.ClientTimeout(PATIENCE)) as answer,
+        ):
+            return answer.status == 200
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Its exit status."""
@@ -291,7 +297,7 @@ class Gateway:
             size = len(message.data)
         else:
             answer.logs.append(message)
-            size = len(message.text.encode())
+            size = len(message.text)
         if self.credit:
             await self.send(Credit(message.id, size))
 
@@ -302,7 +308,7 @@ class Gateway:
         program: str | Code,
         inputs: dict[str, Any] | None = None,
         *,
-        timeout: float = PATIENCE,  # noqa: ASYNC109 - the execution's, not the call's
+        timeout: float = PATIENCE,
         stream: bool = False,
         logs: bool = False,
         session: SessionRef | None = None,
@@ -356,7 +362,7 @@ class Gateway:
             await self.decide(session, answer.result)
         return answer
 
-    async def check(self, program: str | Code, timeout: float = PATIENCE) -> Checked:  # noqa: ASYNC109
+    async def check(self, program: str | Code, timeout: float = PATIENCE) -> Checked:
         code = code_of(program) if isinstance(program, str) else program
         id_ = f"c-{self.name}-{next(self._ids)}"
         await self.send(Check(id_, revision_of(code), code, timeout))
@@ -375,9 +381,7 @@ class Gateway:
 
 
 @contextlib.asynccontextmanager
-async def linked(
-    worker: Worker, name: str = "g1", token: str = TOKEN
-) -> AsyncIterator[Gateway]:
+async def linked(worker: Worker, name: str = "g1", token: str = TOKEN) -> AsyncIterator[Gateway]:
     """A link to a worker, greeted both ways."""
     async with (
         aiohttp.ClientSession() as http,
@@ -395,4 +399,3 @@ async def linked(
             yield gateway
         finally:
             await gateway.close()
-

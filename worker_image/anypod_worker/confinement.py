@@ -43,6 +43,7 @@ def confine(start: Start) -> bool:
     _enter_directory(Path(start.directory))
     interrupts.install()
     containment.prepare()
+    kernel.give_up_capabilities()
     return kernel.confine_signals()
 
 

@@ -89,11 +89,11 @@ class Supervisor:
         self._listen_to_signals()
         self._forks.start()
         self._loop.run_in_executor(self._threads, remove_abandoned)
+        self._state_changed()
         runner = await self._open_port()
         self._spawn(self._watch.run())
         self._spawn(self._give_up_when_preload_fails())
         self._dispatch.slots.start()
-        self._state_changed()
         try:
             return await self._stop
         finally:
