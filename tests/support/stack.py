@@ -84,11 +84,11 @@ class Stack:
         return self._directory / "pools.json"
 
     async def __aenter__(self) -> "Stack":
-        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2))
+        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE))
         if self._etcd is not None:
             await asyncio.to_thread(self._etcd.start)
         (self._directory / "token").write_text(support.TOKEN)
-        self._write()
+        await self._write()
         await asyncio.gather(*(self._start_gateway() for _ in range(self._gateway_count)))
         self._tasks.append(asyncio.create_task(self._keep()))
         return self
@@ -150,7 +150,7 @@ class Stack:
                 self._starting.add(task)
                 task.add_done_callback(self._starting.discard)
             await asyncio.gather(*(self._probe(name) for name in list(self._workers)))
-            self._write()
+            await self._write()
             await asyncio.sleep(POLL_SECONDS)
 
     async def _start_worker(self, name: str) -> None:
@@ -172,13 +172,14 @@ class Stack:
         else:
             self._ready.setdefault(name, time.time())
 
-    def _write(self) -> None:
+    async def _write(self) -> None:
         endpoints = [
             WorkerEndpoint(name=name, host="127.0.0.1", port=worker.port, ready=name in self._ready)
             for name, worker in self._workers.items()
         ]
         entry = PoolEntry(pool=self._pool, workers=endpoints)
-        pools_file.write(self._pools_file, PoolsFile(pools=[entry]))
+        content = PoolsFile(pools=[entry])
+        await asyncio.to_thread(pools_file.write, self._pools_file, content)
 
     async def ready(self) -> None:
         """All wanted workers are ready, and every gateway says so."""
