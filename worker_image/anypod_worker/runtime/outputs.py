@@ -25,15 +25,6 @@ class BadOutput(Exception):
         self.failure = failure
 
 
-class _Misfit(Exception):
-    """What is wrong, and the way to it, which grows while the walk unwinds."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.steps: list[str | int] = []
-
-
 def too_large(limit: int, root: str) -> BadOutput:
     return BadOutput(
         Failure(
@@ -45,7 +36,7 @@ def too_large(limit: int, root: str) -> BadOutput:
     )
 
 
-def _not_serializable(root: str, misfit: _Misfit) -> BadOutput:
+def _not_serializable(root: str, misfit: plain.NotJson) -> BadOutput:
     path = root
     for step in reversed(misfit.steps):
         if isinstance(step, int):
@@ -56,22 +47,19 @@ def _not_serializable(root: str, misfit: _Misfit) -> BadOutput:
             path += " ..."
             break
     path = failures.clean(path, 2000)
-    detail = failures.clean(f"{path}: {misfit.reason}")
+    detail = failures.clean(f"{path}: {misfit}")
     return BadOutput(Failure(type="output-not-serializable", detail=detail, path=path))
 
 
 def _walk_dict(value: dict[Any, Any], above: set[int]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, item in value.items():
-        try:
-            name = key if type(key) is str else plain.key_of(key)
-        except plain.NotJson as error:
-            raise _Misfit(str(error)) from None
+        name = key if type(key) is str else plain.key_of(key)
         if name in result:
-            raise _Misfit(f"two keys are {failures.clean(json.dumps(name), 200)} in JSON")
+            raise plain.NotJson(f"two keys are {failures.clean(json.dumps(name), 200)} in JSON")
         try:
             result[name] = _walk(item, above)
-        except _Misfit as misfit:
+        except plain.NotJson as misfit:
             misfit.steps.append(name)
             raise
     return result
@@ -82,7 +70,7 @@ def _walk_list(value: list[Any] | tuple[Any, ...], above: set[int]) -> list[Any]
     for index, item in enumerate(value):
         try:
             result.append(_walk(item, above))
-        except _Misfit as misfit:
+        except plain.NotJson as misfit:
             misfit.steps.append(index)
             raise
     return result
@@ -91,12 +79,10 @@ def _walk_list(value: list[Any] | tuple[Any, ...], above: set[int]) -> list[Any]
 def _walk_other(value: Any, above: set[int]) -> Any:
     try:
         closer = plain.replaced(value)
-    except plain.NotJson as error:
-        raise _Misfit(str(error)) from None
-    except (RecursionError, MemoryError):
+    except (plain.NotJson, RecursionError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - properties and serializers of the program
-        raise _Misfit(
+        raise plain.NotJson(
             f"a value of type {type(value).__name__} cannot be made JSON:"
             f" {failures.describe(error)}"
         ) from None
@@ -109,12 +95,9 @@ def _walk(value: Any, above: set[int]) -> Any:
     if kind in _SCALARS:
         return value
     if kind is float:
-        try:
-            return plain.finite(value)
-        except plain.NotJson as error:
-            raise _Misfit(str(error)) from None
+        return plain.finite(value)
     if id(value) in above:
-        raise _Misfit("a value that contains itself is not JSON")
+        raise plain.NotJson("a value that contains itself is not JSON")
     above.add(id(value))
     if kind is dict:
         result: Any = _walk_dict(value, above)
@@ -130,10 +113,10 @@ def walked(value: Any, root: str = "outputs") -> Any:
     """The value made of JSON's own types only. Raises BadOutput."""
     try:
         return _walk(value, set())
-    except _Misfit as misfit:
+    except plain.NotJson as misfit:
         raise _not_serializable(root, misfit) from None
     except RecursionError:
-        raise _not_serializable(root, _Misfit("nested too deeply")) from None
+        raise _not_serializable(root, plain.NotJson("nested too deeply")) from None
 
 
 def _bytes(value: Any) -> bytes:
@@ -170,9 +153,9 @@ def _encoded(value: Any, root: str) -> bytes:
     try:
         return _bytes(simple)
     except RecursionError:
-        raise _not_serializable(root, _Misfit("nested too deeply")) from None
+        raise _not_serializable(root, plain.NotJson("nested too deeply")) from None
     except ValueError as error:  # an integer of more digits than Python writes
-        raise _not_serializable(root, _Misfit(str(error))) from None
+        raise _not_serializable(root, plain.NotJson(str(error))) from None
 
 
 def encode(value: Any, *, limit: int, root: str = "outputs") -> bytes:

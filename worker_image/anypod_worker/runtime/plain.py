@@ -30,7 +30,11 @@ _flatten = chain.from_iterable
 
 
 class NotJson(ValueError):
-    """A value that has no form in JSON, or one whose conversion failed."""
+    """A value that has no form in JSON, and the way to it, which grows while a walk unwinds."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.steps: list[str | int] = []
 
 
 def is_plain(value: Any) -> bool:
@@ -110,9 +114,31 @@ def _of_library(value: Any) -> Any:
     raise NotJson(f"a value of type {type(value).__name__} is not JSON")
 
 
+def _check_finite(value: Any) -> None:
+    """Raises NotJson for a number that is not, in what pydantic made of a model."""
+    if isinstance(value, float):
+        finite(value)
+        return
+    items: Any = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    elif hasattr(value, "dtype") and value.dtype.kind == "f":
+        items = enumerate(value.tolist()) if value.ndim else ((0, float(value)),)
+    for step, item in items:
+        try:
+            _check_finite(item)
+        except NotJson as error:
+            error.steps.append(step if isinstance(step, int) else str(step))
+            raise
+
+
 def _dumped(model: BaseModel) -> Any:
     """By the model's own rules for JSON (aliases, serializers, bytes), and by ours for what these
-    do not know."""
+    do not know. Unless the model says otherwise pydantic would make null of NaN."""
+    if "ser_json_inf_nan" not in model.model_config:
+        _check_finite(model.model_dump())
     return model.model_dump(mode="json", fallback=replaced)
 
 

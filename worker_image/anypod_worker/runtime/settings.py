@@ -4,9 +4,10 @@ Reading is cheap and done after every execution; writing only where something di
 rows also tell what the import of a program changed (an environment variable, a warnings filter),
 which stays with that program and reaches no other.
 
-Not here, because it persists by design: modules of libraries and what they keep, the state of
-``random`` after a ``seed``, threads and child processes (the executor is replaced, or they are
-killed). Context variables and the decimal context are new for each execution.
+Not here, because it persists by design: modules of libraries and what they keep (import hooks of
+some among it), and the state of ``random`` after a ``seed``. Threads and child processes have the
+executor replaced or are killed. Context variables, the decimal context among them, are new for
+each execution.
 """
 
 import builtins
@@ -225,8 +226,6 @@ _SETTINGS = (
     _Setting(partial(vars, builtins), _set_builtins, dict),
     _attribute("path"),
     _attribute("argv"),
-    _attribute("meta_path"),
-    _attribute("path_hooks"),
 )
 
 
