@@ -74,20 +74,25 @@ class Board:
         ]
         self.on_change: Callable[[], None] = lambda: None
         self._path = path
-        self._pending: asyncio.Handle | None = None
+        self._dirty = asyncio.Event()
 
     @property
     def all_ready(self) -> bool:
         return all(worker.ready for pool in self.pools for worker in pool.workers)
 
     def changed(self) -> None:
-        if self._pending is None:
-            self._pending = asyncio.get_running_loop().call_soon(self.write)
+        self._dirty.set()
         self.on_change()
 
-    def write(self) -> None:
-        self._pending = None
-        pools_file.write(self._path, PoolsFile(pools=[pool.entry() for pool in self.pools]))
+    async def keep_written(self) -> None:
+        """For ever. In a thread, for a disk may be slow."""
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            await asyncio.to_thread(pools_file.write, self._path, self.content())
+
+    def content(self) -> PoolsFile:
+        return PoolsFile(pools=[pool.entry() for pool in self.pools])
 
 
 def _listed(names: Sequence[str]) -> str:

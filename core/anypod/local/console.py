@@ -105,9 +105,9 @@ class Console:
             self._complaint(record, "warning" if level == "warning" else "error")
 
     def _request(self, record: Mapping[str, Any]) -> None:
-        if record.get("path") in PROBES:
-            return
         status = int(record.get("status", 0))
+        if (record.get("method") == "GET" and status < 400) or record.get("path") in PROBES:
+            return  # whoever looks, as 'anypod top' does every second, changes nothing
         told = [str(record[name]) for name in _ACCESS if record.get(name)]
         text = " ".join([*told, f"{float(record.get('ms', 0)):.1f} ms"])
         self.say(text, "info" if status < 400 else "warning" if status < 500 else "error")

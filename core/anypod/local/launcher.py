@@ -67,15 +67,15 @@ class Launcher:
         """Until told to stop. Raises CannotStart, or what broke the launcher itself."""
         self._listen_to_signals()
         self._ground.directory.announce(self._url)
-        self._board.write()
         self._keep(self._gateway.run())  # first, for it has most to import
+        self._keep(self._board.keep_written())
         self._keep(self._keep_nursery())
         for worker in self._workers:
             self._keep(worker.run())
         self._keep(self._tell_trouble())
         self._keep(self._turn_status())
         self._say_what_begins()
-        self._changed()
+        self._board.changed()
         await self._stop.wait()
         await self._end()
         if self._fault is not None:

@@ -51,7 +51,9 @@ class WorkerKeeper:
 
     @property
     def name(self) -> str:
-        return f"{self._state.pool}/{self._state.name}"
+        """With the pool's, where there are several."""
+        several = len(self._around.board.pools) > 1
+        return f"{self._state.pool}/{self._state.name}" if several else self._state.name
 
     async def run(self) -> None:
         """For ever."""
@@ -115,9 +117,9 @@ class WorkerKeeper:
         again = self._backoff.say(pause)
         if self._ready_since:
             self._say(f"{self.name} {why}; {again}", "error", pool=state.pool, worker=state.name)
-        if not state.trouble or state.ready:
+        if self._ready_since or not state.trouble:
             state.message = why
-        state.ready, state.trouble = False, True
+        state.ready, state.trouble = False, not self._ready_since
         told, state.message = state.message, f"{state.message}; {again}"
         self._around.board.changed()
         await asyncio.sleep(pause)

@@ -1,0 +1,51 @@
+"""The pools file says what is so, and why what is not ready is not."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+from anypod.local.board import Board
+from anypod.local.manifest import pools
+from anypod.local.settings import Settings
+from anypod.resources import pools_file
+from anypod.resources.pools_file import PoolEntry
+
+
+async def test_the_file_follows_what_changes(tmp_path: Path) -> None:
+    path = tmp_path / "pools.json"
+    board = Board(path, pools(Settings(workers=2)))
+    writing = asyncio.create_task(board.keep_written())
+    board.changed()
+    empty = await _written(path, lambda entry: True)
+    assert (empty.workers, empty.message) == ([], "w1, w2: starting")
+    first, second = board.pools[0].workers
+    first.port, first.ready = 7001, True
+    board.changed()
+    second.port, second.message = 7002, "preload of x failed"
+    board.changed()
+    entry = await _written(path, lambda entry: len(entry.workers) == 2)
+    assert [(w.name, w.port, w.ready) for w in entry.workers] == [
+        ("w1", 7001, True),
+        ("w2", 7002, False),
+    ]
+    assert entry.message == "w2: preload of x failed"
+    writing.cancel()
+
+
+async def _written(path: Path, wanted: Callable[[PoolEntry], bool]) -> PoolEntry:
+    async with asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(FileNotFoundError):
+                content = await asyncio.to_thread(pools_file.read, path)
+                if wanted(content.pools[0]):
+                    return content.pools[0]
+            await asyncio.sleep(0.01)
+
+
+async def test_many_workers_with_one_reason_are_counted(tmp_path: Path) -> None:
+    board = Board(tmp_path / "pools.json", pools(Settings(workers=8)))
+    for worker in board.pools[0].workers:
+        worker.message = "preload of x failed"
+    assert board.pools[0].message() == "w1 and 7 more: preload of x failed"
+    assert board.pools[0].message(only_trouble=True) == ""

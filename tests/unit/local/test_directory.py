@@ -1,0 +1,50 @@
+"""One local pool has a directory, and nobody else reads its secret."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from anypod.local.directory import Directory
+from anypod.local.settings import CannotStart
+
+
+def test_a_directory_is_taken_once(tmp_path: Path) -> None:
+    first = Directory.take(tmp_path / ".anypod")
+    with pytest.raises(CannotStart, match="just starting"):
+        Directory.take(tmp_path / ".anypod")
+    first.announce("http://127.0.0.1:1")
+    with pytest.raises(CannotStart, match=rf"pid {os.getpid()}, http://127\.0\.0\.1:1.*--dir"):
+        Directory.take(tmp_path / ".anypod")
+    first.release()
+    Directory.take(tmp_path / ".anypod").release()
+
+
+def test_what_a_killed_pool_left_does_not_matter(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "up.json").write_text(json.dumps({"pid": 1, "url": "http://x"}))
+    (run / "link-token").write_text("old")
+    directory = Directory.take(tmp_path)
+    assert directory.new_token() not in {"", "old"}
+    directory.release()
+
+
+def test_the_secret_is_new_each_time_and_for_this_user_alone(tmp_path: Path) -> None:
+    directory = Directory.take(tmp_path / "d")
+    first = directory.new_token()
+    assert len(first) >= 32
+    assert directory.token_file.read_text() == first
+    assert stat.S_IMODE(directory.token_file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(directory.token_file.parent.stat().st_mode) == 0o700
+    assert directory.new_token() != first
+    directory.release()
+    assert not directory.token_file.exists()
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CannotStart, match=r"file.* cannot be used: Not a directory"):
+        Directory.take(tmp_path / "file" / "x")
