@@ -67,7 +67,8 @@ class CacheReader:
     async def head(self, program: str) -> str | None:
         """The revision that the process serves now."""
         self._count += 1
-        answer = self._asked[self._count] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._asked[self._count] = answer
         assert self._process.stdin is not None
         self._process.stdin.write(f"{self._count} {program}\n".encode())
         async with asyncio.timeout(_ANSWER_SECONDS):
@@ -108,4 +109,5 @@ async def cache_reader(
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(*sys.argv[1:4], float(sys.argv[4])))
+    url, namespace, pool, stalls = sys.argv[1:]
+    asyncio.run(_serve(url, namespace, pool, float(stalls)))

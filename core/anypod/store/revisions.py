@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -41,7 +42,11 @@ def revision_of(
 
 def _number(value: float | None) -> float | None:
     """30 and 30.0 are one timeout, so they have one form."""
-    return int(value) if value is not None and value == int(value) else value
+    if value is None:
+        return None
+    if not math.isfinite(value):
+        raise ValueError(f"not a number of seconds: {value}")
+    return int(value) if value == int(value) else value
 
 
 class Revision(Record, frozen=True, kw_only=True):

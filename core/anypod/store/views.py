@@ -53,8 +53,9 @@ class RecordView(Generic[R]):
             return error.again()
 
     def _tell(self, before: R | UnreadableRecord | None, now: R | UnreadableRecord | None) -> None:
-        if self._on_change is not None and before != now:
-            self._on_change(_readable(before), _readable(now))
+        was, is_ = _readable(before), _readable(now)
+        if self._on_change is not None and was != is_:
+            self._on_change(was, is_)
 
 
 def _readable(found: R | UnreadableRecord | None) -> R | None:

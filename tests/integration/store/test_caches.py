@@ -8,7 +8,7 @@ from tests.support.counted import counted
 
 from anypod.store.keys import PoolKeys
 from anypod.store.kv import KeyValue, Put
-from anypod.store.pool_watch import Freshness, PoolWatch
+from anypod.store.pool_watch import PoolWatch
 from anypod.store.program_cache import ByteLru, ProgramCache
 from anypod.store.program_records import RevisionNotFound
 from anypod.store.programs import ProgramStore
@@ -108,15 +108,6 @@ async def test_what_was_there_before_is_known_from_the_start(
         await gateway.watch.synced.wait()
         assert len(gateway.sessions) == 1
         running.cancel()
-
-
-async def test_heads_are_read_from_the_store_while_the_watch_is_not_running(
-    store: KeyValue, pool: PoolKeys
-) -> None:
-    """An answer of the store is better than what an ended watch has left."""
-    gateway = Gateway(store, pool)
-    assert not gateway.watch.synced.is_set()
-    assert await gateway.watch.current() is Freshness.AWAY
 
 
 async def test_a_sessions_program_hides_the_pools(

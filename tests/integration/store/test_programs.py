@@ -90,7 +90,7 @@ async def test_of_many_creators_of_one_id_one_wins(programs: ProgramStore) -> No
     assert len(won) == 1
     assert all(isinstance(result, AlreadyExists) for result in results if result not in won)
     head = await programs.get("a")
-    assert head == won[0].head  # type: ignore[union-attr]
+    assert head == won[0].head
 
 
 async def test_every_change_of_a_head_is_a_change_of_the_pool(
