@@ -35,8 +35,8 @@ install: $(INSTALLED) ## Install AnyPod into .venv
 demo: $(INSTALLED) ## A pool of 4 workers, real programs, a killed worker: under a minute
 	$(BIN)/python examples/demo.py
 
-test: $(TESTED) lint ## Check and test everything (installs etcd from the system's packages as root)
-	@sh tests/install-system-packages etcd
+test: $(TESTED) lint ## Check and test everything (installs etcd, wrk and nginx from the system's packages as root)
+	@sh tests/install-system-packages etcd wrk nginx
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(TESTED) ## Format check, lint, types, import contracts

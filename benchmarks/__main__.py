@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import sys
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,12 +26,14 @@ def main() -> int:
         arguments.rounds, arguments.seconds = 1, 1
     console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(machine(), highlight=False)
-    results = throughput.measure(console, rounds=arguments.rounds, seconds=arguments.seconds)
+    results, samples = throughput.measure(
+        console, rounds=arguments.rounds, seconds=arguments.seconds
+    )
     results += startup.measure(rounds=arguments.rounds)
     results += executors.measure(rounds=arguments.rounds)
     goals.show(console, results)
     if arguments.json:
-        arguments.json.write_text(json.dumps(as_json(results), indent=2))
+        arguments.json.write_text(json.dumps(as_json(results, samples), indent=2))
     return 0
 
 
@@ -51,7 +54,7 @@ def machine() -> str:
     )
 
 
-def as_json(results: list[Measured]) -> dict[str, object]:
+def as_json(results: list[Measured], samples: throughput.Found) -> dict[str, object]:
     return {
         "machine": machine(),
         "results": [
@@ -65,6 +68,11 @@ def as_json(results: list[Measured]) -> dict[str, object]:
             }
             for one in results
         ],
+        "samples": {
+            f"{rival}, c={connections}": [asdict(sample) for sample in taken]
+            for connections, rivals in samples.items()
+            for rival, taken in rivals.items()
+        },
     }
 
 

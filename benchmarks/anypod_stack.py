@@ -48,8 +48,8 @@ def worker(directory: Path, name: str, given: WorkerPool, port: int) -> Iterator
 
 
 @contextmanager
-def gateway(directory: Path, *module: str) -> Iterator[str]:
-    """The URL of a ready one; ``module`` and its arguments in the place of the product's."""
+def gateway(directory: Path, *module: str) -> Iterator[tuple[str, int]]:
+    """The URL and the pid of a ready one; ``module``: another one, and its first arguments."""
     port = processes.free_port()
     command = processes.python(
         *("-m", *(module or ("anypod_gateway",))),
@@ -58,9 +58,9 @@ def gateway(directory: Path, *module: str) -> Iterator[str]:
         *("--link-token-file", str(directory / "token"), "--log-format", "json"),
     )
     url = f"http://127.0.0.1:{port}"
-    with processes.running(command, directory / f"gateway-{port}.log"):
+    with processes.running(command, directory / f"gateway-{port}.log") as process:
         processes.wait_for("readiness of the gateway", lambda: processes.answers(f"{url}/readyz"))
-        yield url
+        yield url, process.pid
 
 
 @contextmanager
@@ -83,12 +83,12 @@ def workers(directory: Path, count: int, executors: int) -> Iterator[list[int]]:
         yield pids
 
 
-def create_program(url: str) -> str:
+def create_program(url: str, source: str = PROGRAM) -> str:
     """The URL that runs it."""
-    body = json.dumps({"id": "trivial", "kind": "python", "source": PROGRAM}).encode()
+    body = json.dumps({"id": "benchmarked", "kind": "python", "source": source}).encode()
     programs = f"{url}/v1/pools/default/programs"
 
     processes.wait_for(
         "creation of the program", lambda: processes.ask(programs, body)[0] in {200, 201}
     )
-    return f"{programs}/trivial/run"
+    return f"{programs}/benchmarked/run"

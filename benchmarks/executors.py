@@ -1,10 +1,12 @@
 """What an executor costs: the time until a dead one is replaced, and the memory of one more."""
 
+import json
 import os
 import signal
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,27 +15,23 @@ from benchmarks.goals import Measured
 
 FEW = 1
 MANY = 9
+DEATHS = 10
 NAME = "anypod-executor"
+SLEEPER = """
+import time
+
+def main(seconds: float) -> None:
+    time.sleep(seconds)
+"""
 
 
 def measure(*, rounds: int) -> list[Measured]:
-    replaced = tuple(_replacements(rounds))
+    replaced = tuple(_replacements())
     memory = tuple(_one_more() for _ in range(min(rounds, 3)))
     return [
         Measured(goals.REPLACED, load.median(replaced), replaced),
         Measured(goals.MEMORY, load.median(memory), memory),
     ]
-
-
-@contextmanager
-def _one_worker(executors: int) -> Iterator[tuple[int, str]]:
-    """Its pid, and its URL."""
-    with tempfile.TemporaryDirectory() as name:
-        directory, port = Path(name), processes.free_port()
-        (directory / "token").write_text("benchmark")
-        given = anypod_stack.pool(1, executors)
-        with anypod_stack.worker(directory, "w1", given, port) as pid:
-            yield pid, f"http://127.0.0.1:{port}"
 
 
 def _executors(worker: int) -> set[int]:
@@ -50,40 +48,61 @@ def _executors(worker: int) -> set[int]:
 
 def _idle(url: str) -> int:
     _, text = processes.ask(f"{url}/metrics")
-    line = next(
-        x for x in text.decode().splitlines() if x.startswith("anypod_worker_executors_idle")
-    )
-    return int(line.split()[1])
+    prefix = "anypod_worker_executors_idle "
+    lines = text.decode().splitlines()
+    return next(int(line.removeprefix(prefix)) for line in lines if line.startswith(prefix))
 
 
-def _replacements(rounds: int) -> Iterator[float]:
-    """Milliseconds from the kill to as many executors as before, all of them warm.
+def _replacements() -> Iterator[float]:
+    """Milliseconds from the kill of a worker's only executor until it has one that is warm.
 
-    A worker keeps one warm in reserve, so a call does not even wait that long.
+    The one that a worker keeps in reserve is killed along with it: else that takes the place at
+    once, and nothing would be measured but that.
     """
-    count = 2
-    with _one_worker(count) as (worker, url):
-        for _ in range(max(5, rounds)):
-            processes.wait_for("a spare", lambda: len(_executors(worker)) > count)
-            before = _executors(worker)
-            victim = min(before)
-            began = time.perf_counter()
-            os.kill(victim, signal.SIGKILL)
+    with tempfile.TemporaryDirectory() as name:
+        directory, port = Path(name), processes.free_port()
+        (directory / "token").write_text("benchmark")
+        given = anypod_stack.pool(1, 1)
+        url = f"http://127.0.0.1:{port}"
+        with anypod_stack.worker(directory, "w1", given, port) as worker:
+            for _ in range(DEATHS):
+                processes.wait_for("a spare", lambda: len(_executors(worker)) > 1)
+                time.sleep(0.2)  # for the spare to be warm, which nothing says
+                yield _replacement(worker, url)
 
-            def whole(victim: int = victim, wanted: int = len(before)) -> bool:
-                now = _executors(worker)
-                return victim not in now and len(now) >= wanted and _idle(url) == count
 
-            processes.wait_for("the replacement", whole)
-            yield (time.perf_counter() - began) * 1000
-            time.sleep(0.2)
+def _replacement(worker: int, url: str) -> float:
+    victims = _executors(worker)
+    began = time.perf_counter()
+    for victim in victims:
+        os.kill(victim, signal.SIGKILL)
+    processes.wait_for(
+        "a new executor", lambda: bool(_executors(worker) - victims) and _idle(url) == 1
+    )
+    return (time.perf_counter() - began) * 1000
 
 
 def _one_more() -> float:
-    """MiB that one more executor adds to the worker's whole, after each has run nothing yet."""
+    """MiB that one more executor adds to the worker's whole, when each has run something."""
     sizes = {}
     for count in (FEW, MANY):
-        with _one_worker(count) as (worker, _):
-            time.sleep(0.5)
+        with _used_worker(count) as worker:
             sizes[count] = sum(processes.pss(pid) for pid in processes.tree(worker))
     return (sizes[MANY] - sizes[FEW]) / (MANY - FEW) / 2**20
+
+
+@contextmanager
+def _used_worker(executors: int) -> Iterator[int]:
+    """The pid of a worker all of whose executors have run a program."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        with (
+            anypod_stack.workers(directory, 1, executors) as [worker],
+            anypod_stack.gateway(directory) as (url, _),
+        ):
+            run = anypod_stack.create_program(url, SLEEPER)
+            body = json.dumps({"inputs": {"seconds": 0.5}}).encode()
+            with ThreadPoolExecutor(executors) as threads:
+                answered = list(threads.map(lambda _: processes.ask(run, body), range(executors)))
+            assert all(status == 200 for status, _ in answered)
+            yield worker

@@ -82,7 +82,7 @@ def info(request: ExecutionRequest, worker: URL, seconds: float) -> ExecutionInf
 def main() -> int:
     ports = sys.argv.pop(1).split(",")
     HttpDispatcher.workers = itertools.cycle(URL(f"http://127.0.0.1:{port}/run") for port in ports)
-    pools.Dispatcher = HttpDispatcher  # type: ignore[misc]
+    pools.Dispatcher = HttpDispatcher  # type: ignore[attr-defined]
     return product.main()
 
 

@@ -9,6 +9,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import processes
+
 SCRIPT = """
 wrk.method = "POST"
 wrk.body = os.getenv("BENCH_BODY")
@@ -28,6 +30,8 @@ class Rival:
     name: str
     url: str
     body: bytes
+    pids: tuple[int, ...]
+    """Its processes; what descends from them is its too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,9 @@ class Sample:
     per_second: float
     p50_ms: float
     p99_ms: float
+    cpu_us: float
+    """Processor time per request, of all its processes together. It depends less on what else the
+    machine does than the other figures do."""
 
 
 class LoadFailed(Exception):
@@ -49,6 +56,8 @@ def run(rival: Rival, connections: int, seconds: int) -> Sample:
     with tempfile.TemporaryDirectory() as directory:
         script = Path(directory) / "post.lua"
         script.write_text(SCRIPT)
+        tree = [pid for root in rival.pids for pid in processes.tree(root)]
+        before = processes.cpu_seconds(tree)
         command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), rival.url]
         finished = subprocess.run(
             command,
@@ -58,12 +67,16 @@ def run(rival: Rival, connections: int, seconds: int) -> Sample:
             timeout=seconds + 30,
             check=True,
         )
+        used = processes.cpu_seconds(tree) - before
     line = next(line for line in finished.stdout.splitlines() if line.startswith("RESULT "))
     found = json.loads(line.removeprefix("RESULT "))
     if found["failed"] or found["broken"] or not found["requests"]:
         raise LoadFailed(f"{rival.name}: {found}")
     return Sample(
-        found["requests"] / found["microseconds"] * 1e6, found["p50"] / 1e3, found["p99"] / 1e3
+        per_second=found["requests"] / found["microseconds"] * 1e6,
+        p50_ms=found["p50"] / 1e3,
+        p99_ms=found["p99"] / 1e3,
+        cpu_us=used / found["requests"] * 1e6,
     )
 
 

@@ -36,8 +36,8 @@ http {{
 
 
 @contextmanager
-def nginx(directory: Path, workers: list[int]) -> Iterator[str]:
-    """The URL of an nginx that passes requests to 127.0.0.1 at these ports in turn."""
+def nginx(directory: Path, workers: list[int]) -> Iterator[tuple[str, int]]:
+    """The URL and the pid of an nginx that passes requests to 127.0.0.1 at these ports in turn."""
     binary = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if binary is None:
         raise FileNotFoundError("nginx is not installed; on Debian: apt-get install nginx-light")
@@ -46,5 +46,5 @@ def nginx(directory: Path, workers: list[int]) -> Iterator[str]:
     file = directory / "nginx.conf"
     file.write_text(CONFIGURATION.format(directory=directory, servers=servers, port=port))
     subprocess.run([binary, "-t", "-q", "-c", str(file)], check=True, timeout=30)
-    with processes.running([binary, "-c", str(file)], directory / "nginx.log"):
-        yield f"http://127.0.0.1:{port}"
+    with processes.running([binary, "-c", str(file)], directory / "nginx.log") as process:
+        yield f"http://127.0.0.1:{port}", process.pid

@@ -71,6 +71,23 @@ def answers(url: str, body: bytes | None = None) -> bool:
     return ask(url, body)[0] == 200
 
 
+def script(name: str) -> str:
+    """A console script of this environment."""
+    return str(Path(sys.executable).with_name(name))
+
+
+def cpu_seconds(pids: list[int]) -> float:
+    """Of all of them together, since their start."""
+    ticks = 0
+    for pid in pids:
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it has gone meanwhile
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def children(pid: int) -> list[int]:
     """Direct ones, of every thread."""
     found: list[int] = []

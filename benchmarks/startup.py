@@ -36,10 +36,8 @@ def _ready(goal: Goal, preload: str, rounds: int) -> Measured:
 def _time_to_ready(directory: Path, preload: str) -> float:
     """Seconds; all processes are new."""
     port = processes.free_port()
-    command = processes.python(
-        *("-m", "anypod.cli", "up", "--workers", str(WORKERS), "--preload", preload),
-        *("--port", str(port), "--dir", str(directory / ".anypod")),
-    )
+    command = [processes.script("anypod"), "up", "--workers", str(WORKERS), "--preload", preload]
+    command += ["--port", str(port), "--dir", str(directory / ".anypod")]
     began = time.perf_counter()
     with processes.running(command, directory / "up.log"):
         url = f"http://127.0.0.1:{port}/v1/pools/default"

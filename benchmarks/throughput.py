@@ -15,14 +15,18 @@ from benchmarks.goals import Measured
 from benchmarks.load import Rival, Sample
 from benchmarks.nginx import nginx
 
-ANYPOD = "AnyPod: gateway, 2 workers"
-NGINX = "nginx, 2 aiohttp workers"
-HTTP_CLIENT = "AnyPod's gateway over aiohttp's client"
+ANYPOD = "AnyPod: a gateway, 2 workers"
+NGINX = "nginx before 2 aiohttp workers"
+HTTP_CLIENT = "the same gateway over aiohttp's client"
 WORKERS = 2
 EXECUTORS = 2
 
 
-def measure(console: Console, *, rounds: int, seconds: int) -> list[Measured]:
+Found = dict[int, dict[str, list[Sample]]]
+"""By number of connections and rival, one sample per round."""
+
+
+def measure(console: Console, *, rounds: int, seconds: int) -> tuple[list[Measured], Found]:
     with tempfile.TemporaryDirectory() as name, rivals(Path(name)) as all_rivals:
         for rival in all_rivals:
             load.run(rival, 8, 1)  # warm
@@ -32,29 +36,34 @@ def measure(console: Console, *, rounds: int, seconds: int) -> list[Measured]:
     against_nginx = load.ratios(busy[ANYPOD], busy[NGINX])
     against_client = load.ratios(busy[ANYPOD], busy[HTTP_CLIENT])
     latency = tuple(sample.p50_ms for sample in single)
-    return [
+    results = [
         Measured(goals.NGINX, load.median(against_nginx), against_nginx),
         Measured(goals.HTTP_CLIENT, load.median(against_client), against_client),
         Measured(goals.LATENCY, load.median(latency), latency),
     ]
+    return results, found
 
 
 @contextmanager
 def rivals(directory: Path) -> Iterator[list[Rival]]:
     """All started, each proven to give the right answer."""
     with ExitStack() as stack:
-        stack.enter_context(anypod_stack.workers(directory, WORKERS, EXECUTORS))
-        plain = [stack.enter_context(_plain_worker(directory)) for _ in range(WORKERS)]
-        ours = stack.enter_context(anypod_stack.gateway(directory))
+        enter = stack.enter_context
+        workers = enter(anypod_stack.workers(directory, WORKERS, EXECUTORS))
+        plain = dict(enter(_plain_worker(directory)) for _ in range(WORKERS))
+        ours, our_pid = enter(anypod_stack.gateway(directory))
         ports = ",".join(map(str, plain))
-        other = stack.enter_context(
+        other, other_pid = enter(
             anypod_stack.gateway(directory, "benchmarks.http_client_gateway", ports)
         )
-        front = stack.enter_context(nginx(directory, plain))
+        front, front_pid = enter(nginx(directory, list(plain)))
+        inputs, plain_pids = anypod_stack.INPUTS, plain.values()
         found = [
-            Rival(ANYPOD, anypod_stack.create_program(ours), anypod_stack.INPUTS),
-            Rival(NGINX, f"{front}/run", anypod_stack.INPUTS),
-            Rival(HTTP_CLIENT, anypod_stack.create_program(other), anypod_stack.INPUTS),
+            Rival(ANYPOD, anypod_stack.create_program(ours), inputs, (our_pid, *workers)),
+            Rival(NGINX, f"{front}/run", inputs, (front_pid, *plain_pids)),
+            Rival(
+                HTTP_CLIENT, anypod_stack.create_program(other), inputs, (other_pid, *plain_pids)
+            ),
         ]
         for rival in found:
             _prove(rival)
@@ -62,13 +71,14 @@ def rivals(directory: Path) -> Iterator[list[Rival]]:
 
 
 @contextmanager
-def _plain_worker(directory: Path) -> Iterator[int]:
+def _plain_worker(directory: Path) -> Iterator[tuple[int, int]]:
+    """Its port and its pid."""
     port = processes.free_port()
     command = processes.python("-m", "benchmarks.plain_worker", str(port))
-    with processes.running(command, directory / f"plain-{port}.log"):
+    with processes.running(command, directory / f"plain-{port}.log") as process:
         url = f"http://127.0.0.1:{port}/run"
         processes.wait_for("a plain worker", lambda: processes.answers(url, anypod_stack.INPUTS))
-        yield port
+        yield port, process.pid
 
 
 def _prove(rival: Rival) -> None:
@@ -79,21 +89,21 @@ def _prove(rival: Rival) -> None:
     assert json.loads(body)["outputs"] == anypod_stack.OUTPUTS, rival.name
 
 
-def _table(found: dict[int, dict[str, list[Sample]]]) -> Table:
-    table = Table(title="One trivial program, medians", title_justify="left")
-    table.add_column("")
-    for connections in found:
-        table.add_column(f"c={connections}\nrequests/s", justify="right")
-        table.add_column("p50 / p99\nms", justify="right")
-    for name in (ANYPOD, NGINX, HTTP_CLIENT):
-        cells = []
-        for samples in found.values():
-            of = samples[name]
-            p50 = load.median([one.p50_ms for one in of])
-            p99 = load.median([one.p99_ms for one in of])
-            cells += [
-                f"{load.median([one.per_second for one in of]):,.0f}",
-                f"{p50:.2f} / {p99:.2f}",
-            ]
-        table.add_row(name, *cells)
+def _table(found: Found) -> Table:
+    table = Table(title="One trivial program, medians over the rounds", title_justify="left")
+    for heading in ("", "connections", "requests/s", "p50 ms", "p99 ms", "CPU µs/request"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for connections, samples in found.items():
+        for name, taken in samples.items():
+            table.add_row(name, str(connections), *_medians(taken))
+        table.add_section()
     return table
+
+
+def _medians(taken: list[Sample]) -> tuple[str, ...]:
+    return (
+        f"{load.median([one.per_second for one in taken]):,.0f}",
+        f"{load.median([one.p50_ms for one in taken]):.2f}",
+        f"{load.median([one.p99_ms for one in taken]):.2f}",
+        f"{load.median([one.cpu_us for one in taken]):.0f}",
+    )
