@@ -86,13 +86,15 @@ class Roster:
         else:
             self.ready.remove(worker)
             log.info("worker %s is not ready: %s", worker.name, worker.why_not_ready())
-        self._on_link(worker.name, worker.is_up)
         self._tell()
         if worker.is_placeable:
             self._on_free()
 
     def freed(self, worker: Worker) -> None:
         self._on_free()
+
+    def linked(self, worker: Worker, *, up: bool) -> None:
+        self._on_link(worker.name, up)
 
     def departed(self, instance: str) -> None:
         self._departed[instance] = None

@@ -54,6 +54,9 @@ class Watcher(Protocol):
     def freed(self, worker: "Worker") -> None:
         """It may have an executor to spare."""
 
+    def linked(self, worker: "Worker", *, up: bool) -> None:
+        """The link to it is up now, or down."""
+
     def departed(self, instance: str) -> None:
         """This process of a worker is no more."""
 
@@ -238,6 +241,7 @@ class Worker:
         for end in self._ends.values():
             self._link.send(end)
         self._ends.clear()
+        self._watcher.linked(self, up=True)
         self._review()
 
     def take(self, batch: list[ToGateway]) -> None:
@@ -315,6 +319,7 @@ class Worker:
         kept = {m.id for m in unsent if isinstance(m, Execute | Check | Program | SessionState)}
         lost, self._open = self._open, {}
         self.load = None
+        self._watcher.linked(self, up=False)
         self._review()
         for attempt in lost.values():
             self.in_flight -= attempt.shared

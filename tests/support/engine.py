@@ -184,7 +184,7 @@ class Site:
         for worker in started:
             await worker.wait_for_log("worker ready")
             if publish:
-                await self.publish(worker.config.worker)
+                await self.publish(worker.config.worker, port=worker.port, ready=True)
         return started
 
     async def _start(self, name: str) -> real.Worker:

@@ -226,7 +226,7 @@ async def test_endless_refusals_end(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 async def test_what_may_have_started_is_not_repeated(tmp_path: Path) -> None:
     async with scene(tmp_path, 2) as it:
         task = it.start()
-        first, execute = await it.who_got_it()
+        first, _ = await it.who_got_it()
         first.drop()
         lost = await failure_of(task)
         assert lost.status == 502

@@ -1,4 +1,4 @@
-"""One link per worker: greeted, batched, given up when silent, and cut by nothing that a client does."""
+"""One link per worker: greeted, batched, given up when silent, cut by nothing a client does."""
 
 import asyncio
 import logging
