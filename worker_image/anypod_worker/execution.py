@@ -237,7 +237,7 @@ class Execution(Work):
             self._outbox.credit(size)
 
     def chunk(self, data: bytes) -> None:
-        if self._outbox is not None and not self.stopped:
+        if self._outbox is not None:
             self._outbox.push(Chunk(self.id, data), len(data))
 
     def _passed(self, size: int) -> None:

@@ -23,11 +23,13 @@ class Outbox:
         self._waiting: deque[tuple[Chunk | Log, int]] = deque()
         self._allowed = WINDOW
         self._passed = 0
+        self._dropped = False
         self._at_end: Callable[[], None] | None = None
 
     def push(self, message: Chunk | Log, size: int) -> None:
-        self._waiting.append((message, size))
-        self._pump()
+        if not self._dropped:
+            self._waiting.append((message, size))
+            self._pump()
 
     def credit(self, size: int) -> None:
         self._allowed += size
@@ -39,7 +41,8 @@ class Outbox:
         self._pump()
 
     def drop(self) -> None:
-        """Whoever reads has left."""
+        """Whoever reads has left: nothing but the end is sent from here on."""
+        self._dropped = True
         self._waiting.clear()
         self._pump()
 

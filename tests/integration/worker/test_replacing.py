@@ -1,0 +1,152 @@
+"""Executors are replaced when they are worn or dirty, and never under an execution."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from tests.support import process_tree
+from tests.support.worker import linked, started_worker, worker_config
+
+from anypod.wire.config import Limits, Recycle
+
+PID = "import os\ndef main(): return os.getpid()"
+MIB = 1024 * 1024
+
+
+async def test_isolation_shared_runs_many_programs_in_one_executor() -> None:
+    async with started_worker(worker_config(executors=1)) as worker, linked(worker) as gateway:
+        pids = [(await gateway.run(f"{PID} + 0 * {n}")).outputs for n in range(5)]
+    assert len(set(pids)) == 1
+
+
+async def test_isolation_program_never_runs_two_programs_in_one_executor() -> None:
+    config = worker_config(executors=2, isolation="program")
+    async with started_worker(config) as worker, linked(worker) as gateway:
+        seen: dict[int, int] = {}
+        for number in [0, 0, 1, 1, 2, 0, 2, 3, 3, 1]:
+            answer = await gateway.run(f"{PID} + 0 * {number}")
+            assert answer.refused is None
+            assert seen.setdefault(answer.outputs, number) == number
+
+
+async def test_isolation_program_goes_on_in_the_executor_that_has_it() -> None:
+    config = worker_config(executors=2, isolation="program")
+    async with started_worker(config) as worker, linked(worker) as gateway:
+        pids = {(await gateway.run(PID)).outputs for _ in range(6)}
+        assert len(pids) == 1
+
+
+async def test_isolation_fresh_runs_each_execution_in_a_new_executor() -> None:
+    config = worker_config(executors=2, isolation="fresh")
+    async with started_worker(config) as worker, linked(worker) as gateway:
+        pids = [(await gateway.run(PID)).outputs for _ in range(12)]
+        assert len(set(pids)) == 12
+        assert await process_tree.until_gone(pids) == []
+
+
+async def test_an_executor_is_recycled_after_so_many_executions() -> None:
+    config = worker_config(executors=1, recycle=Recycle(max_executions=3))
+    async with started_worker(config) as worker, linked(worker) as gateway:
+        pids = []
+        for _ in range(12):
+            answer = await gateway.run(PID)
+            assert answer.refused is None
+            pids.append(answer.outputs)
+        assert len(set(pids)) > 2
+        await gateway.until(lambda: gateway.load.restarts.get("max-executions", 0) >= 2)
+
+
+async def test_an_executor_is_recycled_when_it_is_old() -> None:
+    config = worker_config(executors=1, recycle=Recycle(max_age_seconds=0.5))
+    async with started_worker(config) as worker, linked(worker) as gateway:
+        await gateway.until(lambda: gateway.load.restarts.get("max-age", 0) >= 1)
+        assert (await gateway.run(PID)).refused is None
+
+
+async def test_an_executor_is_recycled_when_its_memory_has_grown() -> None:
+    config = worker_config(executors=1, recycle=Recycle(memory_growth_bytes=64 * MIB))
+    hoard = "kept = []\ndef main(n: int):\n    kept.append(bytearray(n))"
+    async with started_worker(config) as worker, linked(worker) as gateway:
+        await gateway.run(hoard, {"n": 96 * MIB})
+        await gateway.until(lambda: gateway.load.restarts.get("memory-growth", 0) >= 1)
+        assert (await gateway.run(PID)).refused is None
+
+
+async def test_recycling_never_ends_an_execution(tmp_path: Path) -> None:
+    config = worker_config(executors=2, recycle=Recycle(max_age_seconds=0.2, max_executions=1))
+    source = """
+import pathlib, time
+def main(end: str):
+    while not pathlib.Path(end).exists():
+        time.sleep(0.01)
+    return "whole"
+"""
+    async with started_worker(config) as worker, linked(worker) as gateway:
+        running = await gateway.begin(source, {"end": str(tmp_path / "end")})
+        await gateway.until(lambda: gateway.load.restarts.get("max-age", 0) >= 2)
+        (tmp_path / "end").touch()
+        assert (await gateway.end(running)).outputs == "whole"
+
+
+async def test_a_thread_left_behind_costs_a_shared_executor() -> None:
+    leave = """
+import threading, time
+def main(): threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+"""
+    async with started_worker(worker_config(executors=1)) as worker, linked(worker) as gateway:
+        pid = (await gateway.run(PID)).outputs
+        await gateway.run(leave)
+        assert (await gateway.run(PID)).outputs != pid
+        await gateway.until(lambda: gateway.load.restarts.get("threads") == 1)
+
+
+async def test_files_left_open_cost_the_executor_before_the_next_program_lacks_them() -> None:
+    config = worker_config(executors=1, limits=Limits(open_files=128))
+    leave = "kept = []\ndef main(n: int): kept.extend(open('/dev/null') for _ in range(n))"
+    async with started_worker(config) as worker, linked(worker) as gateway:
+        await gateway.run(leave, {"n": 100})
+        assert (await gateway.run(leave, {"n": 100})).outputs is None
+        await gateway.until(lambda: gateway.load.restarts.get("open-files", 0) >= 1)
+
+
+async def test_a_frozen_idle_executor_is_noticed_and_replaced() -> None:
+    async with started_worker(worker_config(executors=1)) as worker, linked(worker) as gateway:
+        pid = (await gateway.run(PID)).outputs
+        os.kill(pid, signal.SIGSTOP)
+        await gateway.until(lambda: gateway.load.restarts.get("wedged") == 1)
+        assert (await gateway.run(PID)).outputs != pid
+        assert await worker.is_ready()
+
+
+async def test_a_dead_executors_slot_serves_at_once_from_the_reserve() -> None:
+    async with started_worker(worker_config(executors=1)) as worker, linked(worker) as gateway:
+        for _ in range(10):
+            died = await gateway.run("import os\ndef main(): os._exit(1)")
+            assert died.failure.type == "program-exited"
+            alive = await gateway.run(PID)
+            assert alive.refused is None, "the gateway need not wait or try elsewhere"
+
+
+@pytest.mark.parametrize("executors", [1, 3])
+async def test_every_executor_has_a_temporary_directory_that_goes_with_it(executors: int) -> None:
+    source = """
+import os, tempfile
+def main():
+    with open("relative", "w") as file: file.write("x")
+    os.makedirs("deep/er")
+    os.chmod("deep", 0)
+    return [tempfile.mkdtemp(), os.getcwd(), os.environ["TMPDIR"]]
+"""
+    config = worker_config(executors=executors, isolation="fresh")
+    async with started_worker(config) as worker, linked(worker) as gateway:
+        places = [(await gateway.run(source)).outputs for _ in range(3)]
+        for made, cwd, temporary in places:
+            assert cwd == temporary
+            assert made.startswith(temporary)
+        assert len({cwd for _, cwd, _ in places}) == 3
+        pids = process_tree.named(worker.pid, "anypod-executor")
+        root = Path(places[0][1]).parents[1]
+        assert root.is_dir()
+    assert await process_tree.until_gone(pids) == []
+    assert not root.exists()
