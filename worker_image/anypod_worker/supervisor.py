@@ -34,6 +34,8 @@ from anypod_worker.watch import Watch
 
 SPARE_EXECUTORS = 1
 _KILL_SECONDS = 10.0
+_LAST_ANSWERS_SECONDS = 1.0
+"""For the deaths of executors to become answers."""
 
 
 def run(told: boot.Told, zygote: int, control: socket.socket, began: float) -> int:
@@ -216,6 +218,9 @@ class Supervisor:
             task.cancel()
         self._dispatch.draining = True
         self._dispatch.stop_all()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_ANSWERS_SECONDS):
+                await self._dispatch.until_quiet()
         links = [link.close(codec.CLOSE_DRAINED, "stopped") for link in self._dispatch.links]
         await asyncio.gather(*links, return_exceptions=True)
         self._forks.stop()
