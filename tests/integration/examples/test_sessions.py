@@ -8,7 +8,6 @@ from pathlib import Path
 from anypod.client import Client
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-PARENT = "import os\n\ndef main() -> int:\n    return os.getppid()\n"
 PATIENCE = 60.0
 
 
@@ -18,20 +17,19 @@ def create(client: Client, *names: str) -> None:
 
 
 def kill_worker_of(client: Client, session: str, launcher: int) -> str:
-    """kill -9 of the worker that holds the session, as soon as it is gone for the gateway; its
-    name."""
-    client.programs.put("parent", source=PARENT)
-    answer = client.session(session).run("parent")
+    """kill -9 of the worker that holds the session; its name. A call that it was running would get
+    502 worker-lost, so it is awaited that it is dead."""
+    create(client, "worker_pid")
+    answer = client.session(session).run("worker_pid")
     pid = int(answer.outputs)
     parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
     assert int(parent) == launcher, "not a worker of this pool"
     os.kill(pid, signal.SIGKILL)
-    worker = answer.execution.worker
     until = time.monotonic() + PATIENCE
-    while any(one.ready for one in client.workers.list() if one.name == worker):
+    while Path(f"/proc/{pid}").exists():
         assert time.monotonic() < until
-        time.sleep(0.02)
-    return worker
+        time.sleep(0.01)
+    return answer.execution.worker
 
 
 def lines_with(text: str, word: str) -> list[int]:

@@ -8,8 +8,11 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from anypod.api.problems import TABLE
+from anypod.cli.app import make_app
 from anypod.resources.workerpool import WorkerPoolSpec, parse_quantity
 from anypod_gateway import settings as gateway_settings
 from anypod_gateway.routes import TABLE as ROUTES
@@ -98,6 +101,13 @@ def test_every_option_of_the_gateway_is_in_its_table() -> None:
     told = {code(option).split()[0] for option, *_ in rows("configuration.md", "gateway option")}
     actions = gateway_settings._parser()._actions
     assert told == {action.option_strings[-1] for action in actions} - {"--help"}
+
+
+def test_every_option_of_anypod_up_is_in_its_table() -> None:
+    told = [code(option.split()[0]) for option, *_ in rows("configuration.md", "option")]
+    command = get_command(make_app(0.0))
+    assert isinstance(command, TyperGroup)
+    assert told == [parameter.opts[0] for parameter in command.commands["up"].params]
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
