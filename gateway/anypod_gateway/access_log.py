@@ -1,4 +1,7 @@
-"""One line per request: what was asked of whom and how it went, never what it said."""
+"""One line per request: what was asked of whom and how it went, never what it said.
+
+Only a probe that went well has none: it comes all the time, and says nothing.
+"""
 
 import time
 from collections.abc import Callable
@@ -10,6 +13,9 @@ from anypod_gateway.log_lines import LineWriter, LogFormat
 
 CLIENT_LEFT = 499
 """In place of a status, which nobody saw: the client went away first."""
+
+
+PROBES = frozenset({"/healthz", "/readyz"})
 
 
 class Access(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -33,6 +39,8 @@ class AccessLog:
         self._prefix = ""
 
     def note(self, method: str, status: int, seconds: float, call: Call) -> None:
+        if status == 200 and call.route in PROBES:
+            return
         self._write(
             self._form(
                 Access(

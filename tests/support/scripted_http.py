@@ -60,7 +60,7 @@ def hangs_up(connection: socket.socket) -> None:
     connection.shutdown(socket.SHUT_RDWR)
 
 
-def streams(pieces: Sequence[bytes], *, whole: bool = True) -> Action:
+def streams(pieces: Sequence[bytes], *, whole: bool = True, cut: Action = hangs_up) -> Action:
     """Event stream in chunks as given; not ``whole`` cuts the connection after them."""
 
     def act(connection: socket.socket) -> None:
@@ -73,7 +73,7 @@ def streams(pieces: Sequence[bytes], *, whole: bool = True) -> Action:
         if whole:
             connection.sendall(b"0\r\n\r\n")
         else:
-            hangs_up(connection)
+            cut(connection)
 
     return act
 

@@ -51,15 +51,15 @@ class AsyncStream:
         await self.close()
 
     async def _read(self) -> AsyncGenerator[StreamEvent, None]:
-        parser = EventParser()
-        async for piece in self._pieces:
+        parser, answered = EventParser(), False
+        async for piece in self._pieces:  # to the end: the gateway sees a call that was finished
             for raw in parser.feed(piece):
                 event = stream_event(raw)
                 if event is not None:
+                    answered = answered or isinstance(event, Answer)
                     yield event
-                if isinstance(event, Answer):
-                    return
-        raise AnswerLost("the stream ended without a result")
+        if not answered:
+            raise AnswerLost("the stream ended without a result")
 
 
 class Programs:

@@ -222,6 +222,27 @@ async def test_events_are_typed_however_they_are_cut(stream: Run, size: int) -> 
 
 
 @both_streams
+async def test_a_stream_is_read_to_its_end_after_its_result(stream: Run) -> None:
+    """A gateway takes a client that goes before the end for one that has left."""
+    left: list[bool] = []
+
+    def end_late(connection: socket.socket) -> None:
+        streams([END], whole=False, cut=lambda _: None)(connection)
+        connection.settimeout(0.3)
+        try:
+            left.append(connection.recv(1) == b"")
+        except TimeoutError:
+            left.append(False)
+        connection.settimeout(30)
+        connection.sendall(b"0\r\n\r\n")
+
+    with scripted(end_late) as server:
+        (result,) = await stream(server.url)
+    assert result.execution.id == "x-1"
+    assert left == [False]
+
+
+@both_streams
 async def test_a_stream_that_ends_without_a_result_is_an_error(stream: Run) -> None:
     for whole in (True, False):
         with scripted(streams([EVENTS], whole=whole)) as server, pytest.raises(AnswerLost):
