@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -31,8 +30,8 @@ class Log:
 
 
 @pytest.fixture
-def log() -> Iterator[Log]:
-    yield Log()
+def log() -> Log:
+    return Log()
 
 
 def test_every_request_has_its_line(log: Log) -> None:
