@@ -6,6 +6,7 @@ it ends.
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import signal
@@ -58,6 +59,12 @@ class Gateway:
 
     async def ask(self, method: str, path: str, **options: Any) -> Answer:
         """``path`` below the pool, or a whole one when it begins with two slashes."""
+        if "json" in options:
+            options["data"] = json.dumps(options.pop("json")).encode()
+            given = options.pop("headers", None) or {}
+            options["headers"] = {"Content-Type": "application/json", **given}
+        if isinstance(options.get("data"), bytes):
+            options["data"] = io.BytesIO(options["data"])  # aiohttp warns of large bytes
         url = self.url + path[1:] if path.startswith("//") else self.base + path
         async with self.http.request(method, url, **options) as answer:
             return Answer(answer.status, answer.headers, await answer.read())

@@ -111,7 +111,7 @@ def parse_run(body: bytes) -> tuple[bytes, float | None]:
 
 def parse_run_inline(body: bytes) -> tuple[Any, bytes, float | None]:
     """The program, parsed but not yet a model; the inputs; the timeout. Raises InvalidRequest."""
-    masked, nonce = _masked(body)
+    masked, nonce = _masked(body or EMPTY_OBJECT)
     request = _decode(_decode_inline, masked)
     inputs = _object(request.inputs, "inputs")
     program = _object(request.program, "program")
