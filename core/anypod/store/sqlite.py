@@ -13,19 +13,13 @@ from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
-import aiosqlite
-
 from anypod.store import sqlite_schema as sql
+from anypod.store import sqlite_transactions as transactions
 from anypod.store.checks import Write, check_commit, check_key, check_keys, check_prefix, prefix_end
 from anypod.store.kv import (
     Change,
-    Conflict,
-    Delete,
-    DeletePrefix,
     Entry,
-    LeaseEnded,
     Page,
-    Put,
     Reset,
     StoreUnavailable,
     Synced,
@@ -33,6 +27,7 @@ from anypod.store.kv import (
 )
 from anypod.store.outage import Outage
 from anypod.store.sqlite_connections import Connections
+from anypod.store.sqlite_transactions import LogBound
 
 log = logging.getLogger(__name__)
 
@@ -41,20 +36,14 @@ _PAGE_BYTES = 4 * 1024 * 1024
 _ALL = -1
 """The LIMIT of a query that has none."""
 
-LOG_ENTRIES = 4096
-LOG_BYTES = 16 * 1024 * 1024
-
 Row = Sequence[Any]
 
 
 class SqliteStore:
-    def __init__(
-        self, path: Path, *, log_entries: int = LOG_ENTRIES, log_bytes: int = LOG_BYTES
-    ) -> None:
+    def __init__(self, path: Path, *, log_bound: LogBound | None = None) -> None:
         self._name = f"sqlite {path}"
         self._connections = Connections(path)
-        self._log_entries = log_entries
-        self._log_bytes = log_bytes
+        self._log_bound = log_bound or LogBound()
         self._news = asyncio.Event()
         self._polled = 0
 
@@ -71,17 +60,12 @@ class SqliteStore:
 
     async def commit(self, writes: Sequence[Write], *, when: Sequence[tuple[str, int]] = ()) -> int:
         check_commit(writes, when)
-        async with self._connections.writing() as db:
-            await _sweep(db)
-            await _check_versions(db, when)
-            await _check_leases(db, writes)
-            await db.execute(sql.NEXT_REVISION)
-            for write in writes:
-                await _write(db, write)
-            await self._trim(db)
-            revision = await _scalar(db, sql.STATE)
+        bound = self._log_bound
+        revision = await self._connections.write(
+            lambda db: transactions.commit(db, writes, when, bound)
+        )
         self._tell()
-        return int(revision)
+        return revision
 
     async def page(
         self, prefix: str, *, after: str = "", limit: int = 1000, values: bool = True
@@ -92,23 +76,13 @@ class SqliteStore:
         return Page(entries, rows[0][0], more=(rows[0][1] or 0) > len(entries))
 
     async def grant(self, ttl_seconds: float) -> int:
-        async with self._connections.writing() as db:
-            row = await db.execute_insert(
-                sql.GRANT, {"ttl": ttl_seconds, "ends": time.time() + ttl_seconds}
-            )
-        assert row is not None
-        return int(row[0])
+        return await self._connections.write(lambda db: transactions.grant(db, ttl_seconds))
 
     async def renew(self, lease: int) -> bool:
-        async with self._connections.writing() as db:
-            await db.execute(sql.RENEW, {"lease": lease, "now": time.time()})
-            return bool(await _scalar(db, "SELECT changes()"))
+        return await self._connections.write(lambda db: transactions.renew(db, lease))
 
     async def revoke(self, lease: int) -> None:
-        async with self._connections.writing() as db:
-            await db.execute(sql.NEXT_REVISION)
-            await db.execute(sql.REVOKE_KEYS, (lease,))
-            await db.execute(sql.REVOKE, (lease,))
+        await self._connections.write(lambda db: transactions.revoke(db, lease))
         self._tell()
 
     async def time_left(self, lease: int) -> float | None:
@@ -147,8 +121,8 @@ class SqliteStore:
         self._tell()
 
     async def _select(self, query: str, **values: Any) -> list[Row]:
-        async with self._connections.reading() as db:
-            return list(await db.execute_fetchall(query, {**values, "now": time.time()}))
+        bound = {**values, "now": time.time()}
+        return await self._connections.read(lambda db: db.execute(query, bound).fetchall())
 
     async def _page(
         self, prefix: str, after: str, limit: int, values: bool, size: int
@@ -171,7 +145,7 @@ class SqliteStore:
         """What has happened since, and up to which revision. Raises _Trimmed."""
         ((revision, next_end),) = await self._select(sql.STATE)
         if next_end is not None and next_end <= time.time():
-            await self._sweep_now()
+            await self._sweep()
         elif revision == delivered:
             return [], revision
         rows = await self._select(
@@ -183,17 +157,9 @@ class SqliteStore:
         self._polled = max(self._polled, revision)
         return [Change(*row[2:]) for row in rows if row[2] is not None], revision
 
-    async def _sweep_now(self) -> None:
-        async with self._connections.writing() as db:
-            await _sweep(db)
+    async def _sweep(self) -> None:
+        await self._connections.write(transactions.sweep)
         self._tell()
-
-    async def _trim(self, db: aiosqlite.Connection) -> None:
-        bounds = {"entries": self._log_entries, "bytes": self._log_bytes}
-        last = await _scalar(db, sql.TRIM_TO, bounds)
-        if last > 0:
-            await db.execute(sql.TRIM_MARK, (last,))
-            await db.execute(sql.TRIM, (last,))
 
     def _seen(self, entry: Entry) -> Entry:
         """A reader has seen a write of another process: let the watches read it now."""
@@ -210,51 +176,9 @@ class _Trimmed(Exception):
     """The log does not reach back that far."""
 
 
-async def _scalar(db: aiosqlite.Connection, query: str, values: Any = None) -> Any:
-    return next(iter(await db.execute_fetchall(query, values)))[0]
-
-
 async def _wait(news: asyncio.Event) -> None:
     try:
         async with asyncio.timeout(_POLL_SECONDS):
             await news.wait()
     except TimeoutError:
         return
-
-
-async def _sweep(db: aiosqlite.Connection) -> None:
-    """Delete what belongs to ended leases, as a revision of its own."""
-    ended = [row[0] for row in await db.execute_fetchall(sql.ENDED, (time.time(),))]
-    if not ended:
-        return
-    await db.execute(sql.NEXT_REVISION)
-    for lease in ended:
-        await db.execute(sql.REVOKE_KEYS, (lease,))
-        await db.execute(sql.REVOKE, (lease,))
-
-
-async def _check_versions(db: aiosqlite.Connection, when: Sequence[tuple[str, int]]) -> None:
-    keys = json.dumps([key for key, _ in when])
-    found: dict[str, int] = dict(await db.execute_fetchall(sql.VERSIONS, (keys,)))  # type: ignore[arg-type]
-    changed = [key for key, version in when if found.get(key, 0) != version]
-    if changed:
-        raise Conflict(f"changed meanwhile: {', '.join(changed)}")
-
-
-async def _check_leases(db: aiosqlite.Connection, writes: Sequence[Write]) -> None:
-    leases = {write.lease for write in writes if isinstance(write, Put) and write.lease}
-    if not leases:
-        return
-    living = {row[0] for row in await db.execute_fetchall(sql.LIVING, (json.dumps(list(leases)),))}
-    if leases - living:
-        raise LeaseEnded(f"no such lease: {sorted(leases - living)}")
-
-
-async def _write(db: aiosqlite.Connection, write: Write) -> None:
-    match write:
-        case Put(key, value, lease):
-            await db.execute(sql.PUT, (key, value, lease))
-        case Delete(key):
-            await db.execute(sql.DELETE, (key,))
-        case DeletePrefix(prefix):
-            await db.execute(sql.DELETE_RANGE, (prefix, prefix_end(prefix)))

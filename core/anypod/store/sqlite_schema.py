@@ -97,6 +97,7 @@ SELECT meta.revision, meta.trimmed, log.key, log.value, log.revision FROM meta L
 ON log.revision > :delivered AND log.key >= :start AND log.key < :end ORDER BY log.id
 """
 
+REVISION = "SELECT revision FROM meta"
 NEXT_REVISION = "UPDATE meta SET revision = revision + 1"
 PUT = """
 INSERT INTO entries (key, value, version, lease)

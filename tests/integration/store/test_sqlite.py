@@ -14,6 +14,7 @@ from anypod.store.kv import Change, Conflict, DeletePrefix, KeyValue, Put, Reset
 from anypod.store.open import open_store
 from anypod.store.pool_watch import Freshness, PoolWatch
 from anypod.store.sqlite import SqliteStore
+from anypod.store.sqlite_transactions import LogBound
 
 INCREMENTS = 100
 
@@ -91,11 +92,11 @@ async def test_a_killed_writer_leaves_a_file_that_works(path: Path, store: KeyVa
     await store.commit([Put("/x/count", b"done")], when=[("/x/count", entry.version)])
 
 
-@pytest.mark.parametrize("bound", [{"log_entries": 8}, {"log_bytes": 20_000}])
+@pytest.mark.parametrize("bound", [LogBound(entries=8), LogBound(size=20_000)])
 async def test_a_watcher_that_is_too_far_behind_is_told_everything_anew(
-    path: Path, bound: dict[str, int]
+    path: Path, bound: LogBound
 ) -> None:
-    store = SqliteStore(path, **bound)
+    store = SqliteStore(path, log_bound=bound)
     async with aclosing(store.watch("/x/")) as events:
         await anext(events)
         await store.commit([Put("/x/gone", b"")])
@@ -112,12 +113,12 @@ async def test_a_watcher_that_is_too_far_behind_is_told_everything_anew(
     with sqlite3.connect(path) as file:
         rows, size = file.execute("SELECT count(*), sum(length(value)) FROM log").fetchone()
     file.close()
-    assert rows <= bound.get("log_entries", rows)
-    assert size <= bound.get("log_bytes", size)
+    assert rows <= bound.entries
+    assert size <= bound.size
 
 
 async def test_a_commit_larger_than_the_log_is_still_told(path: Path) -> None:
-    store = SqliteStore(path, log_entries=4)
+    store = SqliteStore(path, log_bound=LogBound(entries=4))
     for number in range(3):
         await store.commit([Put(f"/x/{number}{name}", b"") for name in "abcdefgh"])
     async with aclosing(store.watch("/x/")) as events:
