@@ -1,6 +1,7 @@
 """The pools that there are now, each with all that runs it: workers, queue, sessions, watch."""
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 SILENT_SECONDS = 10.0
 """A gateway whose store has been away for that long is not ready."""
+TICKS_TO_SWEEP = 100
 LAST_COMMITS_SECONDS = 5.0
 """For what sessions have still to tell the store when a gateway ends."""
 
@@ -171,10 +173,12 @@ class Pool:
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
-        while True:
+        for number in itertools.count(1):
             await asyncio.sleep(TICK_SECONDS)
             self.roster.tick(loop.time())
             self._session_calls.tick()
+            if number % TICKS_TO_SWEEP == 0:
+                self._session_calls.sweep()
 
 
 class Pools:

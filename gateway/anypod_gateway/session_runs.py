@@ -127,7 +127,7 @@ class SessionRun(Run):
                     retry_after=STORE_RETRY_SECONDS,
                 )
         log.error("the state of session %s was not written", pin.key, exc_info=reason)
-        return reason
+        return self.error("internal-error", "AnyPod could not write the session's state")
 
     async def _explain_end(self, attempt: Attempt, result: Result, pin: Pin) -> None:
         """A worker that must drop a session does not know whether it ended or moved."""

@@ -103,13 +103,9 @@ class Sessions:
         """Send it to the session's worker. Raises what kept it from being sent."""
         search = Search(course.key, course.came, course.deadline, course.avoid)
         try:
-            await self._enter(search, course.order)
-            try:
-                async with asyncio.timeout_at(course.deadline + SLACK_SECONDS):
-                    worker, pin = await self._find(search, course)
-                attempt = course.begin_at(worker, pin, self._policy().on_busy, stream=stream)
-            finally:
-                self._turns.leave(course.key)
+            attempt = None
+            while attempt is None:
+                attempt = await self._begin_in_turn(search, course, stream=stream)
         except AnyPodError as failure:
             raise course.named(failure) from None
         except TimeoutError:
@@ -118,6 +114,19 @@ class Sessions:
             ) from None
         self._note_running(course.key, attempt)
         return attempt
+
+    async def _begin_in_turn(
+        self, search: Search, course: SessionRun, *, stream: bool
+    ) -> Attempt | None:
+        await self._enter(search, course.order)
+        try:
+            async with asyncio.timeout_at(course.deadline + SLACK_SECONDS):
+                worker, pin = await self._find(search, course)
+            if self._turns.has_earlier(course.key, course.order):
+                return None  # calls that the lost worker had are sent again first
+            return course.begin_at(worker, pin, self._policy().on_busy, stream=stream)
+        finally:
+            self._turns.leave(course.key)
 
     async def open(self, key: str) -> Pin:
         """The session's pin; the session is created if there is none."""
@@ -260,9 +269,9 @@ class Sessions:
     # where it goes
 
     async def _leave_worker(self, search: Search, pin: Pin) -> None:
+        await self._finish_there(pin, search.deadline)
         if not await self._holds(pin):
             return
-        await self._finish_there(pin, search.deadline)
         if self._policy().on_worker_loss == "restore":
             await self._move(search, pin)
             return
@@ -362,6 +371,9 @@ class Sessions:
     def tick(self) -> None:
         pins = (self._pins.get(key) for key in self._running)
         self._renewals.keep_running(pin for pin in pins if pin is not None)
+
+    def sweep(self) -> None:
+        """What is left of sessions that have ended unseen is forgotten; called now and then."""
         self._renewals.sweep()
 
     def close(self, problem: Problem) -> None:

@@ -70,6 +70,10 @@ class Turns:
                 return
         del self._waiting[key]
 
+    def has_earlier(self, key: str, order: int) -> bool:
+        """Somebody waits who came before."""
+        return any(w.order < order and not w.future.done() for w in self._waiting[key])
+
     def fail(self, key: str, problem: Problem) -> None:
         """All that wait get it."""
         for waiter in self._waiting.get(key, []):

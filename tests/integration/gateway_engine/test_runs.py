@@ -239,7 +239,7 @@ async def test_a_worker_that_comes_back_under_its_name_is_used_again(tmp_path: P
 
 async def test_a_frozen_worker_is_noticed_and_its_executions_are_told(tmp_path: Path) -> None:
     async with site(tmp_path, executors=1) as place, gateway(place) as front:
-        first, second = await place.start("w1", "w2")
+        first, _ = await place.start("w1", "w2")
         await front.sees("w1", "w2")
         calls = await many_in_flight(front, tmp_path, 2, idempotent=True)
         first.process.send_signal(signal.SIGSTOP)
