@@ -1,8 +1,8 @@
-"""Tasks that nobody awaits, so that their failures are seen and their end is waited for."""
+"""Tasks that nobody awaits: their failures are seen, and their end is waited for."""
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -29,3 +29,18 @@ class Errands:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def vital(
+    work: Coroutine[Any, Any, None], what: str, on_fault: Callable[[str], None]
+) -> "asyncio.Task[None]":
+    """A task without which the process is no use: its end, if it is not cancelled, is a fault."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            log.error("%s has ended", what, exc_info=task.exception())
+            on_fault(f"{what} has ended: {task.exception()}")
+
+    task = asyncio.get_running_loop().create_task(work)
+    task.add_done_callback(ended)
+    return task

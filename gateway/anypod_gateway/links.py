@@ -12,7 +12,7 @@ import asyncio
 import errno
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import aiohttp
@@ -42,7 +42,7 @@ class Identity:
 
     gateway: str
     version: str
-    token: str
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

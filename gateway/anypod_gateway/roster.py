@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from anypod_gateway import placement
 from anypod_gateway.discovery import Endpoint, diff
+from anypod_gateway.standing import why_not_ready
 from anypod_gateway.workers import Worker
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class Roster:
             log.info("worker %s is ready", worker.name)
         else:
             self.ready.remove(worker)
-            log.info("worker %s is not ready: %s", worker.name, worker.why_not_ready())
+            log.info("worker %s is not ready: %s", worker.name, why_not_ready(worker))
         self._tell()
         if worker.is_placeable:
             self._on_free()
@@ -136,7 +137,7 @@ class Roster:
         total, ready = len(self.workers), len(self.ready)
         if ready == total:
             return f"all {total} workers of the pool are taken"
-        reasons = [(w.name, w.why_not_ready()) for w in self.workers.values()]
+        reasons = [(w.name, why_not_ready(w)) for w in self.workers.values()]
         told = [f"{name} {why}" for name, why in reasons if why]
         more = f", and {len(told) - NAMED} more" if len(told) > NAMED else ""
         return f"{ready} of {total} workers are ready; {', '.join(told[:NAMED])}{more}"

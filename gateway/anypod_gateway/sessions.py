@@ -8,13 +8,11 @@ looks for a session's worker holds the session's turn, so that calls are sent as
 import asyncio
 import itertools
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from anypod.api.problems import AnyPodError, Problem, error
 from anypod.resources import workerpool
-from anypod.store.kv import StoreUnavailable
 from anypod.store.session_cache import SessionCache
 from anypod.store.sessions import Pin, SessionEnded, SessionStore, StateConflict
 from anypod.wire.messages import EndSession
@@ -23,6 +21,7 @@ from anypod_gateway.admission import Admission, Line
 from anypod_gateway.attempts import Attempt
 from anypod_gateway.errands import Errands
 from anypod_gateway.executions import ExecutionRequest
+from anypod_gateway.pins import Pins
 from anypod_gateway.renewals import Renewals
 from anypod_gateway.roster import Roster
 from anypod_gateway.session_runs import SessionRun
@@ -72,19 +71,15 @@ class Sessions:
         self._policy = policy
         self._grace = grace
         self._on_event = on_event
-        self._cache: SessionCache | None = None
         self._turns = Turns()
         self._orders = itertools.count()
         self._renewals = Renewals(store, errands)
-        self._pins: dict[str, Pin] = {}
-        """The newest pin that this gateway has seen of each session that it serves."""
-        self._pinned: Counter[str] = Counter()
-        """Of these, how many there are by the instance of their worker."""
+        self._pins = Pins()
         self._running: dict[str, set[Attempt]] = {}
 
     def use(self, cache: SessionCache) -> None:
         """``left`` is to be told of the pins that hold no more."""
-        self._cache = cache
+        self._pins.use(cache)
 
     # calls
 
@@ -134,7 +129,7 @@ class Sessions:
         search = Search(key, now, now + self._admission.limits().max_wait_seconds)
         await self._enter(search, next(self._orders))
         try:
-            return await self._pin(key) or await self._create(search)
+            return await self._pins.current(key) or await self._create(search)
         finally:
             self._turns.leave(key)
 
@@ -166,7 +161,7 @@ class Sessions:
     async def _find(self, search: Search, course: SessionRun) -> tuple[Worker, Pin]:
         await self._heed_refusal(search, course)
         for _ in range(MAX_STEPS):
-            pin = await self._pin(search.key) or await self._create(search)
+            pin = await self._pins.current(search.key) or await self._create(search)
             worker = await self._reach(pin)
             if worker is None:
                 await self._leave_worker(search, pin)
@@ -185,30 +180,9 @@ class Sessions:
             if now is None:
                 self._forget(pin)
                 raise session_runs.ended(search.key)
-            self._learn(now)
+            self._pins.learn(now)
         elif course.is_crowded and await self._holds(pin):
             await self._move(search, pin)
-
-    async def _pin(self, key: str) -> Pin | None:
-        """None only if the store says so."""
-        assert self._cache is not None
-        known = self._pins.get(key)
-        try:
-            pin = await self._cache.pin(key)
-        except StoreUnavailable:
-            if known is None:
-                raise
-            return known
-        # What this gateway has written itself may not have come back to it yet.
-        known = self._pins.get(key)
-        if pin is None:
-            if known is not None:
-                self._forget(known)
-            return None
-        if known is None or known.epoch < pin.epoch:
-            self._learn(pin)
-            return pin
-        return known
 
     async def _create(self, search: Search) -> Pin:
         async def create(worker: str, instance: str) -> Pin:
@@ -235,7 +209,7 @@ class Sessions:
             raise error("session-state-conflict", str(conflict)) from None
         finally:
             worker.coming_sessions -= 1
-        self._learn(pin)
+        self._pins.learn(pin)
         return pin
 
     async def _reach(self, pin: Pin) -> Worker | None:
@@ -290,7 +264,7 @@ class Sessions:
             return True
         self._forget(pin)
         if now is not None:
-            self._learn(now)
+            self._pins.learn(now)
         return False
 
     async def _finish_there(self, pin: Pin, deadline: float) -> None:
@@ -318,37 +292,20 @@ class Sessions:
 
     def left(self, pin: Pin) -> None:
         """It holds no more: the session ended, expired or moved."""
-        known = self._pins.get(pin.key)
-        if known is not None and known.epoch <= pin.epoch:
-            self._forget(known)
+        self._forget(pin)
         worker = self._roster.workers.get(pin.worker)
         if worker is not None:
             worker.end_session(EndSession(pin.key, pin.epoch), pin.instance)
 
-    def _learn(self, pin: Pin) -> None:
-        known = self._pins.get(pin.key)
-        if known is not None:
-            self._unpin(known)
-        self._pins[pin.key] = pin
-        self._pinned[pin.instance] += 1
-
     def _forget(self, pin: Pin) -> None:
-        known = self._pins.get(pin.key)
-        if known is not None and known.epoch <= pin.epoch:
-            del self._pins[pin.key]
-            self._unpin(known)
+        if self._pins.forget(pin):
             self._renewals.forget(pin.key)
-
-    def _unpin(self, pin: Pin) -> None:
-        self._pinned[pin.instance] -= 1
-        if not self._pinned[pin.instance]:
-            del self._pinned[pin.instance]
 
     # room for sessions
 
     def _holds_sessions(self, worker: Worker) -> int:
         assert worker.hello is not None
-        pinned = self._pinned[worker.hello.instance]
+        pinned = self._pins.at(worker.hello.instance)
         return max(worker.sessions, pinned) + worker.coming_sessions
 
     def _take_room(self, avoid: Collection[str]) -> Worker | None:
@@ -369,7 +326,7 @@ class Sessions:
     # time
 
     def tick(self) -> None:
-        pins = (self._pins.get(key) for key in self._running)
+        pins = (self._pins.known(key) for key in self._running)
         self._renewals.keep_running(pin for pin in pins if pin is not None)
 
     def sweep(self) -> None:

@@ -8,7 +8,6 @@ from typing import Protocol
 
 import aiohttp
 
-from anypod.api.pools import WorkerDocument
 from anypod.api.problems import error
 from anypod.wire.codec import BadMessage
 from anypod.wire.messages import (
@@ -74,6 +73,7 @@ class Worker:
         max_message_bytes: int,
     ) -> None:
         self.name = endpoint.name
+        self.pool = pool
         self.endpoint = endpoint
         self.hello: WorkerHello | None = None
         """Of the process that was last linked."""
@@ -86,7 +86,6 @@ class Worker:
         self.coming_sessions = 0
         """That are about to be pinned here."""
         self.unreachable_since = asyncio.get_running_loop().time()
-        self._pool = pool
         self._watcher = watcher
         self._draining = False
         self._not_ready = False
@@ -112,6 +111,11 @@ class Worker:
     def is_refused(self) -> bool:
         """Nothing listens at its address."""
         return self._link.is_refused
+
+    @property
+    def is_draining(self) -> bool:
+        """It has said so."""
+        return self._draining
 
     @property
     def is_leaving(self) -> bool:
@@ -143,36 +147,6 @@ class Worker:
     def retire(self) -> None:
         """It is not there any more, as far as placement goes; what runs may still end."""
         self.update(replace(self.endpoint, terminating=True))
-
-    def why_not_ready(self) -> str:
-        """For people; empty when it is ready."""
-        if self.endpoint.terminating:
-            return "is terminating"
-        if self._draining:
-            return "is draining"
-        if not self._link.is_up:
-            return "has no link" if self.endpoint.ready else "is not ready yet"
-        if self.load is None or not self.load.ready:
-            return (self.load.message if self.load is not None else "") or "is starting"
-        if not self.endpoint.ready:
-            return "does not pass its readiness probe yet"
-        return "" if self.is_placeable else "refuses work"
-
-    def document(self) -> WorkerDocument:
-        load = self.load or Load(False, False, 0, 0, 0, 0, {})
-        return WorkerDocument(
-            name=self.name,
-            pool=self._pool,
-            ready=self.is_placeable,
-            draining=self.is_leaving,
-            executors=self.executors,
-            busy=load.busy,
-            idle=load.idle if self._link.is_up else 0,
-            sessions=load.sessions,
-            restarts=load.restarts,
-            memory_bytes=load.memory_bytes,
-            message=self.why_not_ready(),
-        )
 
     # what runs there
 

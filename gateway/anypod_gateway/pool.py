@@ -1,0 +1,175 @@
+"""One pool with all that runs it: its workers, queue, sessions, and its watch of the store."""
+
+import asyncio
+import itertools
+
+import aiohttp
+
+from anypod.api.pools import WorkerDocument
+from anypod.api.problems import Problem
+from anypod.resources import WorkerPool, WorkerPoolSpec
+from anypod.store.keys import PoolKeys
+from anypod.store.kv import KeyValue
+from anypod.store.pool_watch import PoolWatch
+from anypod.store.program_cache import ProgramCache
+from anypod.store.programs import ProgramStore
+from anypod.store.session_cache import SessionCache
+from anypod.store.sessions import SessionStore
+from anypod.wire.codec import max_message_bytes
+from anypod_gateway.admission import Admission, Line
+from anypod_gateway.discovery import DesiredPool, Endpoint
+from anypod_gateway.dispatch import Dispatcher
+from anypod_gateway.errands import Errands, vital
+from anypod_gateway.events import Events
+from anypod_gateway.links import TICK_SECONDS, Identity
+from anypod_gateway.roster import Roster
+from anypod_gateway.sessions import Sessions
+from anypod_gateway.standing import document
+from anypod_gateway.workers import Worker
+
+SILENT_SECONDS = 10.0
+"""A gateway whose store has been away for that long is not ready."""
+TICKS_TO_SWEEP = 100
+LAST_COMMITS_SECONDS = 5.0
+"""For what sessions have still to tell the store when a gateway ends."""
+
+
+class Pool:
+    """Made on the loop; ``start`` begins, ``close`` ends all of it."""
+
+    def __init__(
+        self,
+        desired: DesiredPool,
+        store: KeyValue,
+        namespace: str,
+        identity: Identity,
+        http: aiohttp.ClientSession,
+        events: Events,
+    ) -> None:
+        self.name = desired.name
+        self.manifest: WorkerPool = desired.manifest
+        self._message = desired.message
+        self._store = store
+        self._keys = PoolKeys(namespace, desired.name)
+        self._identity = identity
+        self._http = http
+        self._events = events
+        self._errands = Errands()
+        self.watch = PoolWatch(store, self._keys)
+        self.cache = ProgramCache(store, self._keys, self.watch)
+        self.sessions = SessionStore(store, self._keys, confirm=self.watch.confirm)
+        self.roster = Roster(self._make_worker, self._serve, self._on_link)
+        self._admission = Admission(lambda: self.spec.queue)
+        self._line = Line(
+            self._admission,
+            self.roster.take_executor,
+            Worker.release,
+            self.roster.describe,
+        )
+        self._session_calls = Sessions(
+            self.sessions,
+            self.roster,
+            self._admission,
+            self._errands,
+            policy=lambda: self.spec.sessions,
+            grace=self._grace,
+            on_event=lambda what: events.session(self.name, what),
+        )
+        self._session_calls.use(
+            SessionCache(store, self._keys, self.watch, self._session_calls.left)
+        )
+        self.runner = Dispatcher(
+            self._admission,
+            self._line,
+            self._session_calls,
+            self._errands,
+            grace=self._grace,
+            on_retry=lambda why: events.retried(self.name, why),
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def spec(self) -> WorkerPoolSpec:
+        return self.manifest.spec
+
+    def start(self, desired: DesiredPool) -> None:
+        self._tasks = [
+            vital(self.watch.run(), f"the watch of pool {self.name}", self._events.fault),
+            vital(self._tick(), f"the clock of pool {self.name}", self._events.fault),
+        ]
+        self.apply(desired)
+
+    def apply(self, desired: DesiredPool) -> None:
+        self.manifest, self._message = desired.manifest, desired.message
+        self.roster.apply(desired.endpoints)
+        self._serve()  # the queue's limits may be others now
+
+    async def close(self, why: Problem) -> None:
+        """What waits gets ``why``."""
+        self._admission.closed = why
+        self._line.close(why)
+        self._session_calls.close(why)
+        await self._errands.close(LAST_COMMITS_SECONDS)
+        await self.roster.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # what handlers ask
+
+    def programs(self, session: str | None = None) -> ProgramStore:
+        """The pool's, or the session's own."""
+        return ProgramStore(self._store, self._keys, confirm=self.watch.confirm, session=session)
+
+    async def open_session(self, key: str) -> None:
+        """Create the session if there is none."""
+        await self._session_calls.open(key)
+
+    def workers(self) -> list[WorkerDocument]:
+        """In the order of their names."""
+        return [document(worker) for _, worker in sorted(self.roster.workers.items())]
+
+    def queued(self) -> int:
+        return self._admission.waiting
+
+    def in_flight(self) -> int:
+        """Executors that this gateway's executions take, or are about to."""
+        return sum(worker.in_flight for worker in self.roster.workers.values())
+
+    def message(self) -> str:
+        return self._message
+
+    def not_ready(self) -> str | None:
+        if not self.watch.synced.is_set():
+            return f"what the store has of pool {self.name} is not known yet"
+        silent = self.watch.silent_seconds
+        if silent > SILENT_SECONDS:
+            return f"the store has not answered for {silent:.0f} s"
+        return None
+
+    # parts
+
+    def _make_worker(self, endpoint: Endpoint, roster: Roster) -> Worker:
+        limits = self.spec.limits
+        # What an execution printed travels beside its outputs; a byte may take three.
+        largest = max_message_bytes(limits.body_bytes) + 4 * limits.log_bytes
+        return Worker(self.name, endpoint, self._identity, self._http, roster, largest)
+
+    def _serve(self) -> None:
+        self._line.serve()
+        self._session_calls.line.serve()
+
+    def _grace(self) -> float:
+        return self.spec.limits.interrupt_grace_seconds
+
+    def _on_link(self, worker: str, is_up: bool) -> None:
+        self._events.link(self.name, worker, is_up)
+
+    async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in itertools.count(1):
+            await asyncio.sleep(TICK_SECONDS)
+            self.roster.tick(loop.time())
+            self._session_calls.tick()
+            if number % TICKS_TO_SWEEP == 0:
+                self._session_calls.sweep()
