@@ -4,6 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 from blockbuster import blockbuster_ctx
+from hypothesis import HealthCheck, settings
+
+# A busy machine makes an example slow, never wrong.
+settings.register_profile(
+    "any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any-machine")
 
 OURS = ["anypod", "anypod_gateway", "anypod_worker"]
 

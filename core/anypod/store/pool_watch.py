@@ -26,6 +26,9 @@ from anypod.store.outage import Outage
 log = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 0.04
+_REFRESH_SECONDS = 0.03
+"""Under load the next read begins before the last one is too old, so that nobody waits for it."""
+
 SETTLE_SECONDS = 0.05
 SETTLE_AFTER_OUTAGE_SECONDS = 1.0
 """Other gateways may need that long to find that the store is back."""
@@ -101,6 +104,8 @@ class PoolWatch:
         while True:
             if needed is None and self._known_since >= came - WINDOW_SECONDS:
                 needed, turns = self._known, 0
+                if self._known_since < came - _REFRESH_SECONDS:
+                    self._wanted.set()
             if needed is not None and self.synced.is_set() and self._delivered >= needed:
                 return Freshness.FRESH
             if needed is None and (self.away or turns >= _TURNS_AWAY):

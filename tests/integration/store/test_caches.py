@@ -74,7 +74,7 @@ async def test_a_thousand_calls_ask_the_store_a_few_times(
     for _ in range(1000):
         assert await gateway.programs.head("a") == made
         assert (await gateway.programs.revision(made)) is not None
-    probes = (loop.time() - begun) / 0.04
+    probes = (loop.time() - begun) / 0.03
     assert sum(gateway.calls.values()) <= probes + 2
 
 

@@ -208,11 +208,7 @@ def _possible(commit: Commit) -> Commit:
     return Commit(puts, commit.deletes, commit.prefixes, commit.when)
 
 
-@settings(
-    max_examples=50,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(operations=operations)
 def test_a_store_is_a_dict_with_versions(
     url: str, operations: list[Commit | Revoke | Look]
