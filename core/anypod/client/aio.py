@@ -13,9 +13,9 @@ from anypod.api.documents import AnswerModel
 from anypod.api.pools import PoolDocument, WorkerDocument
 from anypod.api.programs import ProgramDocument, ProgramSummary, RevisionDocument
 from anypod.api.sessions import SessionDocument, SessionSummary
-from anypod.client.answers import Answer, Chunk, Page, StreamEvent, stream_event
+from anypod.client.answers import Answer, Chunk, Ending, Page, StreamEvent
 from anypod.client.calls import Api, Call, CodeArguments, RunArguments
-from anypod.client.errors import AnswerLost
+from anypod.client.errors import NoAnswer
 from anypod.client.events import EventParser
 from anypod.client.http_async import Transport
 from anypod.client.settings import DEFAULT_URL, Settings
@@ -51,15 +51,21 @@ class AsyncStream:
         await self.close()
 
     async def _read(self) -> AsyncGenerator[StreamEvent, None]:
-        parser, answered = EventParser(), False
-        async for piece in self._pieces:  # to the end: the gateway sees a call that was finished
-            for raw in parser.feed(piece):
-                event = stream_event(raw)
-                if event is not None:
-                    answered = answered or isinstance(event, Answer)
-                    yield event
-        if not answered:
-            raise AnswerLost("the stream ended without a result")
+        parser, ending = EventParser(), Ending()
+        try:
+            async for (
+                piece
+            ) in self._pieces:  # to the end: the gateway sees a call that was finished
+                for raw in parser.feed(piece):
+                    event = ending.take(raw)
+                    if event is not None:
+                        yield event
+        except NoAnswer:
+            if not ending.is_told:
+                raise
+        finally:
+            await self._pieces.aclose()
+        ending.check()
 
 
 class Programs:

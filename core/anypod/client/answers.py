@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from anypod.api.documents import AnswerModel
 from anypod.api.executions import Execution
-from anypod.api.problems import Problem
-from anypod.client.errors import UnexpectedAnswer, error_of
+from anypod.api.problems import AnyPodError, Problem
+from anypod.client.errors import AnswerLost, UnexpectedAnswer, error_of
 from anypod.client.events import ServerSentEvent
 
 
@@ -94,18 +94,35 @@ def document(model: type[M]) -> Callable[[bytes], M]:
     return read
 
 
-def stream_event(event: ServerSentEvent) -> StreamEvent | None:
-    """None for an event that this client does not know; raises a problem that comes as event."""
-    match event.name:
-        case "chunk":
-            return Chunk(parse(event.data))
-        case "log":
-            return _converted(event.data, LogText)
-        case "result":
-            return answer(event.data)
-        case "problem":
-            raise error_of(_converted(event.data, Problem))
-    return None
+class Ending:
+    """Turns raw events of a stream into ours, and knows how it ended: the last event says so, and
+    what the connection does after that does not matter."""
+
+    def __init__(self) -> None:
+        self.is_told = False
+        self._problem: AnyPodError | None = None
+
+    def take(self, event: ServerSentEvent) -> StreamEvent | None:
+        """None for an event that is not for the caller, or that this client does not know."""
+        match event.name:
+            case "chunk":
+                return Chunk(parse(event.data))
+            case "log":
+                return _converted(event.data, LogText)
+            case "result":
+                self.is_told = True
+                return answer(event.data)
+            case "problem":
+                self.is_told = True
+                self._problem = error_of(_converted(event.data, Problem))
+        return None
+
+    def check(self) -> None:
+        """At the end of the stream. Raises its problem, or AnswerLost if it has no last event."""
+        if self._problem is not None:
+            raise self._problem
+        if not self.is_told:
+            raise AnswerLost("the stream ended without a result")
 
 
 T = TypeVar("T")

@@ -13,9 +13,9 @@ from anypod.api.documents import AnswerModel
 from anypod.api.pools import PoolDocument, WorkerDocument
 from anypod.api.programs import ProgramDocument, ProgramSummary, RevisionDocument
 from anypod.api.sessions import SessionDocument, SessionSummary
-from anypod.client.answers import Answer, Chunk, Page, StreamEvent, stream_event
+from anypod.client.answers import Answer, Chunk, Ending, Page, StreamEvent
 from anypod.client.calls import Api, Call, CodeArguments, RunArguments
-from anypod.client.errors import AnswerLost
+from anypod.client.errors import NoAnswer
 from anypod.client.events import EventParser
 from anypod.client.http_sync import Transport
 from anypod.client.settings import DEFAULT_URL, Settings
@@ -51,15 +51,19 @@ class Stream:
         self.close()
 
     def _read(self) -> Generator[StreamEvent, None, None]:
-        parser, answered = EventParser(), False
-        for piece in self._pieces:  # to the end: the gateway sees a call that was finished
-            for raw in parser.feed(piece):
-                event = stream_event(raw)
-                if event is not None:
-                    answered = answered or isinstance(event, Answer)
-                    yield event
-        if not answered:
-            raise AnswerLost("the stream ended without a result")
+        parser, ending = EventParser(), Ending()
+        try:
+            for piece in self._pieces:  # to the end: the gateway sees a call that was finished
+                for raw in parser.feed(piece):
+                    event = ending.take(raw)
+                    if event is not None:
+                        yield event
+        except NoAnswer:
+            if not ending.is_told:
+                raise
+        finally:
+            self._pieces.close()
+        ending.check()
 
 
 class Programs:

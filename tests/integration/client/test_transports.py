@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.support.scripted_http import answers, hangs_up, refuses, scripted, streams
+from tests.support.scripted_http import Action, answers, hangs_up, refuses, scripted, streams
 
 from anypod import AnyPodError, AsyncClient, Client
 from anypod.client import (
@@ -260,6 +260,21 @@ async def test_a_problem_in_a_stream_is_raised(stream: Run) -> None:
 
 
 @both_streams
+async def test_a_stream_that_breaks_after_its_last_event_has_ended_well(stream: Run) -> None:
+    with scripted(streams([END], whole=False)) as server:
+        (result,) = await stream(server.url)
+        assert result.execution.id == "x-1"
+
+
+@both_streams
+async def test_a_stream_of_nonsense_keeps_no_connection(stream: Run) -> None:
+    with scripted(_endless(b"event: chunk\ndata: {nonsense\n\n")) as server:
+        with pytest.raises(UnexpectedAnswer):
+            await stream(server.url)
+        assert await asyncio.to_thread(server.client_left.wait, 10)
+
+
+@both_streams
 async def test_a_problem_before_a_stream_is_raised_and_a_busy_gateway_tried_again(
     stream: Run,
 ) -> None:
@@ -271,7 +286,7 @@ async def test_a_problem_before_a_stream_is_raised_and_a_busy_gateway_tried_agai
 
 
 def test_leaving_a_stream_early_closes_its_connection() -> None:
-    with scripted(_endless) as server, Client(server.url) as client:
+    with scripted(_endless(ONE)) as server, Client(server.url) as client:
         events = client.stream("greet")
         assert next(events) == Chunk(1)
         events.close()
@@ -279,20 +294,21 @@ def test_leaving_a_stream_early_closes_its_connection() -> None:
 
 
 async def test_leaving_an_async_stream_early_closes_its_connection() -> None:
-    with scripted(_endless) as server:
+    with scripted(_endless(ONE)) as server:
         async with AsyncClient(server.url) as client:
             async with await client.stream("greet") as events:
                 assert await anext(events) == Chunk(1)
             assert await asyncio.to_thread(server.client_left.wait, 10)
 
 
-def _endless(connection: socket.socket) -> None:
-    """One event, and no end of the stream."""
-    event = b"event: chunk\ndata: 1\n\n"
-    connection.sendall(
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
-        b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(event), event)
-    )
+ONE = b"event: chunk\ndata: 1\n\n"
+
+
+def _endless(events: bytes) -> Action:
+    """These, and no end of the stream."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+    chunk = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(events), events)
+    return lambda connection: connection.sendall(head + chunk)
 
 
 def test_lists_follow_their_pages() -> None:
