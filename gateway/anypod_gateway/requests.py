@@ -119,10 +119,10 @@ def _printable(text: str) -> str:
 
 def page(query: Mapping[str, str]) -> tuple[str, int]:
     """``after`` and ``limit`` of a list."""
-    text = query.get("limit", "")
-    if text and not (text.isascii() and text.isdigit() and len(text) < 10):
+    text = query.get("limit", str(DEFAULT_PAGE))
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise error("bad-request", "limit must be a number", path="limit")
-    limit = int(text) if text else DEFAULT_PAGE
+    limit = int(text)
     if not 1 <= limit <= MAX_PAGE:
         raise error("bad-request", f"limit must be 1 to {MAX_PAGE}", path="limit")
     after = query.get("after", "")

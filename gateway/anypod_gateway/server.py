@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 LAST_BYTES_SECONDS = 5.0
 """For answers that are being written when the gateway stops."""
+NO_MORE_SECONDS = 0.1
+"""For what has had all of its time."""
 CLOSE_SECONDS = 5.0
 
 STORE = web.AppKey("store", KeyValue)
@@ -66,6 +68,8 @@ async def serve(settings: Settings, lines: LineWriter) -> int:
     log.info("gateway %s stops: %s", settings.name, fault or "it was told to")
     if not await life.idle(settings.drain_seconds):
         log.warning("some requests did not end within %g s", settings.drain_seconds)
+        assert runner.server is not None
+        await runner.server.shutdown(NO_MORE_SECONDS)
     await runner.cleanup()
     return 1 if fault else 0
 

@@ -187,7 +187,7 @@ async def test_lists_are_paged_and_filtered(gateway: Gateway) -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        *("limit=0", "limit=1001", "limit=x", "limit=-1", "after=%00", "after=a%20b"),
+        *("limit=", "limit=0", "limit=1001", "limit=x", "limit=-1", "after=%00", "after=a%20b"),
         *("label=x", "label==x", "label=a=1&label=a=2"),
     ],
 )
