@@ -1,6 +1,8 @@
 """Runs a piece of a test in a fork made ready as an executor, so that what programs do to their
 process, and signals, do not reach the tests'."""
 
+import faulthandler
+import logging
 import os
 import pickle
 import select
@@ -8,6 +10,7 @@ import signal
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +68,10 @@ def _child(body: Callable[[Baseline], Any], outputs: list[Path], result: int) ->
             os.dup2(opened, fd)
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
+        faulthandler.dump_traceback_later(DEADLINE_SECONDS - 5, file=2)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        logging.root.handlers.clear()  # those of pytest
+        warnings.resetwarnings()
         interrupts.install()
         prepare()
         outcome = (False, body(Baseline.capture()))

@@ -306,7 +306,7 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | TEXT | st.floats(allow_nan=False,
                                                                    allow_infinity=False),
     lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
-    max_leaves=30,
+    max_leaves=15,
 )  # fmt: skip
 
 

@@ -301,7 +301,7 @@ SCALARS = (
 PLAIN = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner),
-    max_leaves=30,
+    max_leaves=15,
 )
 
 
@@ -309,13 +309,14 @@ PLAIN = st.recursive(
 @settings(deadline=None)
 def test_the_walk_agrees_with_the_fast_path(value: Any) -> None:
     fast = outputs.encode(value, limit=LIMIT)
-    assert outputs.encode(outputs.walked(value), limit=LIMIT) == fast
+    assert outputs.encode(outputs.walked(value, limit=LIMIT), limit=LIMIT) == fast
     # An object that must be converted sends everything around it on the walk.
     assert outputs.encode([value, Colour.RED], limit=LIMIT) == b"[" + fast + b',"red"]'
 
 
 @given(st.recursive(SCALARS | st.just(math.nan) | st.just(-math.inf),
-                    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))  # fmt: skip
+                    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+                    max_leaves=15))  # fmt: skip
 @settings(deadline=None)
 def test_a_value_is_refused_exactly_if_pythons_own_encoder_refuses_it(value: Any) -> None:
     try:

@@ -202,10 +202,16 @@ def of_exception(error: BaseException, directory: Path) -> Failure:
         return Failure(type="program-error", detail=detail)
 
 
+def where(error: BaseException, directory: Path) -> str | None:
+    """The program's frames only: for an interrupt, after which no code of the program may run, not
+    even the ``__str__`` of an exception that was being handled."""
+    return clean("".join(_frames(error, directory)), MAX_TRACEBACK) or None
+
+
 def of_interrupt(error: BaseException, directory: Path) -> Failure:
     """The failure of an execution that was told to stop; the traceback says where it was."""
     return Failure(
         type="deadline-exceeded",
         detail="the execution did not end in time and was interrupted",
-        traceback=traceback_of(error, directory),
+        traceback=where(error, directory),
     )

@@ -7,7 +7,9 @@ by the supervisor after the grace.
 """
 
 import asyncio
+import inspect
 import signal
+import sys
 from collections.abc import Callable
 from enum import Enum
 from types import FrameType, TracebackType
@@ -16,8 +18,19 @@ _STUBBORN_SECONDS = 0.25
 """How long a task's step may go on after the cancel before the interrupt is raised inside it."""
 
 
+_LOST_SECONDS = 0.005
+_LOOPS_OWN = ("/selectors.py", "/_weakrefset.py", "/heapq.py")
+
+
 class Interrupted(KeyboardInterrupt):
     """Raised in the program when its time is over; a ``KeyboardInterrupt`` to its handlers."""
+
+    def __del__(self) -> None:
+        """If no Python code has seen it, as when it came inside C code that drops exceptions, it is
+        to come again."""
+        seen = self.__traceback__
+        if seen is None or seen.tb_frame.f_code is _on_signal.__code__:
+            _come_again()
 
 
 class _Mode(Enum):
@@ -28,7 +41,7 @@ class _Mode(Enum):
 
 class Execution:
     """As the context of a with statement: what an interrupt is for. Whoever opens it catches
-    ``Interrupted`` around it, since leaving can be interrupted too."""
+    ``Interrupted`` around it, since leaving can be interrupted too, and calls ``finish`` there."""
 
     __slots__ = ("_cancel", "_cancelled", "_pending", "_raised", "interrupted", "mode")
 
@@ -57,11 +70,15 @@ class Execution:
         """How to interrupt what runs next: by this call, or (None) by raising."""
         self._cancel = cancel
 
+    def lose(self) -> None:
+        """What was raised did not arrive: it may be raised again."""
+        self._raised = False
+
     def switch(self, mode: _Mode) -> None:
         """Change the mode; an interrupt that has waited for this comes now."""
         self.mode = mode
         if self._pending:
-            self.hit(None)
+            self.hit(inspect.currentframe())
 
     def hit(self, frame: FrameType | None) -> None:
         """Interrupt now, or when that is safe."""
@@ -74,7 +91,8 @@ class Execution:
         if not self._cancelled:
             self._cancelled = True
             self._cancel()
-            _hit_again_soon()
+            # A step that never awaits does not see the cancel.
+            _hit_again_after(_STUBBORN_SECONDS)
         elif _in_a_step(frame):
             self._raised = True
             raise Interrupted
@@ -90,8 +108,12 @@ def _on_signal(_number: int, frame: FrameType | None) -> None:
 
 
 def _in_a_step(frame: FrameType | None) -> bool:
-    """The event loop is running a callback or a task's step. Between those the cancel has been
-    delivered, and a raise would only break the loop."""
+    """The event loop runs a step of the program, and is not at work itself, where a raise would
+    lose what it was about to do."""
+    if frame is None or frame.f_code.co_filename.endswith(_LOOPS_OWN):
+        return False
+    if "/asyncio/" in frame.f_code.co_filename:
+        return False
     while frame is not None:
         code = frame.f_code
         if code.co_name == "_run" and code.co_filename.endswith("/asyncio/events.py"):
@@ -100,16 +122,36 @@ def _in_a_step(frame: FrameType | None) -> bool:
     return False
 
 
-def _hit_again_soon() -> None:
-    """A step that never awaits does not see the cancel. The program's own alarm is given up for
-    this: its time is over."""
+def _hit_again_after(seconds: float) -> None:
+    """The program's own alarm is given up for this: its time is over."""
     signal.signal(signal.SIGALRM, _on_signal)
-    signal.setitimer(signal.ITIMER_REAL, _STUBBORN_SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, seconds, _STUBBORN_SECONDS)
+
+
+def _come_again() -> None:
+    if _execution is not None:
+        _execution.lose()
+        _hit_again_after(_LOST_SECONDS)
+
+
+def _on_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """An interrupt in a finalizer ends there; what else is ignored is printed, as ever."""
+    if isinstance(unraisable.exc_value, Interrupted):
+        _come_again()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def install() -> None:
     """Take SIGINT; it does nothing while nothing runs."""
     signal.signal(signal.SIGINT, _on_signal)
+    sys.unraisablehook = _on_unraisable
+
+
+def finish() -> None:
+    """Nothing runs any more, even if leaving the execution was interrupted."""
+    global _execution
+    _execution = None
 
 
 def interrupted() -> bool:

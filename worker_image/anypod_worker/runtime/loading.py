@@ -20,6 +20,9 @@ from anypod.wire.messages import Code, Failure
 from anypod_worker.runtime import failures, folders, interrupts
 from anypod_worker.runtime.settings import Settings
 
+_modules = sys.modules
+"""The interpreter's own, whatever a program puts in its place."""
+
 
 class InvalidProgram(Exception):
     """The program cannot be loaded; ``failure`` says why, for the one who wrote it."""
@@ -55,7 +58,7 @@ class LoadedProgram:
 
     def activate(self) -> None:
         """Its modules are those that ``import`` finds, and its folder is first on the path."""
-        modules = sys.modules
+        modules = _modules
         for name in self._names:
             foreign = modules.pop(name, None)
             if foreign is not None:
@@ -65,7 +68,7 @@ class LoadedProgram:
 
     def deactivate(self) -> None:
         """Its modules and its path are set aside; those of others are back."""
-        modules = sys.modules
+        modules = _modules
         for name in self._names:
             own = modules.pop(name, None)
             if own is None:
@@ -74,8 +77,9 @@ class LoadedProgram:
                 self._own[name] = own
         modules.update(self._foreign)
         self._foreign.clear()
-        if self._path in sys.path:
-            sys.path.remove(self._path)
+        path = getattr(sys, "path", None)  # the program may have taken it away
+        if isinstance(path, list) and self._path in path:
+            path.remove(self._path)
 
     def close(self) -> None:
         """Forget its modules and remove its folder."""
@@ -105,9 +109,7 @@ def _import_failed(name: str, error: BaseException, directory: Path) -> InvalidP
     """What importing the module raised, as the failure of the program."""
     if isinstance(error, SyntaxError) and str(error.filename).startswith(f"{directory}/"):
         return _syntax_error(error, directory)
-    if isinstance(error, interrupts.Interrupted) or interrupts.interrupted():
-        detail = f"importing {name!r} did not end in time"
-    elif isinstance(error, SystemExit):
+    if isinstance(error, SystemExit):
         detail = f"{name!r} calls sys.exit({error.code!r}) while it is imported"
     else:
         detail = f"importing {name!r} failed: {failures.describe(error)}"
@@ -123,6 +125,8 @@ def _import_failed(name: str, error: BaseException, directory: Path) -> InvalidP
 def _import(name: str, directory: Path) -> ModuleType:
     try:
         return importlib.import_module(name)
+    except interrupts.Interrupted:
+        raise
     except BaseException as error:  # noqa: BLE001 - an import may raise anything
         raise _import_failed(name, error, directory) from None
 
@@ -201,7 +205,12 @@ def _interruptible(program: LoadedProgram, code: Code) -> None:
         with execution:
             _imported(program, code)
     except interrupts.Interrupted as error:
-        failed = _import_failed(code.entrypoint, error, program.directory)
+        interrupts.finish()
+        failed = invalid(
+            f"importing {code.entrypoint!r} did not end in time",
+            traceback=failures.where(error, program.directory),
+            line=failures.own_line(error, program.directory),
+        )
         raise InvalidProgram(failed.failure, interrupted=True) from None
     except InvalidProgram as error:
         error.interrupted = execution.interrupted

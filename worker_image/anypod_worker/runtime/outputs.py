@@ -4,6 +4,7 @@ Plain values, as most are, go to the encoder at once. Others are walked in Pytho
 ``plain``; so is a plain value that the encoder refuses, to name the place.
 """
 
+import contextlib
 import json
 import re
 from typing import Any
@@ -14,6 +15,7 @@ from anypod.wire.messages import Failure
 from anypod_worker.runtime import failures, plain
 
 _SCALARS = frozenset({str, int, bool, type(None)})
+_CYCLE_NODES = 100_000
 _NAME = re.compile(r"[^\W\d]\w*")
 
 
@@ -51,72 +53,93 @@ def _not_serializable(root: str, misfit: plain.NotJson) -> BadOutput:
     return BadOutput(Failure(type="output-not-serializable", detail=detail, path=path))
 
 
-def _walk_dict(value: dict[Any, Any], above: set[int]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, item in value.items():
-        name = key if type(key) is str else plain.key_of(key)
-        if name in result:
-            raise plain.NotJson(f"two keys are {failures.clean(json.dumps(name), 200)} in JSON")
+class _Walk:
+    """Makes the same value of JSON's own types only. Raises NotJson, TooLong, RecursionError."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+        """Bytes that there may still be, counting too few rather than too many."""
+        self._above: set[int] = set()
+        """The ids of what the current value is in."""
+
+    def __call__(self, value: Any) -> Any:
+        kind = type(value)
+        self._left -= 1 + len(value) if kind is str else 1
+        if self._left < 0:
+            raise plain.TooLong
+        if kind in _SCALARS:
+            return value
+        if kind is float:
+            return plain.finite(value)
+        if id(value) in self._above:
+            raise plain.NotJson("a value that contains itself is not JSON")
+        self._above.add(id(value))
+        if kind is dict:
+            result: Any = self._dict(value)
+        elif kind is list or kind is tuple:
+            result = self._list(value)
+        else:
+            result = self._other(value)
+        self._above.discard(id(value))
+        return result
+
+    def _dict(self, value: dict[Any, Any]) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key, item in value.items():
+            name = key if type(key) is str else plain.key_of(key)
+            if name in result:
+                raise plain.NotJson(f"two keys are {failures.clean(json.dumps(name), 200)} in JSON")
+            try:
+                result[name] = self(item)
+            except plain.NotJson as misfit:
+                misfit.steps.append(name)
+                raise
+        return result
+
+    def _list(self, value: list[Any] | tuple[Any, ...]) -> list[Any]:
+        result: list[Any] = []
+        for index, item in enumerate(value):
+            try:
+                result.append(self(item))
+            except plain.NotJson as misfit:
+                misfit.steps.append(index)
+                raise
+        return result
+
+    def _other(self, value: Any) -> Any:
         try:
-            result[name] = _walk(item, above)
-        except plain.NotJson as misfit:
-            misfit.steps.append(name)
+            closer = plain.replaced(value)
+        except (plain.NotJson, RecursionError, MemoryError):
             raise
-    return result
+        except Exception as error:  # noqa: BLE001 - properties and serializers of the program
+            raise plain.NotJson(
+                f"a value of type {type(value).__name__} cannot be made JSON:"
+                f" {failures.describe(error)}"
+            ) from None
+        return (
+            closer if type(closer) is list and plain.is_plain(closer, self._left) else self(closer)
+        )
 
 
-def _walk_list(value: list[Any] | tuple[Any, ...], above: set[int]) -> list[Any]:
-    result: list[Any] = []
-    for index, item in enumerate(value):
-        try:
-            result.append(_walk(item, above))
-        except plain.NotJson as misfit:
-            misfit.steps.append(index)
-            raise
-    return result
-
-
-def _walk_other(value: Any, above: set[int]) -> Any:
-    try:
-        closer = plain.replaced(value)
-    except (plain.NotJson, RecursionError, MemoryError):
-        raise
-    except Exception as error:  # noqa: BLE001 - properties and serializers of the program
-        raise plain.NotJson(
-            f"a value of type {type(value).__name__} cannot be made JSON:"
-            f" {failures.describe(error)}"
-        ) from None
-    return closer if type(closer) is list and plain.is_plain(closer) else _walk(closer, above)
-
-
-def _walk(value: Any, above: set[int]) -> Any:
-    """The same value made of JSON's own types only. ``above`` are the ids of what it is in."""
-    kind = type(value)
-    if kind in _SCALARS:
-        return value
-    if kind is float:
-        return plain.finite(value)
-    if id(value) in above:
-        raise plain.NotJson("a value that contains itself is not JSON")
-    above.add(id(value))
-    if kind is dict:
-        result: Any = _walk_dict(value, above)
-    elif kind is list or kind is tuple:
-        result = _walk_list(value, above)
-    else:
-        result = _walk_other(value, above)
-    above.discard(id(value))
-    return result
-
-
-def walked(value: Any, root: str = "outputs") -> Any:
+def walked(value: Any, *, limit: int, root: str = "outputs") -> Any:
     """The value made of JSON's own types only. Raises BadOutput."""
     try:
-        return _walk(value, set())
+        return _Walk(limit)(value)
     except plain.NotJson as misfit:
         raise _not_serializable(root, misfit) from None
+    except plain.TooLong:
+        raise too_large(limit, root) from None
     except RecursionError:
         raise _not_serializable(root, plain.NotJson("nested too deeply")) from None
+
+
+def _check_cycles(value: Any, root: str) -> None:
+    """A value that contains itself looks endless. Raises BadOutput if that is found early."""
+    with contextlib.suppress(plain.TooLong, RecursionError):
+        try:
+            _Walk(_CYCLE_NODES)(value)
+        except plain.NotJson as misfit:
+            raise _not_serializable(root, misfit) from None
 
 
 def _bytes(value: Any) -> bytes:
@@ -126,30 +149,13 @@ def _bytes(value: Any) -> bytes:
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
-def _is_longer(value: Any, limit: int) -> bool:
-    """Its JSON would be longer than the limit, found without building it."""
-    size = 0
-    waiting: list[Any] = [value]
-    while waiting and size <= limit:
-        item = waiting.pop()
-        size += 1
-        if isinstance(item, str | bytes):
-            size += len(item)
-        elif isinstance(item, dict):
-            size += sum(len(key) for key in item if isinstance(key, str))
-            waiting.extend(item.values())
-        elif isinstance(item, list | tuple):
-            waiting.extend(item)
-    return size > limit
-
-
-def _encoded(value: Any, root: str) -> bytes:
-    if plain.is_plain(value):
+def _encoded(value: Any, limit: int, root: str) -> bytes:
+    if plain.is_plain(value, limit):
         try:
             return _bytes(value)
         except (RecursionError, ValueError):
             pass  # the walk says where
-    simple = walked(value, root)
+    simple = walked(value, limit=limit, root=root)
     try:
         return _bytes(simple)
     except RecursionError:
@@ -159,15 +165,18 @@ def _encoded(value: Any, root: str) -> bytes:
 
 
 def encode(value: Any, *, limit: int, root: str = "outputs") -> bytes:
-    """JSON of the value, at most ``limit`` bytes. Raises BadOutput, and MemoryError."""
+    """JSON of the value, at most ``limit`` bytes. Raises BadOutput, and MemoryError.
+
+    A value that is far too large is refused before anything is built: the encoder does not
+    survive the end of memory.
+    """
     if isinstance(value, str | bytes) and len(value) > limit:
         raise too_large(limit, root)
     try:
-        data = _encoded(value, root)
-    except MemoryError:
-        if _is_longer(value, limit):
-            raise too_large(limit, root) from None
-        raise
+        data = _encoded(value, limit, root)
+    except plain.TooLong:
+        _check_cycles(value, root)
+        raise too_large(limit, root) from None
     if len(data) > limit:
         raise too_large(limit, root)
     return data

@@ -26,6 +26,8 @@ _CONTAINERS = frozenset({dict, list, tuple})
 _STR = frozenset({str})
 _KINDS = frozenset({dict, list, tuple, str, int, float, bool, type(None)})
 _TEXTUAL = (date, time, timedelta, UUID, Decimal, PurePath)
+_MAX_DEPTH = 1000
+"""Deeper, the encoder gives up too."""
 _flatten = chain.from_iterable
 
 
@@ -37,29 +39,40 @@ class NotJson(ValueError):
         self.steps: list[str | int] = []
 
 
-def is_plain(value: Any) -> bool:
-    """Only JSON's own types, names that are strings, finite numbers; it may contain itself.
+class TooLong(Exception):
+    """The value's JSON would be longer than the limit."""
+
+
+def is_plain(value: Any, limit: int = sys.maxsize) -> bool:
+    """Only JSON's own types, names that are strings, finite numbers. Raises TooLong as soon as it
+    is clear that its JSON is longer than the limit.
 
     Level by level, so that most of the work is done in C.
     """
     level: list[Any] = [value]
-    seen: set[int] = set()
-    while True:
+    size = 0
+    for _ in range(_MAX_DEPTH):
         kinds = set(map(type, level))
         if not kinds <= _KINDS:
             return False
         if float in kinds and not all(map(math.isfinite, [x for x in level if type(x) is float])):
             return False
+        size += len(level)
+        if str in kinds:
+            size += sum(map(len, [x for x in level if type(x) is str]))
+        if size > limit:
+            raise TooLong
         if _CONTAINERS.isdisjoint(kinds):
             return True
-        fresh = {id(x): x for x in level if type(x) in _CONTAINERS and id(x) not in seen}
-        seen.update(fresh)
-        inner: list[Any] = list(fresh.values())
+        inner: list[Any] = [x for x in level if type(x) in _CONTAINERS]
+        if sum(map(len, inner)) > limit:
+            raise TooLong
         if dict in kinds:
             if not _STR.issuperset(map(type, _flatten([x for x in inner if type(x) is dict]))):
                 return False
             inner = [x.values() if type(x) is dict else x for x in inner]
         level = list(_flatten(inner))
+    return False
 
 
 def finite(value: float) -> float:

@@ -4,6 +4,7 @@ A value can be a coroutine that gives a generator that must be iterated; whateve
 becomes JSON, one value, or one by one.
 """
 
+import asyncio
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, closing
@@ -59,13 +60,16 @@ def _iterated(value: Any, items: Items) -> bytes:
 
 
 async def _iterated_async(value: Any, items: Items) -> bytes:
-    if hasattr(value, "aclose"):
-        async with aclosing(value):
-            async for item in value:
-                items.add(item)
-    else:
+    """After each item the loop turns, so that a cancel reaches a generator that never waits."""
+    if not hasattr(value, "aclose"):
         async for item in value:
             items.add(item)
+            await asyncio.sleep(0)
+        return items.end()
+    async with aclosing(value):
+        async for item in value:
+            items.add(item)
+            await asyncio.sleep(0)
     return items.end()
 
 

@@ -152,6 +152,7 @@ def _perform(call: _Call) -> None:
         with execution:
             _context(call.session).run(call.execute)
     except interrupts.Interrupted as error:
+        interrupts.finish()
         call.outcome.outputs = call.outcome.state = None
         call.outcome.failure = failures.of_interrupt(error, call.program.directory)
     call.outcome.interrupted = execution.interrupted

@@ -230,6 +230,7 @@ _SETTINGS = (
 
 
 _READS = tuple(each.read for each in _SETTINGS)
+_UNREADABLE = object()
 
 
 def _differs(current: Any, saved: Any) -> bool:
@@ -237,6 +238,20 @@ def _differs(current: Any, saved: Any) -> bool:
         return bool(current != saved)
     except Exception:  # noqa: BLE001 - compares objects of a program
         return True
+
+
+def _read(read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except Exception:  # noqa: BLE001 - a program may have deleted it
+        return _UNREADABLE
+
+
+def _is_untouched(values: list[Any]) -> bool:
+    try:
+        return [read() for read in _READS] == values
+    except Exception:  # noqa: BLE001 - the same
+        return False
 
 
 def _written(write: Callable[[Any], object], saved: Any) -> bool:
@@ -259,11 +274,11 @@ class Settings:
 
     def restore(self) -> bool:
         """Write what differs; False if something could not be put back."""
-        if not _differs([read() for read in _READS], self.values):
+        if _is_untouched(self.values):
             return True
         complete = True
         for (read, write, _), saved in zip(_SETTINGS, self.values, strict=True):
-            if _differs(read(), saved):
+            if _differs(_read(read), saved):
                 complete &= _written(write, saved)
         return complete
 

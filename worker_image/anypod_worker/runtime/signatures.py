@@ -150,6 +150,7 @@ def describe(program: LoadedProgram) -> Description:
     except InvalidProgram:
         raise
     except interrupts.Interrupted:
+        interrupts.finish()
         raise InvalidProgram(
             invalid("finding its schemas did not end in time").failure, interrupted=True
         ) from None

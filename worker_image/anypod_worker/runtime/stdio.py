@@ -54,12 +54,18 @@ def _flush_one(stream: object) -> bool:
     return True
 
 
+def _current(name: str) -> object:
+    return getattr(sys, name, None)  # a program may have deleted it
+
+
 def flush() -> bool:
     """Everything that the execution has printed is in the pipes when this returns; or False."""
-    complete = _flush_one(sys.stdout)
-    complete &= _flush_one(sys.stderr)
-    if sys.stdout is not sys.__stdout__:
-        complete &= _flush_one(sys.__stdout__)
+    stdout = _current("stdout")
+    complete = _flush_one(stdout)
+    complete &= _flush_one(_current("stderr"))
+    original = _current("__stdout__")
+    if stdout is not original:
+        complete &= _flush_one(original)
     return complete
 
 
@@ -108,15 +114,17 @@ class StandardStreams:
         return True
 
     def _restore_objects(self) -> None:
-        if not _is_intact(self.stdin, False):
-            self.stdin = _input()
-        if not _is_intact(self.stdout, True):
-            self.stdout = _output(1)
-        if not _is_intact(self.stderr, True):
-            self.stderr = _output(2)
-        sys.stdin = sys.__stdin__ = self.stdin  # type: ignore[misc, assignment]
-        sys.stdout = sys.__stdout__ = self.stdout  # type: ignore[misc, assignment]
-        sys.stderr = sys.__stderr__ = self.stderr  # type: ignore[misc, assignment]
+        """What stood in place of a stream may share its buffer, and close it when it goes: so that
+        one is not used again."""
+        if _current("stdin") is not self.stdin or not _is_intact(self.stdin, False):
+            sys.stdin = self.stdin = _input()
+        if _current("stdout") is not self.stdout or not _is_intact(self.stdout, True):
+            sys.stdout = self.stdout = _output(1)
+        if _current("stderr") is not self.stderr or not _is_intact(self.stderr, True):
+            sys.stderr = self.stderr = _output(2)
+        sys.__stdin__ = self.stdin  # type: ignore[misc, assignment]
+        sys.__stdout__ = self.stdout  # type: ignore[misc, assignment]
+        sys.__stderr__ = self.stderr  # type: ignore[misc, assignment]
 
     def close(self) -> None:
         for copy in self.copies:
