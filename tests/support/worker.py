@@ -141,7 +141,7 @@ async def start_worker(
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "anypod_worker"),
         *("--config-file", str(config_file), "--token-file", str(token_file)),
-        env=environment if environment is not None else os.environ,
+        env=dict(os.environ) if environment is None else environment,
         stderr=asyncio.subprocess.PIPE,
         preexec_fn=before,
         limit=2**24,

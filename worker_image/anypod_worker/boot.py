@@ -17,6 +17,8 @@ from anypod.wire.config import WorkerConfig
 from anypod_worker import kernel, zygote
 
 PARENT_DIED = signal.SIGUSR1
+STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
+"""Held back until there is a loop that can stop well."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Told:
 def run(learn: Callable[[], Told], inherited: list[int]) -> int:
     """Be a worker until it is told to stop; the exit status. ``inherited`` is not the zygote's."""
     began = time.monotonic()
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     zygote_pid, control = _fork_zygote(inherited)
     told = learn()
     kernel.hide_memory()

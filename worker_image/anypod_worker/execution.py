@@ -8,7 +8,7 @@ its deadline: first an interrupt, after a grace the kill.
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 from anypod.wire.config import Limits
 from anypod.wire.messages import (
@@ -247,9 +247,9 @@ class Execution(Work):
     def printed(self, stream: Stream, data: bytes) -> None:
         self._printed.add(stream, data)
 
-    def _log(self, stream: Stream, text: str) -> None:
+    def _log(self, stream: str, text: str) -> None:
         if self._outbox is not None:
-            self._outbox.push(Log(self.id, stream, text), len(text))
+            self._outbox.push(Log(self.id, cast("Stream", stream), text), len(text))
 
     def stop(self, why: str) -> None:
         if self._outbox is not None:

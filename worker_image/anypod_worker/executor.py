@@ -6,10 +6,12 @@ then the supervisor replaces it.
 """
 
 import os
+import signal
 import socket
 import time
 import traceback
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 from anypod.session import Session
@@ -50,6 +52,8 @@ class Executor:
         self._programs = Programs(start.config.programs_per_executor)
         self._session: Session | None = None
         self._credit = 0
+        self._signalled = False
+        self._watch_signal()
         self._baseline = Baseline.capture()
 
     def serve(self, signals_confined: bool) -> None:
@@ -63,13 +67,31 @@ class Executor:
             elif isinstance(frame, frames.Ping):
                 self._wire.send(frames.Pong())
 
+    def _watch_signal(self) -> None:
+        """Notice a SIGINT that comes while nothing runs: it may be for what is about to run."""
+        interrupt = signal.getsignal(signal.SIGINT)
+        assert callable(interrupt)
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            self._signalled = True
+            interrupt(number, frame)
+
+        signal.signal(signal.SIGINT, on_signal)
+
+    def _is_stopped(self, execution: str) -> bool:
+        """Whether the supervisor wants it to end before it begins. It says so before it signals."""
+        if not self._signalled:
+            return False
+        self._signalled = False
+        return self._wire.is_interrupted(execution)
+
     # executions
 
     def _run(self, frame: frames.Run) -> frames.Frame:
         program = self._programs.get(frame.revision)
         if program is None and frame.code is None:
             return frames.NeedCode(frame.id)
-        if self._wire.is_interrupted(frame.id):
+        if self._is_stopped(frame.id):
             return frames.Done(frame.id, 0.0, failure=_STOPPED)
         outcome = self._outcome(frame, program)
         replace = self._settle(is_session=frame.session is not None)
@@ -131,7 +153,7 @@ class Executor:
     # checks
 
     def _check(self, frame: frames.Check) -> frames.Frame:
-        if self._wire.is_interrupted(frame.id):
+        if self._is_stopped(frame.id):
             return frames.Checked(frame.id, failure=_STOPPED)
         checked = self._checked(frame)
         replace = self._settle(is_session=False)
@@ -166,7 +188,6 @@ class Executor:
 
     def _settle(self, *, is_session: bool) -> str:
         """Undo what was done to the process; why it must be replaced, or nothing."""
-        aftermath.flush_output()
         if not aftermath.end_children():
             return "children"
         restored = self._baseline.restore_session() if is_session else self._baseline.restore()

@@ -28,6 +28,7 @@ _KILL_AGAIN = 0.002
 _KILL_ROUNDS = 500
 _LAST_WORDS = 0.2
 """Between a socket's end and a process's end, whichever comes first."""
+_ENDS = (frames.Done, frames.Checked)
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ class Executor(asyncio.Protocol):
             self._transport.abort()
 
     def _take(self, frame: frames.ToSupervisor) -> None:
-        if isinstance(frame, frames.Done | frames.Checked):
+        if isinstance(frame, _ENDS):
             self._take_end(frame)
         elif isinstance(frame, frames.Chunk):
             if self.job is not None and self._is_current(frame.id):

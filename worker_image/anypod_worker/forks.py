@@ -43,7 +43,6 @@ class Forks:
         self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.message = "preloading"
         self.preload_seconds = 0.0
-        self.restarts = 0
         self.memory_was_short: Callable[[], bool] = lambda: False
         self._loop = asyncio.get_running_loop()
         self._family = Family(self._loop, self._read_control)
@@ -52,6 +51,8 @@ class Forks:
         self._pending: dict[int, Executor] = {}
         self._numbers = 0
         self._failures = 0
+        self._has_failed = False
+        """This zygote has already said why it cannot preload."""
         self._delay = _RESTART_DELAY
         self._preload_deadline: asyncio.TimerHandle | None = None
         self._stopping = False
@@ -159,6 +160,7 @@ class Forks:
 
     def _preload_failed(self, why: str) -> None:
         self._failures += 1
+        self._has_failed = True
         self.message = why
         logs.event(logging.ERROR, why, attempt=self._failures)
         if self._failures <= len(PRELOAD_RETRIES):
@@ -169,10 +171,11 @@ class Forks:
 
     def _preload_too_slow(self) -> None:
         seconds = self.config.preload_timeout_seconds
-        self._preload_failed(
-            f"preload of {', '.join(self.config.preload)} did not end within {seconds:g} s"
-        )
+        self._preload_failed(f"preload of {self._modules()} did not end within {seconds:g} s")
         processes.send(self.pid, signal.SIGKILL)
+
+    def _modules(self) -> str:
+        return ", ".join(self.config.preload) or "nothing"
 
     def _cancel_preload_deadline(self) -> None:
         if self._preload_deadline is not None:
@@ -190,11 +193,15 @@ class Forks:
         for number in list(self._pending):
             self._not_forked(number)
         self._family.sweep_soon()
-        if self._stopping or self.failed.done():
+        if self._stopping:
             return
-        if was_ready or not self.message.startswith("preload of"):
+        if was_ready:
             logs.event(logging.ERROR, "the zygote died and is started again", status=status)
             self.message = "the zygote died and is started again"
+        elif not self._has_failed:
+            self._preload_failed(f"preload of {self._modules()} failed: {_ending(status)}")
+        if self.failed.done():
+            return
         self._loop.call_later(self._delay, self._start_again)
         self._delay = min(2 * self._delay, _MAX_RESTART_DELAY)
         self._on_change()
@@ -202,7 +209,7 @@ class Forks:
     def _start_again(self) -> None:
         if self._stopping:
             return
-        self.restarts += 1
+        self._has_failed = False
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.pid = _execute_zygote(theirs.fileno(), self.config)
@@ -232,3 +239,8 @@ def _execute_zygote(control: int, config: WorkerConfig) -> int:
         setsigmask=[],
         setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGUSR1],
     )
+
+
+def _ending(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    return f"its process exited with {code}" if code >= 0 else f"its process died of signal {-code}"

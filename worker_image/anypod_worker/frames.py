@@ -8,7 +8,6 @@ can write to it: the supervisor believes a frame only as far as it harms that pr
 import select
 import socket
 from collections import deque
-from collections.abc import Iterator
 
 import msgspec
 
@@ -20,7 +19,9 @@ CHUNK_WINDOW = 256 * 1024
 _HEADER = 4
 _SLACK_BYTES = 1024 * 1024
 """Of a frame beside its bodies: names, failure, schemas, and the code of a program."""
-_READ = 256 * 1024
+_READ = 16 * 1024
+_LARGEST_READ = 1024 * 1024
+"""A small buffer costs no system call for its memory; a large body is read in large steps."""
 
 
 class Frame(msgspec.Struct, frozen=True, tag_field="t", omit_defaults=True, array_like=True):
@@ -156,20 +157,33 @@ class FrameReader:
         self._buffer = bytearray()
         self._wanted = _HEADER
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Raises BadFrame for a frame above the limit."""
+    @property
+    def missing(self) -> int:
+        """Bytes to the end of the frame that has begun; 0 when none has."""
+        return max(0, self._wanted - len(self._buffer)) if self._buffer else 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The bodies that are complete. Raises BadFrame for a frame above the limit."""
+        if not self._buffer and len(data) >= _HEADER:
+            length = self._length_of(data)
+            if len(data) == _HEADER + length:
+                return [data[_HEADER:]]
         self._buffer += data
+        bodies = []
         while len(self._buffer) >= self._wanted:
-            length = int.from_bytes(self._buffer[:_HEADER], "big")
-            if length > self._max_bytes:
-                raise BadFrame(f"a frame of {length} bytes, the limit is {self._max_bytes}")
-            self._wanted = _HEADER + length
+            self._wanted = _HEADER + self._length_of(self._buffer)
             if len(self._buffer) < self._wanted:
-                return
-            body = bytes(self._buffer[_HEADER : self._wanted])
+                break
+            bodies.append(bytes(self._buffer[_HEADER : self._wanted]))
             del self._buffer[: self._wanted]
             self._wanted = _HEADER
-            yield body
+        return bodies
+
+    def _length_of(self, data: bytes | bytearray) -> int:
+        length = int.from_bytes(data[:_HEADER], "big")
+        if length > self._max_bytes:
+            raise BadFrame(f"a frame of {length} bytes, the limit is {self._max_bytes}")
+        return length
 
 
 class Wire:
@@ -199,12 +213,11 @@ class Wire:
 
     def is_interrupted(self, execution: str) -> bool:
         """Whether the supervisor wants this execution to stop before it begins."""
-        while self._poll.poll(0):
-            if not self._read():
-                break
+        while self._poll.poll(0) and self._read():
+            pass
         return any(isinstance(f, Interrupt) and f.id == execution for f in self._frames)
 
     def _read(self) -> bool:
-        data = self._end.recv(_READ)
+        data = self._end.recv(min(max(_READ, self._reader.missing), _LARGEST_READ))
         self._frames.extend(decode_for_executor(body) for body in self._reader.feed(data))
         return bool(data)

@@ -62,6 +62,11 @@ def name_process(name: str) -> None:
     _libc.prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()[:15]), 0, 0, 0)
 
 
+def has_children() -> bool:
+    """Reaps one that has ended. ``os.waitpid`` would raise for the answer that is the usual one."""
+    return bool(_libc.waitpid(-1, None, os.WNOHANG) != -1)
+
+
 def be_killed_first() -> None:
     """Tell the kernel's OOM killer to take this process, and its children, before any other.
 

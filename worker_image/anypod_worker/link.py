@@ -40,6 +40,9 @@ CLOSE_SECONDS = 1.0
 MAX_UNSENT = 4096
 """Messages that may wait for the gateway to read before it is read from no more."""
 
+_BEGINNINGS = (Execute, Check)
+_CONTINUATIONS = (Credit, Cancel, Program, SessionState)
+
 
 class Worker(Protocol):
     """Whom a link serves."""
@@ -166,9 +169,9 @@ class Link:
                 await self._drained.wait()
 
     def _take_in(self, message: ToWorker) -> None:
-        if isinstance(message, Execute | Check):
+        if isinstance(message, _BEGINNINGS):
             self._start(message)
-        elif isinstance(message, Credit | Cancel | Program | SessionState):
+        elif isinstance(message, _CONTINUATIONS):
             self._continue(message)
         elif isinstance(message, Verdict):
             self._worker.verdict(message)

@@ -83,9 +83,8 @@ class Log:
         self._writer = logging.StreamHandler(sys.stderr)
         self._writer.setFormatter(_Json(always) if style == "json" else _Text(always))
         self._handler = _QueueingHandler(self._lines)
-        logger.addHandler(self._handler)
+        logging.getLogger().addHandler(self._handler)
         logger.setLevel(logging.INFO)
-        logger.propagate = False
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
 
@@ -94,7 +93,7 @@ class Log:
             self._writer.handle(record)
 
     def close(self) -> None:
-        logger.removeHandler(self._handler)
+        logging.getLogger().removeHandler(self._handler)
         with contextlib.suppress(queue.Full):
             self._lines.put(None, timeout=_CLOSE_SECONDS)
         self._thread.join(_CLOSE_SECONDS)

@@ -15,13 +15,13 @@ _LINE_CHARACTERS = 8192
 
 class Printed:
     def __init__(
-        self, execution: str, limit: int, on_text: Callable[[Stream, str], None] | None
+        self, execution: str, limit: int, on_text: Callable[[str, str], None] | None
     ) -> None:
         """``on_text`` gets what is kept, as it comes."""
         self._execution = execution
         self._room = limit
         self._on_text = on_text
-        self._decoders = {name: _decoder() for name in ("stdout", "stderr")}
+        self._decoders: dict[str, codecs.IncrementalDecoder] = {}
         self._kept: dict[str, list[str]] = {"stdout": [], "stderr": []}
         self._line = {"stdout": "", "stderr": ""}
         self.cut_bytes = 0
@@ -31,9 +31,11 @@ class Printed:
         self._room -= len(kept)
         self.cut_bytes += len(data) - len(kept)
         if kept:
+            if stream not in self._decoders:
+                self._decoders[stream] = codecs.getincrementaldecoder("utf-8")("replace")
             self._take(stream, self._decoders[stream].decode(kept))
 
-    def _take(self, stream: Stream, text: str) -> None:
+    def _take(self, stream: str, text: str) -> None:
         if not text:
             return
         self._kept[stream].append(text)
@@ -41,7 +43,7 @@ class Printed:
         if self._on_text is not None:
             self._on_text(stream, text)
 
-    def _log(self, stream: Stream, text: str) -> None:
+    def _log(self, stream: str, text: str) -> None:
         *lines, rest = (self._line[stream] + text).split("\n")
         if len(rest) > _LINE_CHARACTERS:
             lines.append(rest)
@@ -50,13 +52,13 @@ class Printed:
         for line in lines:
             self._log_line(stream, line)
 
-    def _log_line(self, stream: Stream, line: str) -> None:
+    def _log_line(self, stream: str, line: str) -> None:
         logs.event(logging.INFO, line, execution=self._execution, stream=stream)
 
     def end(self) -> None:
         """Nothing more comes: log unfinished lines and how much was cut."""
-        for stream in ("stdout", "stderr"):
-            self._take(stream, self._decoders[stream].decode(b"", final=True))
+        for stream, decoder in self._decoders.items():
+            self._take(stream, decoder.decode(b"", final=True))
             if self._line[stream]:
                 self._log_line(stream, self._line[stream])
                 self._line[stream] = ""
@@ -74,7 +76,3 @@ class Printed:
             stderr="".join(self._kept["stderr"]),
             cut_bytes=self.cut_bytes,
         )
-
-
-def _decoder() -> codecs.IncrementalDecoder:
-    return codecs.getincrementaldecoder("utf-8")("replace")

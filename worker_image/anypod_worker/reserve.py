@@ -15,6 +15,7 @@ from anypod_worker import logs
 from anypod_worker.executors import Death, Executor, Owner
 from anypod_worker.forks import Forks
 from anypod_worker.scratch import Scratch
+from anypod_worker.tasks import Tasks
 
 _RETRY = 0.02
 _MAX_RETRY = 5.0
@@ -34,7 +35,7 @@ class Reserve:
         self._starting = 0
         self._wanted: deque[asyncio.Future[Executor]] = deque()
         self._retry = _RETRY
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(self._start_failed)
         self._closed = False
 
     def take_at_once(self, owner: Owner) -> Executor | None:
@@ -74,9 +75,7 @@ class Reserve:
         """Fork what is missing."""
         while not self._closed and self._starting + len(self._warm) < self._size + self._waiting():
             self._starting += 1
-            task = self._loop.create_task(self._fork())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.spawn(self._fork())
 
     def _waiting(self) -> int:
         return sum(not future.done() for future in self._wanted)
@@ -145,8 +144,7 @@ class Reserve:
         self._closed = True
         for future in self._wanted:
             future.cancel()
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
 
 
 def _told(death: Death) -> dict[str, str | int]:

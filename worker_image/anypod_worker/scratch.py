@@ -33,23 +33,23 @@ class Scratch:
 
     def remove(self, directory: Path) -> None:
         """Blocks for as long as a program's files take; programs may have locked folders."""
-        shutil.rmtree(directory, onerror=_unlock_and_retry)
+        shutil.rmtree(directory, ignore_errors=True)
+        if directory.exists():
+            _unlock(directory)
+            shutil.rmtree(directory)
 
     def close(self) -> None:
         self.remove(self.root)
         os.close(self._lock)
 
 
-def _unlock_and_retry(function: object, path: str, _: object) -> None:
-    try:
-        Path(path).parent.chmod(0o700)
-        if Path(path).is_dir() and not Path(path).is_symlink():
-            Path(path).chmod(0o700)
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            Path(path).unlink(missing_ok=True)
-    except OSError:
-        return
+def _unlock(directory: Path) -> None:
+    directory.chmod(0o700)
+    for parent, folders, _ in os.walk(directory):
+        for folder in folders:
+            path = Path(parent, folder)
+            if not path.is_symlink():
+                path.chmod(0o700)
 
 
 def remove_abandoned() -> None:

@@ -14,6 +14,7 @@ from anypod.wire.config import WorkerConfig
 from anypod_worker import logs
 from anypod_worker.executors import Death, Executor
 from anypod_worker.reserve import Reserve
+from anypod_worker.tasks import Tasks
 
 MAX_WAITING = 256
 """Checks, which wait for a busy executor; executions wait only for one that is being made."""
@@ -31,7 +32,7 @@ class Slots:
         self._idle: list[Executor] = []
         self._empty = 0
         self._waiting: deque[asyncio.Future[Executor]] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._closed = False
 
     def start(self) -> None:
@@ -111,11 +112,12 @@ class Slots:
         """It was taken, and runs nothing (any more)."""
         if executor.number not in self._members:
             return
-        reason = executor.replace or self._worn_out(executor)
-        if self._config.isolation == "fresh" and executor.executions:
-            reason = reason or "isolation"
-        if reason:
-            self._retire(executor, reason)
+        if executor.replace:
+            self._retire(executor, executor.replace)
+        elif self._is_used_up(executor):
+            self._retire(executor, "max-executions")
+        elif self._config.isolation == "fresh" and executor.executions:
+            self._retire(executor, "isolation")
         else:
             self._offer(executor)
 
@@ -160,9 +162,7 @@ class Slots:
             self._join(executor)
             return
         self._empty += 1
-        task = asyncio.get_running_loop().create_task(self._fill_later())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.spawn(self._fill_later())
 
     async def _fill_later(self) -> None:
         try:
@@ -175,26 +175,27 @@ class Slots:
         self._members[executor.number] = executor
         self._offer(executor)
 
-    def _worn_out(self, executor: Executor) -> str:
-        # The reserve has few to give, so the next one waits until there is one again.
-        if not self._reserve.has_warm:
-            return ""
+    def _is_used_up(self, executor: Executor) -> bool:
+        return executor.executions >= self._config.recycle.max_executions and self._reserve.has_warm
+
+    def recycle_idle(self) -> None:
+        """Replace one that is worn, if there is one and the reserve has one to give.
+
+        The next one waits until the reserve is full again, so they go one at a time.
+        """
+        for executor in list(self._idle):
+            reason = self._wear(executor)
+            if reason and self._reserve.has_warm:
+                self._retire(executor, reason)
+                return
+
+    def _wear(self, executor: Executor) -> str:
         recycle = self._config.recycle
         if executor.executions >= recycle.max_executions:
             return "max-executions"
         if time.monotonic() - executor.born >= recycle.max_age_seconds:
             return "max-age"
-        if executor.grown_bytes > recycle.memory_growth_bytes:
-            return "memory-growth"
-        return ""
-
-    def recycle_idle(self) -> None:
-        """Replace one that has grown old or big, if there is one."""
-        for executor in list(self._idle):
-            reason = self._worn_out(executor)
-            if reason:
-                self._retire(executor, reason)
-                return
+        return "memory-growth" if executor.grown_bytes > recycle.memory_growth_bytes else ""
 
     # as the owner of its executors
 
@@ -213,8 +214,7 @@ class Slots:
         self._closed = True
         for future in self._waiting:
             future.cancel()
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
 
 
 def _cause(death: Death) -> str:

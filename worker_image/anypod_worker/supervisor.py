@@ -13,7 +13,6 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -30,10 +29,13 @@ from anypod_worker.link import CLOSE_SECONDS, HEARTBEAT_SECONDS, Link
 from anypod_worker.programs import ProgramCache
 from anypod_worker.reserve import Reserve
 from anypod_worker.scratch import Scratch, remove_abandoned
+from anypod_worker.tasks import Tasks
 from anypod_worker.watch import Watch
 
 SPARE_EXECUTORS = 1
 _KILL_SECONDS = 10.0
+_MEMORY_STEP_BYTES = 1024 * 1024
+"""A change of the worker's memory that gateways are told of."""
 _LAST_ANSWERS_SECONDS = 1.0
 """For the deaths of executors to become answers."""
 
@@ -78,11 +80,11 @@ class Supervisor:
         spares = config.executors if config.isolation == "fresh" else SPARE_EXECUTORS
         self._reserve = Reserve(self._forks, scratch, self._threads, spares)
         self._dispatch = Dispatch(config, self._reserve, ProgramCache(config.program_cache_bytes))
-        self._watch = Watch(config.limits, self._reserve.all, self._dispatch.slots.recycle_idle)
+        self._watch = Watch(config.limits, self._reserve.all, self._tend)
         self._reserve.on_warm = self._warm
         self._forks.memory_was_short = lambda: memory.kills() > self._watch.kernel_kills
         self._stop: asyncio.Future[int] = self._loop.create_future()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = Tasks(lambda: self._stop_with(1))
         self._last_words = ""
 
     async def serve(self) -> int:
@@ -92,30 +94,30 @@ class Supervisor:
         self._forks.start()
         self._loop.run_in_executor(self._threads, remove_abandoned)
         self._state_changed()
-        runner = await self._open_port()
-        self._spawn(self._watch.run())
-        self._spawn(self._give_up_when_preload_fails())
+        try:
+            runner = await self._open_port()
+        except OSError as error:
+            logs.event(logging.ERROR, "the worker cannot listen", error=str(error))
+            return 1
+        self._tasks.spawn(self._watch.run())
+        self._tasks.spawn(self._give_up_when_preload_fails())
         self._dispatch.slots.start()
         try:
             return await self._stop
         finally:
             await self._end(runner)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """A task whose failure ends the worker: it cannot go on without."""
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._task_ended)
-
-    def _task_ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            logs.logger.error("a part of the worker failed", exc_info=task.exception())
-            self._stop_with(1)
-
     def _stop_with(self, status: int) -> None:
         if not self._stop.done():
             self._stop.set_result(status)
+
+    def _tend(self) -> None:
+        """Now and then, when the watch has looked at everybody."""
+        if abs(self._watch.memory_bytes - self._dispatch.memory_bytes) > _MEMORY_STEP_BYTES:
+            self._dispatch.memory_bytes = self._watch.memory_bytes
+            self._dispatch.changed()
+        self._dispatch.slots.recycle_idle()
+        self._forks.family.sweep()
 
     # readiness
 
@@ -188,8 +190,9 @@ class Supervisor:
     # the end
 
     def _listen_to_signals(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in boot.STOPS:
             self._loop.add_signal_handler(number, self._asked_to_stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, boot.STOPS)
         if self._told.parent:
             self._loop.add_signal_handler(boot.PARENT_DIED, self._parent_died)
             boot.follow_parent(self._told.parent)
@@ -203,7 +206,7 @@ class Supervisor:
         if self._dispatch.draining:
             self._stop_with(0)
         else:
-            self._spawn(self._drain())
+            self._tasks.spawn(self._drain())
 
     async def _drain(self) -> None:
         logs.event(logging.INFO, "draining", seconds=self._config.drain_seconds)
@@ -214,8 +217,7 @@ class Supervisor:
         self._stop_with(0)
 
     async def _end(self, runner: web.AppRunner) -> None:
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
         self._dispatch.draining = True
         self._dispatch.stop_all()
         with contextlib.suppress(TimeoutError):

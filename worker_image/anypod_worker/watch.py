@@ -25,14 +25,14 @@ class Watch:
         self,
         limits: Limits,
         executors: Mapping[int, Executor],
-        recycle: Callable[[], None],
+        on_look: Callable[[], None],
     ) -> None:
         self.kernel_kills = memory.kills()
         """Before the last look."""
         self.memory_bytes = 0
         self._limits = limits
         self._executors = executors
-        self._recycle = recycle
+        self._on_look = on_look
         self._growth = memory.Growth()
 
     def begin(self, executor: Executor) -> None:
@@ -92,7 +92,7 @@ class Watch:
         self._growth.forget_all_but(pids)
         own = memory.resident(os.getpid())
         self.memory_bytes = total + (own.private if own is not None else 0)
-        self._recycle()
+        self._on_look()
 
     def _ping(self, executor: Executor) -> None:
         if executor.unanswered_pings >= MAX_UNANSWERED_PINGS:

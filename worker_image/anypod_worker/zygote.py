@@ -87,6 +87,7 @@ def _serve(control: socket.socket) -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     first = control.recv(MAX_PACKET_BYTES)
     if not first:
         return

@@ -272,6 +272,52 @@ def main():
         "program-error",
         members=(("exception", "KeyboardInterrupt"),),
     ),
+    "raises what is not text": Case(
+        "def main(): raise ValueError('\\ud800')",
+        "program-error",
+        members=(("exception", "ValueError"),),
+    ),
+    "writes nonsense to its supervisor": Case(
+        """
+import os, stat, time
+def main():
+    for fd in range(3, 100):
+        try:
+            if stat.S_ISSOCK(os.fstat(fd).st_mode): os.write(fd, b"\\xff" * 1000)
+        except OSError:
+            pass
+    time.sleep(60)
+""",
+        "program-crashed",
+    ),
+    "shuts its supervisor's socket": Case(
+        """
+import os, socket, stat, time
+def main():
+    for fd in range(3, 100):
+        try:
+            if stat.S_ISSOCK(os.fstat(fd).st_mode): socket.socket(fileno=fd).shutdown(2)
+        except OSError:
+            pass
+    time.sleep(60)
+""",
+        "program-crashed",
+    ),
+    "daemonises and holds its files": Case(
+        """
+import os, time
+def main():
+    if os.fork() == 0:
+        os.setsid()
+        time.sleep(600)
+    os._exit(9)
+""",
+        "program-exited",
+        members=(("exit_code", 9),),
+    ),
+    "prints half a character": Case(
+        "import os\ndef main():\n    os.write(1, b'{\"t\": \\xe2\\x82')\n    return 6", outputs=6
+    ),
     "sets an alarm for later": Case(
         "import signal\ndef main():\n    signal.setitimer(signal.ITIMER_REAL, 0.05)\n    return 5",
         outputs=5,
@@ -399,6 +445,30 @@ def main():
         assert (await gateway.run(change)).outputs is None
     after = [(await gateway.run(look)).outputs for _ in range(4)]
     assert all(each in before for each in after), after
+
+
+async def test_a_flood_of_output_stalls_nobody_and_is_not_kept(
+    worker: Worker, gateway: Gateway
+) -> None:
+    await at_rest(worker, gateway)
+    before = memory_of(worker.pid)
+    source = "import os\ndef main():\n    for _ in range(1000): os.write(1, b'x' * 100_000)"
+    flood = await gateway.begin(source, timeout=120)
+    beside = 0
+    highest = before
+    while gateway.so_far(flood).result is None:
+        assert (await gateway.run("def main(x: int): return x", {"x": beside})).outputs == beside
+        beside += 1
+        highest = max(highest, memory_of(worker.pid))
+    assert (await gateway.end(flood)).outputs is None
+    assert beside > 10
+    assert highest - before < 16 * MIB
+
+
+def memory_of(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("RssAnon:"))
+    return int(line.split()[1]) * 1024
 
 
 async def test_output_is_bounded_and_what_is_cut_is_counted(

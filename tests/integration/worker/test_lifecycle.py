@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 from tests.support import process_tree
 from tests.support.worker import (
@@ -127,6 +128,68 @@ async def test_a_preload_that_takes_too_long_is_given_up(tmp_path: Path) -> None
         assert worker.reading is not None
         await worker.reading
     assert "preload of endless did not end within 0.3 s" in worker.log[-1]
+
+
+@pytest.mark.parametrize(
+    ("ends", "says"),
+    [
+        ("import sys; sys.exit('out of licences')", "preload of deadly failed: SystemExit"),
+        ("import os; os._exit(3)", "preload of deadly failed: its process exited with 3"),
+        ("import os; os.abort()", "preload of deadly failed: its process died of signal 6"),
+        ("def x(:", "preload of deadly failed: SyntaxError"),
+    ],
+)
+async def test_a_preload_that_ends_the_process_is_a_failed_one(
+    tmp_path: Path, ends: str, says: str
+) -> None:
+    (tmp_path / "deadly.py").write_text(ends)
+    config = worker_config(preload=["deadly"], env={"PYTHONPATH": str(tmp_path)})
+    worker = await start_worker(config, tmp_path)
+    await worker.wait_for_log(says)
+    assert says in (await ask(worker, "/readyz"))[1]
+    assert await worker.stop() == 0
+
+
+async def test_the_configuration_may_come_in_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    config = msgspec.json.encode(worker_config(preload=["no_such_module"], port=0)).decode()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "anypod_worker", "--token-file", str(tmp_path / "token")),
+        env={**os.environ, "ANYPOD_WORKER_CONFIG": config},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(PATIENCE):
+        async for line in process.stderr:
+            if b"no_such_module" in line:
+                break
+        process.terminate()
+        _, rest = await process.communicate()
+    assert process.returncode == 0, rest
+
+
+async def test_metrics_count_executors_and_why_they_were_replaced() -> None:
+    async with started_worker() as worker, linked(worker) as gateway:
+        await gateway.run("import os\ndef main(): os._exit(1)")
+        await gateway.until(lambda: gateway.load.restarts.get("exited") == 1)
+        await gateway.until(lambda: gateway.load.idle == 2)
+        await gateway.until(lambda: gateway.load.memory_bytes > 0)
+        status, text = await ask(worker, "/metrics")
+    assert status == 200
+    lines = text.splitlines()
+    assert "anypod_worker_ready 1" in lines
+    assert "anypod_worker_executors_idle 2" in lines
+    assert 'anypod_worker_executors_replaced_total{reason="exited"} 1' in lines
+
+
+async def test_the_log_names_executions_and_never_holds_inputs_or_outputs() -> None:
+    source = "def main(x: str):\n    print('a line')\n    return x + ' returned'"
+    async with started_worker() as worker, linked(worker) as gateway:
+        id_ = await gateway.begin(source, {"x": "an-input"})
+        assert (await gateway.end(id_)).outputs == "an-input returned"
+        line = json.loads(await worker.wait_for_log("a line"))
+    assert (line["execution"], line["stream"], line["message"]) == (id_, "stdout", "a line")
+    assert not any("an-input" in line or TOKEN in line for line in worker.log)
 
 
 @pytest.mark.parametrize(
