@@ -12,6 +12,8 @@ from anypod_gateway import log_lines, server
 from anypod_gateway.settings import Settings, parse
 
 _PR_SET_PDEATHSIG = 1
+_GC_THRESHOLD = (20_000, 20, 20)
+"""A request leaves hardly any cycles, and makes enough objects to be looked through for some."""
 
 
 def main() -> int:
@@ -30,6 +32,7 @@ def main() -> int:
 def _run(settings: Settings, lines: log_lines.LineWriter) -> int:
     # What has been imported stays; looking through it again and again would cost every request.
     gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLD)
     try:
         return uvloop.run(server.serve(settings, lines))
     except server.CannotStart as reason:

@@ -24,6 +24,7 @@ async def run_program(request: web.Request) -> web.StreamResponse:
     services, call = request.app[SERVICES], request[CALL]
     pool = await services.pool(request, call)
     body = await services.body(request, pool)
+    came = asyncio.get_running_loop().time()
     try:
         inputs, timeout = executions.parse_run(body)
         program, pinned = ids.split_program_ref(request.match_info["program_ref"])
@@ -46,7 +47,7 @@ async def run_program(request: web.Request) -> web.StreamResponse:
             revision=version.revision,
             code=partial(_code, pool, head, version.revision),
             inputs=inputs,
-            deadline=_deadline(pool, timeout, version.timeout_seconds),
+            deadline=came + _timeout(pool, timeout, version.timeout_seconds),
             idempotent=version.idempotent,
             logs=_wants_logs(request),
             session=session,
@@ -76,6 +77,7 @@ async def run_inline(request: web.Request) -> web.StreamResponse:
     services, call = request.app[SERVICES], request[CALL]
     pool = await services.pool(request, call)
     body = await services.body(request, pool)
+    came = asyncio.get_running_loop().time()
     try:
         given, inputs, timeout = executions.parse_run_inline(body)
     except InvalidRequest as invalid:
@@ -98,7 +100,7 @@ async def run_inline(request: web.Request) -> web.StreamResponse:
             ),
             code=lambda: _ready(code),
             inputs=inputs,
-            deadline=_deadline(pool, timeout, program.timeout_seconds),
+            deadline=came + _timeout(pool, timeout, program.timeout_seconds),
             idempotent=program.idempotent,
             logs=_wants_logs(request),
             session=session_key(request, pool),
@@ -119,7 +121,7 @@ def _wants_logs(request: web.Request) -> bool:
     return bool(request.query_string) and requests.flag(request.query, "logs")
 
 
-def _deadline(pool: Pool, asked: float | None, programs: float | None) -> float:
+def _timeout(pool: Pool, asked: float | None, programs: float | None) -> float:
     limits = pool.spec.limits
     if asked is not None and asked > limits.max_timeout_seconds:
         raise error(
@@ -127,8 +129,7 @@ def _deadline(pool: Pool, asked: float | None, programs: float | None) -> float:
             f"timeoutSeconds may be {limits.max_timeout_seconds:g} in this pool",
             path="timeoutSeconds",
         )
-    timeout = asked or programs or limits.timeout_seconds
-    return asyncio.get_running_loop().time() + min(timeout, limits.max_timeout_seconds)
+    return min(asked or programs or limits.timeout_seconds, limits.max_timeout_seconds)
 
 
 async def _run(

@@ -284,6 +284,49 @@ async def test_a_session_keeps_its_worker_and_shows_its_state(gateway: Gateway) 
         assert check_problem(answer, "bad-request")["path"] == "X-Session-ID"
 
 
+async def test_a_state_too_large_for_the_store_is_refused_and_the_last_one_stays(
+    gateway: Gateway,
+) -> None:
+    source = (
+        "from anypod import session\n"
+        "def main(size: int):\n"
+        "    before = len(session.state.get('text', ''))\n"
+        "    session.state['text'] = 'a' * size\n"
+        "    return before\n"
+    )
+    await gateway.create(source, "keeps")
+    mine = {"X-Session-ID": "keeper"}
+    assert (await gateway.run("keeps", "", mine, size=1_000_000)).outputs == 0
+    answer = await gateway.run("keeps", "", mine, size=1_600_000)
+    problem = check_problem(answer, "output-too-large")
+    assert problem["path"] == "session.state"
+    assert 1_000_000 < problem["limit"] <= MIB
+    assert (await gateway.run("keeps", "", mine, size=1)).outputs == 1_000_000
+
+
+async def test_clients_that_leave_at_once_leave_nothing_behind(gateway: Gateway) -> None:
+    await gateway.create("import time\ndef main():\n    time.sleep(30)\n", "long")
+    await gateway.create(ECHO, "echo")
+    head = (
+        b"POST /v1/pools/default/programs/long/run HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+    )
+    port = int(gateway.url.rpartition(":")[2])
+    for number in range(50):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head)
+        await writer.drain()
+        await asyncio.sleep(number % 5 * 0.001)
+        writer.transport.abort()
+    async with asyncio.timeout(30):
+        while b'in_flight{pool="default"} 0.0' not in (await gateway.ask("GET", "//metrics")).body:
+            await asyncio.sleep(0.02)
+    answers = await asyncio.gather(*(gateway.run("echo", value=n) for n in range(6)))
+    assert [answer.outputs for answer in answers] == list(range(6))
+    document = (await gateway.ask("GET", "")).document
+    assert document["queue"]["depth"] == 0
+
+
 async def test_a_stream_that_is_left_stops_its_program(gateway: Gateway, tmp_path: Path) -> None:
     stopped = tmp_path / "stopped"
     source = (

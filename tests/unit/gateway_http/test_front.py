@@ -315,6 +315,14 @@ async def test_what_is_no_http_gets_a_problem_too(running: Front, request_bytes:
     assert json.loads(body)["type"] == "bad-request"
 
 
+async def test_a_head_that_does_not_come_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "KEEPALIVE_SECONDS", 0.1)
+    async with serve() as running:
+        assert await running.raw(b"GET /items/a HTTP/1.1\r\nHost: local") == b""
+
+
 async def test_a_broken_chunked_body_is_a_bad_request(running: Front) -> None:
     answer = await running.raw(
         b"POST /items/a HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

@@ -198,12 +198,15 @@ async def test_while_nothing_happens_there_are_heartbeats() -> None:
         await go_on.wait()
         yield ANSWER
 
-    async with serve(script, heartbeat=0.02) as (url, _, _), aiohttp.ClientSession() as http:
-        async with http.post(url) as answer:
-            assert answer.status == 200  # before there is any event
-            assert (await answer.content.readline()).startswith(b":")
-            go_on.set()
-            assert events(await answer.text())[-1][0] == "result"
+    async with (
+        serve(script, heartbeat=0.02) as (url, _, _),
+        aiohttp.ClientSession() as http,
+        http.post(url) as answer,
+    ):
+        assert answer.status == 200  # before there is any event
+        assert (await answer.content.readline()).startswith(b":")
+        go_on.set()
+        assert events(await answer.text())[-1][0] == "result"
 
 
 async def test_a_client_that_leaves_stops_the_program() -> None:
@@ -278,12 +281,12 @@ async def test_a_client_that_never_reads_is_dropped_after_the_deadline(
         while True:
             yield Chunk("x-1", b'"' + b"a" * 64_000 + b'"')
 
-    async with serve(script, seconds=0.2) as (url, pool, life):
-        async with (
-            aiohttp.ClientSession(read_bufsize=2**14) as http,
-            http.post(url) as answer,
-        ):
-            await asyncio.wait_for(pool.closed.wait(), 10)
-            assert await life.idle(10)
-            with pytest.raises(aiohttp.ClientError):
-                await answer.read()
+    async with (
+        serve(script, seconds=0.2) as (url, pool, life),
+        aiohttp.ClientSession(read_bufsize=2**14) as http,
+        http.post(url) as answer,
+    ):
+        await asyncio.wait_for(pool.closed.wait(), 10)
+        assert await life.idle(10)
+        with pytest.raises(aiohttp.ClientError):
+            await answer.read()
