@@ -209,7 +209,7 @@ async def test_a_connection_that_always_breaks_fills_no_log(
         following(far, "/w/") as follower,
         opened(etcd.endpoint) as near,
     ):
-        for number in range(8):
+        for number in range(5):
             version = await near.commit([Put("/w/a", b"%d" % number)])
             await follower.until(lambda version=version: follower.revision >= version)  # type: ignore[misc]
             await proxy.cut()

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from anypod.store.checks import prefix_end
@@ -33,6 +33,7 @@ def keys_of(pool: PoolKeys, program: str, session: str, revision: str) -> list[s
     ]
 
 
+@settings(max_examples=40)
 @given(pools, program_ids, session_keys, revisions)
 def test_no_two_things_share_a_key(
     pool: PoolKeys, program: str, session: str, revision: str
@@ -41,6 +42,7 @@ def test_no_two_things_share_a_key(
     assert len(set(keys)) == len(keys)
 
 
+@settings(max_examples=40)
 @given(pools, program_ids, program_ids, session_keys, session_keys, revisions)
 def test_different_names_have_different_keys(
     pool: PoolKeys, program: str, other: str, session: str, other_session: str, revision: str
@@ -52,6 +54,7 @@ def test_different_names_have_different_keys(
     assert not mine & theirs
 
 
+@settings(max_examples=40)
 @given(labels, labels, labels, labels, program_ids, session_keys, revisions)
 def test_pools_do_not_see_each_other(
     namespace: str,
@@ -69,6 +72,7 @@ def test_pools_do_not_see_each_other(
     assert not any(key.startswith(root) for key in keys)
 
 
+@settings(max_examples=40)
 @given(pools, program_ids, program_ids, revisions)
 def test_the_folder_of_a_programs_revisions_holds_no_others(
     pool: PoolKeys, program: str, other: str, revision: str
