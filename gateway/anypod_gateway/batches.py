@@ -37,6 +37,14 @@ class Unsent:
         self._messages = []
         return messages
 
+    def withdraw(self, id_: str) -> bool:
+        """Take back an execution or check that has not been taken yet."""
+        for position, message in enumerate(self._messages):
+            if isinstance(message, Execute | Check) and message.id == id_:
+                del self._messages[position]
+                return True
+        return False
+
     def clear(self) -> list[Message]:
         left, self._messages = self._messages, []
         self._ping = False

@@ -118,6 +118,10 @@ class Link:
         if self.is_up:
             self._unsent.add(message)
 
+    def withdraw(self, id_: str) -> bool:
+        """Whether an execution or check that was to be sent has not been, and will not be."""
+        return self._unsent.withdraw(id_)
+
     def tick(self) -> None:
         if not self.is_up:
             return

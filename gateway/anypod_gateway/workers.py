@@ -172,8 +172,11 @@ class Worker:
         self._link.send(message)
 
     def abandon(self, attempt: Attempt) -> None:
-        # Its executor is not free before the worker says so.
-        if self._open.get(attempt.id) is attempt:
+        if self._open.get(attempt.id) is not attempt:
+            return
+        if self._link.withdraw(attempt.id):
+            self._close(attempt)
+        else:  # its executor is not free before the worker says so
             attempt.overdue_at = asyncio.get_running_loop().time() + ABANDONED_SECONDS
             self._link.send(Cancel(attempt.id))
 

@@ -345,6 +345,22 @@ async def test_a_caller_that_leaves_stops_its_execution_and_frees_the_executor_w
         assert it.gateway.nothing_is_left()
 
 
+async def test_a_call_that_is_left_before_it_was_sent_is_never_sent(tmp_path: Path) -> None:
+    async with scene(tmp_path) as it:
+        runner = it.gateway.pool.runner
+        left = runner.run(request(SOURCE, {"n": 0}))
+        left.send(None)  # up to where it waits: within one turn of the loop
+        assert it.gateway.pool.in_flight() == 1
+        left.close()
+        assert it.gateway.nothing_is_left()
+        task = it.start(inputs={"n": 1})
+        execute = await it.worker.next(Execute)
+        assert json.loads(execute.inputs) == {"n": 1}
+        assert not it.worker.received
+        await it.worker.answer(execute)
+        await task
+
+
 async def test_a_worker_that_misses_the_deadline_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
