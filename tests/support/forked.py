@@ -1,6 +1,7 @@
 """Runs a piece of a test in a fork made ready as an executor, so that what programs do to their
 process, and signals, do not reach the tests'."""
 
+import contextlib
 import faulthandler
 import logging
 import os
@@ -52,6 +53,8 @@ def in_executor(body: Callable[[Baseline], T]) -> Ended:
         finally:
             os.close(ours)
             os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)  # what the program has started
             _, status = os.waitpid(pid, 0)
         printed = [path.read_text(errors="backslashreplace") for path in outputs]
     assert data, f"the fork ended with status {status}; it printed {printed}"

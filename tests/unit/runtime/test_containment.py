@@ -193,7 +193,7 @@ def test_all_that_was_printed_is_out_when_the_execution_ends(tmp_path: Path) -> 
         return found[0].decode(errors="backslashreplace"), found[1].decode()
 
     stdout, stderr = in_executor(body).value
-    assert stdout == "a line\nsurrogate \\ud800 é\nfrom C\n\\xff\nunfinished"
+    assert stdout == "a line\nsurrogate \\ud800 é\n\\xff\nfrom C\nunfinished"
     assert stderr == "logged\nlast"
 
 

@@ -16,8 +16,8 @@ HOGS = {
     "one block": "def main():\n    return len(bytearray(10 << 30))\n",
     "many blocks": "def main():\n    kept = []\n    while True:\n"
     "        kept.append(bytearray(1 << 20))\n",
-    "many small objects": "def main():\n    kept = []\n    while True:\n"
-    "        kept.append([object()] * 100)\n",
+    "many lists": "def main():\n    kept = []\n    while True:\n"
+    "        kept.append([object()] * 2000)\n",
     "in a global": "KEPT = []\ndef main():\n    try:\n        while True:\n"
     "            KEPT.append(bytearray(1 << 20))\n    except MemoryError:\n        KEPT.clear()\n"
     "        raise\n",

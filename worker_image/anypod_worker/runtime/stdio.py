@@ -12,16 +12,42 @@ import os
 import resource
 import sys
 from dataclasses import dataclass
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 _ERRORS = "backslashreplace"
 """Whatever a program prints can be written, unpaired surrogates too."""
 _LINE_BUFFERED = 1  # _IOLBF of C
 
 
+class _Direct(io.BufferedIOBase):
+    """The binary side of a stream, without the lock of ``io.BufferedWriter``: a fork while another
+    thread prints would inherit it taken, and print no more."""
+
+    def __init__(self, fd: int, name: str) -> None:
+        self._fd = fd
+        self.name = name
+        self.mode = "wb"
+
+    def write(self, data: "Buffer", /) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]
+        return size
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._fd
+
+
 def _output(fd: int) -> io.TextIOWrapper:
     # By lines, so that what was printed before a crash is not lost with the process.
-    raw = open(fd, "wb", closefd=False)  # noqa: SIM115 - lives as long as the process
+    raw = _Direct(fd, "<stdout>" if fd == 1 else "<stderr>")
     return io.TextIOWrapper(raw, encoding="utf-8", errors=_ERRORS, line_buffering=True)
 
 
