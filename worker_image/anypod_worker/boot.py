@@ -41,6 +41,7 @@ def run(learn: Callable[[], Told], inherited: list[int]) -> int:
     told = learn()
     kernel.hide_memory()
     kernel.adopt_orphans()
+    kernel.allow_many_files()
     kernel.name_process("anypod-worker")
     control.send(zygote.encode(zygote.Configure(told.config, os.getpid())))
     from anypod_worker import supervisor

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 
 import anypod
 from anypod.wire.config import WorkerConfig
@@ -22,12 +22,11 @@ from anypod.wire.messages import (
 )
 from anypod_worker import failures, logs
 from anypod_worker.execution import Checking, Execution, RefusalReason, Work
-from anypod_worker.executors import Executor
 from anypod_worker.link import Link
 from anypod_worker.programs import ProgramCache
 from anypod_worker.reserve import Reserve
 from anypod_worker.sessions import Sessions
-from anypod_worker.slots import Slots
+from anypod_worker.slots import Claim, Slots
 
 LOAD_SECONDS = 0.05
 
@@ -140,12 +139,13 @@ class Dispatch:
         if message.session is not None:
             return self.sessions.accept(link, message)
         execution = Execution(link, message, self._config.limits)
+        execution.restart = lambda: self._prepare_execution(execution)
         code = self._programs.get(message.revision)
-        executor = self.slots.take_at_once(message.revision)
+        executor = self.slots.take_at_once(message.revision) if code is not None else None
         if code is not None and executor is not None:
             execution.start(executor, code)
         else:
-            self.prepare(execution, self._prepare_execution(execution, executor))
+            execution.restart()
         self.changed()
         return execution
 
@@ -158,13 +158,32 @@ class Dispatch:
             return self.sessions.refusal(message.session)
         return None if self.slots.idle or self.slots.expects_one else "full"
 
-    def prepare(self, work: Work, preparation: Coroutine[None, None, None]) -> None:
-        """Run what must be awaited before it can start."""
+    def _prepare_execution(self, execution: Execution) -> None:
+        claim = self.slots.claim(execution.message.revision)
+        self.prepare(execution, self._start_execution(execution, claim), claim.release)
+
+    async def _start_execution(self, execution: Execution, claim: Claim) -> None:
+        code = self._programs.get(execution.message.revision)
+        if code is None:
+            code = await execution.ask_program()
+        execution.start(await claim.executor(), code)
+        claim.used()
+
+    def prepare(
+        self,
+        work: Work,
+        preparation: Coroutine[None, None, None],
+        at_end: Callable[[], None] | None = None,
+    ) -> None:
+        """Run what must be awaited before it can start; ``at_end`` is called even if that never
+        begins, because it was stopped at once."""
         task = self._loop.create_task(preparation)
         work.preparing = task
-        task.add_done_callback(lambda task: self._see_end(work, task))
+        task.add_done_callback(lambda task: self._prepared(work, task))
+        if at_end is not None:
+            task.add_done_callback(lambda _: at_end())
 
-    def _see_end(self, work: Work, task: "asyncio.Task[None]") -> None:
+    def _prepared(self, work: Work, task: "asyncio.Task[None]") -> None:
         """A preparation that failed fails its execution, and is seen."""
         if task.cancelled():
             return
@@ -172,19 +191,6 @@ class Dispatch:
         if error is not None:
             logs.logger.error("an execution could not be prepared", exc_info=error)
             work.fail(Failure(type="internal-error", detail="the worker failed to prepare it"))
-
-    async def _prepare_execution(self, execution: Execution, executor: Executor | None) -> None:
-        revision = execution.message.revision
-        try:
-            code = self._programs.get(revision)
-            if code is None:
-                code = await execution.ask_program()
-            if executor is None or not executor.is_idle:
-                executor = await self.slots.take(revision)
-            execution.start(executor, code)
-        finally:
-            if executor is not None and not execution.started:
-                self.slots.give_back(executor)
 
     # checks
 
@@ -201,15 +207,17 @@ class Dispatch:
             return None
         self._programs.put(message.revision, message.code)
         checking = Checking(link, message, self._config.limits)
-        self.prepare(checking, self._prepare_check(checking))
+        checking.restart = lambda: self._prepare_check(checking)
+        checking.restart()
         return checking
 
-    async def _prepare_check(self, checking: Checking) -> None:
-        revision = checking.message.revision
-        executor = self.slots.take_at_once(revision)
-        if executor is None:
-            executor = await self.slots.take(revision)
-        checking.start(executor)
+    def _prepare_check(self, checking: Checking) -> None:
+        claim = self.slots.claim(checking.message.revision)
+        self.prepare(checking, self._start_check(checking, claim), claim.release)
+
+    async def _start_check(self, checking: Checking, claim: Claim) -> None:
+        checking.start(await claim.executor())
+        claim.used()
 
     # what else a gateway says
 

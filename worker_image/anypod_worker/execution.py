@@ -32,6 +32,9 @@ from anypod_worker.executors import Death, Executor
 from anypod_worker.outbox import Outbox
 from anypod_worker.printed import Printed, Stream
 
+MAX_RESTARTS = 3
+"""Of an execution whose executors die before they read it."""
+
 RefusalReason = Literal[
     "full",
     "draining",
@@ -64,8 +67,11 @@ class Work:
         self.stopped = ""
         """Why it was told to stop; empty when it was not."""
         self.ended = False
+        self.restart: Callable[[], None] = lambda: None
+        """Prepares it again."""
         self.accepted = time.monotonic()
         self.started = 0.0
+        self._restarts = 0
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(timeout, self.stop, failures.DEADLINE)
 
@@ -108,6 +114,18 @@ class Work:
         self.executor = executor
         self.started = time.monotonic()
 
+    def lost(self, death: Death) -> None:
+        """Its executor is gone. What that one had not read yet can begin anew elsewhere."""
+        if self.stopped:
+            self._end_unstarted(failures.of_stop(self.stopped, self.timeout))
+        elif death.job_unread and self._restarts < MAX_RESTARTS:
+            self._restarts += 1
+            self.started = 0.0
+            self.executor = None
+            self.restart()
+        else:
+            self._end_unstarted(failures.of_death(death, self.limits))
+
     def _close(self) -> None:
         self.ended = True
         self._timer.cancel()
@@ -133,7 +151,8 @@ class Checking(Work):
         executor.run(self, frames.Check(self.id, self.message.revision, self.message.code))
 
     def done(self, frame: frames.Done | frames.Checked) -> None:
-        if self.stopped or not isinstance(frame, frames.Checked):
+        assert isinstance(frame, frames.Checked)
+        if self.stopped:
             self._answer(Checked(self.id, failures.of_stop(self.stopped, self.timeout)))
             return
         self._answer(
@@ -146,12 +165,6 @@ class Checking(Work):
                 frame.streams,
             )
         )
-
-    def lost(self, death: Death) -> None:
-        if self.stopped:
-            self._end_unstarted(failures.of_stop(self.stopped, self.timeout))
-        else:
-            self._end_unstarted(failures.of_death(death, self.limits))
 
     def _end_unstarted(self, failure: Failure) -> None:
         self._answer(Checked(self.id, failure))
@@ -259,8 +272,9 @@ class Execution(Work):
     # its end
 
     def done(self, frame: frames.Done | frames.Checked) -> None:
-        if self.stopped or not isinstance(frame, frames.Done):
-            self._end(failures.of_stop(self.stopped or failures.STOPPED, self.timeout))
+        assert isinstance(frame, frames.Done)
+        if self.stopped:
+            self._end(failures.of_stop(self.stopped, self.timeout))
             return
         self._printed.end()
         failure = frame.failure
@@ -281,12 +295,6 @@ class Execution(Work):
                 base=self.base,
             )
         )
-
-    def lost(self, death: Death) -> None:
-        if self.stopped:
-            self._end(failures.of_stop(self.stopped, self.timeout))
-        else:
-            self._end(failures.of_death(death, self.limits))
 
     def _end_unstarted(self, failure: Failure) -> None:
         self._end(failure)

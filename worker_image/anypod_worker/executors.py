@@ -38,6 +38,8 @@ class Death:
     reason: str = ""
     exit_code: int | None = None
     signal: str | None = None
+    job_unread: bool = False
+    """It died before it had read what it should run: nothing of that has happened."""
 
 
 class Job(Protocol):
@@ -104,6 +106,8 @@ class Executor(asyncio.Protocol):
         self._reader = frames.FrameReader(max_frame_bytes)
         self._transport: asyncio.Transport | None = None
         self._run: frames.Run | frames.Check | None = None
+        self._said_more = False
+        self._left_unread = False
         self._condemned = ""
         self._status: int | None = None
         self._socket_ended = False
@@ -127,6 +131,7 @@ class Executor(asyncio.Protocol):
         self.job = job
         self.executions += 1
         self._run = frame
+        self._said_more = False
         self.revisions.add(frame.revision)
         self._send(frame)
 
@@ -161,6 +166,7 @@ class Executor(asyncio.Protocol):
             processes.send(self.pid, signal.SIGKILL)
 
     def _send(self, frame: frames.Frame) -> None:
+        self._said_more = self._run is not frame
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(frames.encode(frame))
 
@@ -201,9 +207,11 @@ class Executor(asyncio.Protocol):
         return self._run is not None and self._run.id == execution
 
     def _take_end(self, frame: frames.Done | frames.Checked) -> None:
-        job = self.job
-        if job is None or not self._is_current(frame.id):
+        job, run = self.job, self._run
+        if job is None or run is None or run.id != frame.id:
             raise frames.BadFrame("an end of what does not run")
+        if isinstance(run, frames.Run) != isinstance(frame, frames.Done):
+            raise frames.BadFrame("an end of another kind")
         self._drain_pipes()
         self.job = self._run = None
         self.unanswered_pings = 0
@@ -259,10 +267,17 @@ class Executor(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._socket_ended = True
+        # A socket that closes with unread bytes in it resets its peer.
+        self._left_unread = isinstance(exc, ConnectionResetError) and not self._said_more
         if self._status is None and not self.is_gone:
             # A process that ends closes its socket first; one that lives on has lost its use.
             self._loop.call_later(_LAST_WORDS, self.kill, "closed")
         self._end_when_known()
+
+    def forked(self, pid: int) -> None:
+        self.pid = pid
+        if self._condemned:
+            self._kill_round(_KILL_ROUNDS)
 
     def exited(self, status: int) -> None:
         """Its wait status, from the supervisor's ``Family``."""
@@ -289,12 +304,13 @@ class Executor(asyncio.Protocol):
 
     def _death(self, status: int) -> Death:
         reason = self._condemned
+        unread = self._left_unread and self.job is not None
         if os.WIFEXITED(status):
-            return Death(reason, exit_code=os.WEXITSTATUS(status))
+            return Death(reason, exit_code=os.WEXITSTATUS(status), job_unread=unread)
         number = os.WTERMSIG(status)
         if number == signal.SIGKILL and not reason and self._memory_was_short():
             reason = "oom"
-        return Death(reason, signal=_signal_name(number))
+        return Death(reason, signal=_signal_name(number), job_unread=unread)
 
     def _finish(self, death: Death) -> None:
         if self.is_gone:

@@ -7,22 +7,28 @@ a dead executor left behind, and is killed with everything below it.
 import asyncio
 import os
 import signal
-from collections import OrderedDict
 from collections.abc import Callable
 
 from anypod_worker import processes
 
 _AGAIN = 0.005
-_REMEMBERED = 256
 
 
 class Family:
-    def __init__(self, loop: asyncio.AbstractEventLoop, learn_pids: Callable[[], None]) -> None:
-        """``learn_pids`` reads what the zygote has said of new executors, without waiting."""
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        learn_pids: Callable[[], None],
+        is_forking: Callable[[], bool],
+    ) -> None:
+        """``learn_pids`` reads what the zygote has said of new executors, without waiting;
+        ``is_forking``: whether one has been asked for and its pid is not known yet."""
         self._loop = loop
         self._learn_pids = learn_pids
+        self._is_forking = is_forking
         self._known: dict[int, Callable[[int], None]] = {}
-        self._unclaimed: OrderedDict[int, int] = OrderedDict()
+        self._unclaimed: dict[int, int] = {}
+        """Statuses of children that ended before they were known."""
         self._sweeping: asyncio.TimerHandle | None = None
 
     def watch(self) -> None:
@@ -44,12 +50,12 @@ class Family:
     def reap(self) -> None:
         for pid, status in processes.reap():
             on_exit = self._known.pop(pid, None)
-            if on_exit is None:
-                self._unclaimed[pid] = status
-                while len(self._unclaimed) > _REMEMBERED:
-                    self._unclaimed.popitem(last=False)
-            else:
+            if on_exit is not None:
                 on_exit(status)
+            elif self._is_forking():
+                self._unclaimed[pid] = status
+        if not self._is_forking():
+            self._unclaimed.clear()  # a pid may come again
 
     def sweep(self) -> None:
         """Kill strangers, again and again until there is none."""

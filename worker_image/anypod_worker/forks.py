@@ -45,7 +45,7 @@ class Forks:
         self.preload_seconds = 0.0
         self.memory_was_short: Callable[[], bool] = lambda: False
         self._loop = asyncio.get_running_loop()
-        self._family = Family(self._loop, self._read_control)
+        self._family = Family(self._loop, self._read_control, lambda: bool(self._pending))
         self._control = control
         self._on_change = on_change
         self._pending: dict[int, Executor] = {}
@@ -137,8 +137,8 @@ class Forks:
         if isinstance(message, zygote.Forked):
             executor = self._pending.pop(message.number, None)
             if executor is not None:
-                executor.pid = message.pid
                 self._family.expect(message.pid, executor.exited)
+                executor.forked(message.pid)
         elif isinstance(message, zygote.ForkFailed):
             logs.event(logging.ERROR, "no executor could be forked", error=message.error)
             self._not_forked(message.number)

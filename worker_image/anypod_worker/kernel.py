@@ -79,6 +79,12 @@ def be_killed_first() -> None:
         return
 
 
+def allow_many_files() -> None:
+    """As many as may be: a supervisor holds three for each executor."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def limit_resources(*, data_bytes: int, open_files: int) -> None:
     """Bound the data segment and open files; forbid core dumps. Cannot be raised again."""
     for kind, wanted in (

@@ -38,7 +38,8 @@ HELLO_SECONDS = 10.0
 HEARTBEAT_SECONDS = 15.0
 CLOSE_SECONDS = 1.0
 MAX_UNSENT = 4096
-"""Messages that may wait for the gateway to read before it is read from no more."""
+MAX_UNSENT_BYTES = 32 * 1024 * 1024
+"""What may wait for the gateway to read before it is read from no more."""
 
 _BEGINNINGS = (Execute, Check)
 _CONTINUATIONS = (Credit, Cancel, Program, SessionState)
@@ -65,6 +66,7 @@ class Link:
         self._worker = worker
         self._work: dict[str, Work] = {}
         self._unsent: list[Message] = []
+        self._sending: list[Message] = []
         self._closed = False
         self._something = asyncio.Event()
         self._drained = asyncio.Event()
@@ -115,8 +117,10 @@ class Link:
             while True:
                 await self._something.wait()
                 self._something.clear()
-                for batch in _batches(self._take()):
+                self._sending, self._unsent = self._unsent, []
+                for batch in _batches(self._sending):
                     await self._socket.send_bytes(codec.encode(batch))
+                self._sending = []
                 self._drained.set()
         except ConnectionError as error:
             logs.event(logging.INFO, "link broke", gateway=self.gateway, why=repr(error))
@@ -124,9 +128,9 @@ class Link:
             self._closed = True
             self._drained.set()
 
-    def _take(self) -> list[Message]:
-        unsent, self._unsent = self._unsent, []
-        return unsent
+    def _is_far_behind(self) -> bool:
+        waiting = self._sending + self._unsent
+        return len(waiting) > MAX_UNSENT or sum(map(_weight, waiting)) > MAX_UNSENT_BYTES
 
     async def close(self, code: int, reason: str) -> None:
         """After what was said before has been sent, if the gateway reads it."""
@@ -164,7 +168,7 @@ class Link:
                 raise codec.BadMessage(f"a {message.type.name} message")
             for each in codec.decode_for_worker(message.data):
                 self._take_in(each)
-            if len(self._unsent) > MAX_UNSENT:
+            if self._is_far_behind():
                 self._drained.clear()
                 await self._drained.wait()
 

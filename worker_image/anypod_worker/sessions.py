@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 
 from anypod.wire.config import WorkerConfig
 from anypod.wire.messages import EndSession, Execute, SessionRef, Verdict
@@ -51,7 +52,11 @@ class Session:
             execution = self.queue.popleft()
             if not execution.ended:
                 self.current = execution
-                self._sessions.prepare(execution, self._prepare(execution))
+                execution.restart = partial(self._restart, execution)
+                execution.restart()
+
+    def _restart(self, execution: Execution) -> None:
+        self._sessions.prepare(execution, self._prepare(execution))
 
     async def _prepare(self, execution: Execution) -> None:
         programs = self._sessions.programs

@@ -20,6 +20,47 @@ MAX_WAITING = 256
 """Checks, which wait for a busy executor; executions wait only for one that is being made."""
 
 
+class Claim:
+    """One executor for one piece of work, from the moment that the work is accepted.
+
+    Whoever makes it calls ``release`` in the end, whatever happened.
+    """
+
+    def __init__(self, slots: "Slots", revision: str) -> None:
+        self._slots = slots
+        self._revision = revision
+        self._executor: Executor | None = None
+        self._future: asyncio.Future[Executor] | None = None
+        self._ask()
+
+    def _ask(self) -> None:
+        self._executor = self._slots.take_at_once(self._revision)
+        self._future = self._slots.wait() if self._executor is None else None
+
+    async def executor(self) -> Executor:
+        """Once there is one that suits."""
+        while True:
+            if self._future is not None:
+                self._executor = await self._future
+                self._future = None
+            executor = self._executor
+            if executor is not None and self._slots.suits(executor, self._revision):
+                return executor
+            self._ask()
+
+    def used(self) -> None:
+        """It runs the work, and is free again when that has ended."""
+        self._executor = None
+
+    def release(self) -> None:
+        if self._future is not None and not self._future.cancel() and not self._future.cancelled():
+            self._executor = self._future.result()
+        self._future = None
+        if self._executor is not None:
+            self._slots.give_back(self._executor)
+            self._executor = None
+
+
 class Slots:
     def __init__(
         self, config: WorkerConfig, reserve: Reserve, on_change: Callable[[], None]
@@ -87,26 +128,23 @@ class Slots:
     def can_queue(self) -> bool:
         return self._wanting() < MAX_WAITING
 
-    async def take(self, revision: str) -> Executor:
-        """The next executor that becomes free, first come first served."""
-        while True:
-            executor = await self._next_free()
-            if not executor.is_idle:
-                continue
-            if self._config.isolation == "program" and executor.revisions - {revision}:
-                self._retire(executor, "isolation")
-                continue
-            return executor
+    def claim(self, revision: str) -> "Claim":
+        return Claim(self, revision)
 
-    async def _next_free(self) -> Executor:
+    def wait(self) -> asyncio.Future[Executor]:
+        """The next executor that becomes free, first come first served."""
         future: asyncio.Future[Executor] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
-                self._offer(future.result())
-            raise
+        return future
+
+    def suits(self, executor: Executor, revision: str) -> bool:
+        """Whether it can run this; if it must not, it is replaced."""
+        if not executor.is_idle:
+            return False
+        if self._config.isolation == "program" and executor.revisions - {revision}:
+            self._retire(executor, "isolation")
+            return False
+        return True
 
     def give_back(self, executor: Executor) -> None:
         """It was taken, and runs nothing (any more)."""

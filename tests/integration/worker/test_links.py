@@ -27,11 +27,14 @@ from anypod.wire.config import Limits
 from anypod.wire.messages import (
     PROTOCOL,
     Cancel,
+    Check,
+    Checked,
     Credit,
     Execute,
     GatewayHello,
     NeedProgram,
     Program,
+    Refused,
     Result,
     SessionState,
     Verdict,
@@ -221,6 +224,33 @@ async def test_a_hundred_cancels_just_after_dispatch_free_all_slots(
     assert not killed, "an interrupt is enough for a program that sleeps"
 
 
+async def test_a_cancel_in_the_same_message_frees_the_slot(gateway: Gateway) -> None:
+    source = "import time\ndef main(): time.sleep(60)"
+    code = code_of(source)
+    known = await gateway.begin(source)
+    await gateway.cancel(known)
+    await gateway.end(known)
+    for number in range(20):
+        new = code_of(f"{source} or {number}")
+        await gateway.send(
+            Execute(f"x-old-{number}", "", revision_of(code), b"{}", 60.0),
+            Cancel(f"x-old-{number}"),
+            Execute(f"x-new-{number}", "", revision_of(new), b"{}", 60.0),
+            Cancel(f"x-new-{number}"),
+            Check(f"c-{number}", revision_of(new), new, 60.0),
+            Cancel(f"c-{number}"),
+        )
+
+    def ends() -> int:
+        ids = [m.id for m in gateway.received if isinstance(m, Result | Checked | Refused)]
+        return sum(id_.startswith(("x-old", "x-new", "c-")) for id_ in ids)
+
+    await gateway.until(lambda: ends() == 60)
+    await gateway.until(lambda: gateway.load.idle == 2)
+    answers = await asyncio.gather(*(gateway.run(ADD, {"x": x}) for x in range(2)))
+    assert [answer.outputs for answer in answers] == [1, 2]
+
+
 async def test_a_program_is_asked_for_once_per_worker(worker: Worker, gateway: Gateway) -> None:
     source = "def main(): return 'asked once'"
     first = await gateway.run(source)
@@ -311,3 +341,50 @@ async def test_an_idle_executor_that_is_killed_is_replaced(
     await gateway.until(lambda: gateway.load.idle == 2)
     assert (await gateway.run(ADD, {"x": 1})).outputs == 2
     assert await worker.is_ready()
+
+
+async def test_a_gateway_that_does_not_read_is_not_read_from(
+    worker: Worker, gateway: Gateway
+) -> None:
+    """It asks for much more than it takes; the worker keeps a bounded part of it."""
+    source = "def main(): return 'x' * 1_000_000"
+    await gateway.run(source)
+    before = resident(worker.pid)
+    async with raw_link(worker) as socket:
+        await socket.send_bytes(codec.encode([GatewayHello("deaf", "1")]))
+        revision = revision_of(code_of(source))
+        sending = asyncio.create_task(send_many(socket, revision, 300))
+        for number in range(50):
+            assert await _until_it_runs(gateway, number) == number + 1
+        assert resident(worker.pid) - before < 64 * 1024 * 1024
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+    await gateway.until(lambda: gateway.load.idle == 2)
+
+
+@contextlib.asynccontextmanager
+async def raw_link(worker: Worker) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.ws_connect(
+            worker.url + codec.LINK_PATH, headers={codec.TOKEN_HEADER: TOKEN}
+        ) as socket,
+    ):
+        yield socket
+        assert socket._response.connection is not None
+        transport = socket._response.connection.transport
+        assert transport is not None
+        transport.abort()
+
+
+async def send_many(socket: aiohttp.ClientWebSocketResponse, revision: str, many: int) -> None:
+    socket._reader._protocol.pause_reading()
+    for number in range(many):
+        await socket.send_bytes(codec.encode([Execute(f"x-{number}", "", revision, b"{}", 30.0)]))
+        await asyncio.sleep(0.005)
+
+
+def resident(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("RssAnon:"))
+    return int(line.split()[1]) * 1024
