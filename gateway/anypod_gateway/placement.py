@@ -6,9 +6,6 @@ Pure: what is known of the workers goes in, one of them comes out.
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol, TypeVar
 
-AHEAD = 0
-"""Executions that a worker may be sent beyond its free executors."""
-
 
 class Candidate(Protocol):
     """A worker that may be given work."""
@@ -22,6 +19,11 @@ class Candidate(Protocol):
     @property
     def in_flight(self) -> int:
         """Shared executors that this gateway's executions take."""
+        ...
+
+    @property
+    def ahead(self) -> int:
+        """Executions that it may be sent beyond its executors: they begin when one is free."""
         ...
 
     @property
@@ -54,8 +56,8 @@ def least_loaded(workers: Sequence[C], start: int, avoid: Collection[str] = ()) 
     count = len(workers)
     for step in range(count):
         worker = workers[(start + step) % count]
-        free = worker.executors + AHEAD - worker.in_flight
-        if free <= 0 or worker.is_full:
+        free = worker.executors - worker.in_flight
+        if free + worker.ahead <= 0 or worker.is_full:
             continue
         if avoid and worker.name in avoid:
             avoided = avoided or worker
@@ -63,7 +65,7 @@ def least_loaded(workers: Sequence[C], start: int, avoid: Collection[str] = ()) 
         spare = free - worker.others
         if spare > best_spare:
             best, best_spare = worker, spare
-            if spare >= worker.executors + AHEAD:
+            if spare >= worker.executors:
                 break
     return best or avoided
 

@@ -21,6 +21,7 @@ from anypod.wire.messages import (
     WorkerHello,
 )
 from anypod_worker import failures, logs
+from anypod_worker.backlog import Backlog
 from anypod_worker.execution import Checking, Execution, RefusalReason, Work
 from anypod_worker.link import Link
 from anypod_worker.programs import ProgramCache
@@ -29,13 +30,16 @@ from anypod_worker.sessions import Sessions
 from anypod_worker.slots import Claim, Slots
 
 LOAD_SECONDS = 0.05
+BACKLOG_PER_EXECUTOR = 2
 
 
 class Dispatch:
     """Serves links; asked for its ``load`` by them and by probes."""
 
     def __init__(self, config: WorkerConfig, reserve: Reserve, programs: ProgramCache) -> None:
-        self.slots = Slots(config, reserve, self.changed)
+        ahead = BACKLOG_PER_EXECUTOR * config.executors if config.isolation == "shared" else 0
+        self._backlog = Backlog(ahead)
+        self.slots = Slots(config, reserve, self.changed, self._backlog.take)
         self.sessions = Sessions(config, reserve, programs, self.prepare, self.changed)
         self.draining = False
         self.ready = False
@@ -144,6 +148,8 @@ class Dispatch:
         executor = self.slots.take_at_once(message.revision) if code is not None else None
         if code is not None and executor is not None:
             execution.start(executor, code)
+        elif code is not None and self._backlog.has_room and not self.slots.expects_one:
+            self._backlog.add(execution, code)
         else:
             execution.restart()
         self.changed()
@@ -156,7 +162,10 @@ class Dispatch:
             return "not-ready"
         if message.session is not None:
             return self.sessions.refusal(message.session)
-        return None if self.slots.idle or self.slots.expects_one else "full"
+        if self.slots.idle or self.slots.expects_one:
+            return None
+        can_wait = self._backlog.has_room and message.revision in self._programs
+        return None if can_wait else "full"
 
     def _prepare_execution(self, execution: Execution) -> None:
         claim = self.slots.claim(execution.message.revision)

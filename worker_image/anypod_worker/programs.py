@@ -15,6 +15,9 @@ class ProgramCache:
         self._bytes = 0
         self._codes: OrderedDict[str, tuple[Code, int]] = OrderedDict()
 
+    def __contains__(self, revision: str) -> bool:
+        return revision in self._codes
+
     def __len__(self) -> int:
         return len(self._codes)
 

@@ -63,12 +63,18 @@ class Claim:
 
 class Slots:
     def __init__(
-        self, config: WorkerConfig, reserve: Reserve, on_change: Callable[[], None]
+        self,
+        config: WorkerConfig,
+        reserve: Reserve,
+        on_change: Callable[[], None],
+        take: Callable[[Executor], bool] = lambda _: False,
     ) -> None:
+        """``take`` is offered an executor that nobody has claimed, before it becomes idle."""
         self.restarts: Counter[str] = Counter()
         self._config = config
         self._reserve = reserve
         self._on_change = on_change
+        self._take = take
         self._members: dict[int, Executor] = {}
         self._idle: list[Executor] = []
         self._empty = 0
@@ -167,6 +173,8 @@ class Slots:
             if not future.done():
                 future.set_result(executor)
                 return
+        if self._take(executor):
+            return
         self._idle.append(executor)
         self._on_change()
 

@@ -14,6 +14,7 @@ class Candidate:
     name: str
     executors: int = 2
     in_flight: int = 0
+    ahead: int = 0
     others: int = 0
     is_full: bool = False
     max_sessions: int = 8
@@ -89,3 +90,10 @@ def test_a_choice_is_made_exactly_when_some_worker_has_room(
         assert found == most or found >= chosen.executors
     else:
         assert (chosen in room) if room else chosen is None
+
+
+def test_work_is_sent_ahead_only_where_no_executor_is_free() -> None:
+    quick, free = Candidate("a", in_flight=2, ahead=4), Candidate("b", in_flight=1)
+    assert {least_loaded([quick, free], start) for start in range(4)} == {free}
+    assert least_loaded([quick], 0) is quick
+    assert least_loaded([Candidate("a", in_flight=6, ahead=4)], 0) is None
