@@ -17,10 +17,9 @@ _GC_THRESHOLD = (20_000, 20, 20)
 
 
 def main() -> int:
-    parent = os.getppid()
     settings = parse(sys.argv[1:])
     if settings.die_with_parent:
-        _die_with(parent)
+        _die_with(settings.die_with_parent)
     lines = log_lines.LineWriter(sys.stderr.fileno())
     log_lines.set_up(lines, settings.log_format)
     try:

@@ -2,6 +2,8 @@
 
 A page in a browser can make its own name point at 127.0.0.1 and then call what listens there as
 if it were its own server (DNS rebinding). Such a call carries the page's name in ``Host``.
+
+Any page can also send a plain POST here, unseen and unasked; then ``Origin`` says whose it is.
 """
 
 import ipaddress
@@ -14,6 +16,9 @@ class AnyHost:
     """For a gateway that others can reach anyway."""
 
     def allows(self, host: str | None) -> bool:
+        return True
+
+    def allows_origin(self, origin: str | None) -> bool:
         return True
 
 
@@ -29,6 +34,10 @@ class LoopbackHosts:
         if allowed and len(self._known) < _REMEMBERED:
             self._known.add(host)
         return allowed
+
+    def allows_origin(self, origin: str | None) -> bool:
+        """None: no browser sent it, or it is a page of this gateway's own."""
+        return origin is None or self._allows(_name(origin.partition("://")[2]))
 
     def _allows(self, name: str) -> bool:
         return name in self._names or name.endswith(".localhost") or is_loopback(name)

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 class Hosts(Protocol):
     def allows(self, host: str | None) -> bool: ...
+    def allows_origin(self, origin: str | None) -> bool: ...
 
 
 def front(*, hosts: Hosts, metrics: Metrics, access: AccessLog, life: Lifecycle) -> Middleware:
@@ -59,9 +60,13 @@ async def _answer(
     request: web.Request, handler: Handler, call: Call, hosts: Hosts
 ) -> web.StreamResponse:
     try:
-        if hosts.allows(request.headers.get(hdrs.HOST)):
+        headers = request.headers
+        if not hosts.allows(headers.get(hdrs.HOST)):
+            failure: Exception = _foreign("Host")
+        elif not hosts.allows_origin(headers.get(hdrs.ORIGIN)):
+            failure = _foreign("Origin")
+        else:
             return await handler(request)
-        failure: Exception = _foreign_host()
     except web.HTTPException as refusal:
         return _of_http(request, refusal, call)
     except Exception as raised:  # noqa: BLE001 - every failure is answered, and logged there
@@ -72,8 +77,10 @@ async def _answer(
     return answers.problem(problem_of(failure, call))
 
 
-def _foreign_host() -> AnyPodError:
-    return error("forbidden", "the Host is no name of this gateway; see its option --allow-host")
+def _foreign(header: str) -> AnyPodError:
+    return error(
+        "forbidden", f"the {header} is no name of this gateway; see its option --allow-host"
+    )
 
 
 def _of_http(request: web.Request, refusal: web.HTTPException, call: Call) -> web.Response:

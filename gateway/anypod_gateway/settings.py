@@ -23,7 +23,8 @@ class Settings:
     allow_hosts: tuple[str, ...] = ()
     """Names beside loopback's by which a gateway on loopback may be called."""
     drain_seconds: float = 30.0
-    die_with_parent: bool = False
+    die_with_parent: int = 0
+    """Pid of a parent process with which to end; 0 when there is none."""
     body_seconds: float = 60.0
     """In which a request's body has to arrive."""
     sync_seconds: float = 10.0
@@ -61,7 +62,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--drain-seconds", type=_seconds, default=30.0, metavar="S")
     add("--body-seconds", type=_seconds, default=60.0, metavar="S")
-    add("--die-with-parent", action="store_true", help="end when the parent process ends")
+    add(
+        "--die-with-parent",
+        type=int,
+        default=0,
+        metavar="PID",
+        help="end when this process, which is the parent, ends",
+    )
     return parser
 
 

@@ -7,6 +7,7 @@ file, and starts another worker under a new name for each one that died.
 
 import asyncio
 import contextlib
+import os
 import random
 import secrets
 import signal
@@ -117,7 +118,12 @@ class Stack:
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-m", "anypod_gateway", "--listen-fd", str(number)),
                     *("--store", store, "--pools-file", str(self._pools_file), "--name", name),
-                    *("--link-token-file", str(self._directory / "token"), "--die-with-parent"),
+                    *(
+                        "--link-token-file",
+                        str(self._directory / "token"),
+                        "--die-with-parent",
+                        str(os.getpid()),
+                    ),
                     pass_fds=[number],
                     stderr=log,
                 )

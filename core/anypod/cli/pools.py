@@ -62,10 +62,11 @@ def _get_worker(
     url: Url = DEFAULT_URL,
 ) -> None:
     """Show a worker."""
-    from anypod.cli.tables import show_one
+    from anypod.cli.tables import asking, show_one
 
-    with connected(url, pool) as client:
-        show_one(client.workers.get(worker), output)
+    with connected(url, pool) as client, asking():
+        document = client.workers.get(worker)
+    show_one(document, output)
 
 
 def _list_pools(output: Output = Format.TABLE, url: Url = DEFAULT_URL) -> None:
@@ -91,7 +92,8 @@ def _list_pools(output: Output = Format.TABLE, url: Url = DEFAULT_URL) -> None:
 
 def _get_pool(name: PoolName, output: Output = Format.TABLE, url: Url = DEFAULT_URL) -> None:
     """Show a pool."""
-    from anypod.cli.tables import show_one
+    from anypod.cli.tables import asking, show_one
 
-    with connected(url, name) as client:
-        show_one(client.pools.get(name), output)
+    with connected(url, name) as client, asking():
+        document = client.pools.get(name)
+    show_one(document, output)

@@ -92,9 +92,9 @@ def _get_program(
     url: Url = DEFAULT_URL,
 ) -> None:
     """Show a program."""
-    from anypod.cli.tables import out, show_one
+    from anypod.cli.tables import asking, out, show_one
 
-    with connected(url, pool, session=session) as client:
+    with connected(url, pool, session=session) as client, asking():
         programs = owned_by(client, session)
         document = programs.get(program)
     if not source:
@@ -113,10 +113,13 @@ def _delete_programs(
     url: Url = DEFAULT_URL,
 ) -> None:
     """Delete programs with all their revisions."""
+    from anypod.cli.tables import asking
+
     with connected(url, pool, session=session) as client:
         owned = owned_by(client, session)
         for program in programs:
-            owned.delete(program)
+            with asking():
+                owned.delete(program)
             typer.echo(f"program {program} is deleted", err=True)
 
 
@@ -151,8 +154,8 @@ def _roll_back(
     url: Url = DEFAULT_URL,
 ) -> None:
     """Make an earlier revision the latest."""
-    from anypod.cli.tables import show_one
+    from anypod.cli.tables import asking, show_one
 
-    with connected(url, pool, session=session) as client:
-        programs = owned_by(client, session)
-        show_one(programs.rollback(program, revision), output, leave_out=("files",))
+    with connected(url, pool, session=session) as client, asking():
+        document = owned_by(client, session).rollback(program, revision)
+    show_one(document, output, leave_out=("files",))

@@ -61,17 +61,21 @@ def _get_session(
     url: Url = DEFAULT_URL,
 ) -> None:
     """Show a session, with its state."""
-    from anypod.cli.tables import show_one
+    from anypod.cli.tables import asking, show_one
 
-    with connected(url, pool) as client:
-        show_one(client.sessions.get(session), output)
+    with connected(url, pool) as client, asking():
+        document = client.sessions.get(session)
+    show_one(document, output)
 
 
 def _delete_sessions(
     sessions: SessionKeys, pool: Pool = DEFAULT_POOL, url: Url = DEFAULT_URL
 ) -> None:
     """End sessions, with the programs that they own."""
+    from anypod.cli.tables import asking
+
     with connected(url, pool) as client:
         for session in sessions:
-            client.sessions.end(session)
+            with asking():
+                client.sessions.end(session)
             typer.echo(f"session {session} is ended", err=True)

@@ -31,8 +31,11 @@ def read(target: str) -> Source:
 def _folder(root: Path) -> dict[str, str]:
     found = {
         file.relative_to(root).as_posix(): _text(file)
-        for file in sorted(root.rglob("*.py"))
-        if not any(part.startswith(".") for part in file.relative_to(root).parts)
+        for file in sorted(root.rglob("*"))
+        if file.is_file()
+        and not any(
+            part.startswith(".") or part == "__pycache__" for part in file.relative_to(root).parts
+        )
     }
     if "main.py" not in found:
         raise Usage(f"{root} has no main.py")
@@ -47,7 +50,9 @@ def _text(path: Path) -> str:
     except OSError as reason:
         raise Usage(f"{path} cannot be read: {reason.strerror}") from None
     except UnicodeDecodeError as reason:
-        raise Usage(f"{path} is not UTF-8: {reason.reason} at byte {reason.start}") from None
+        raise Usage(
+            f"{path} is not UTF-8 ({reason.reason} at byte {reason.start}); a program is text"
+        ) from None
 
 
 def _id(name: str) -> str:

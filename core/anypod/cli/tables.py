@@ -7,12 +7,14 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from anypod.cli.options import Format
+from anypod.cli.waiting import Waiting, waiting
 
 _GAP = "   "
 
@@ -24,13 +26,19 @@ Column = str | Callable[[Item], Any]
 
 def show_all(items: Iterable[Item], output: Format, columns: Mapping[str, Column[Item]]) -> None:
     """``columns`` by their heads."""
-    found = list(items)
+    with asking():
+        found = list(items)
     if output is Format.JSON:
         show_json([item.model_dump(mode="json", by_alias=True) for item in found])
         return
     rows = [[text(_at(item, path)) for path in columns.values()] for item in found]
     for line in aligned([list(columns), *rows]):
         out(line)
+
+
+def asking() -> AbstractContextManager[Waiting]:
+    """While the gateway is asked; nothing may be printed meanwhile."""
+    return waiting("asking the gateway")
 
 
 def show_one(item: BaseModel, output: Format, *, leave_out: Sequence[str] = ()) -> None:

@@ -29,7 +29,8 @@ class Directory:
         """Raises CannotStart when another ``anypod up`` has it, or it cannot be written."""
         run = root / "run"
         try:
-            run.mkdir(parents=True, exist_ok=True)
+            root.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
+            run.mkdir(exist_ok=True)
             run.chmod(PRIVATE_FOLDER)
             lock = os.open(run / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
         except OSError as reason:
@@ -39,6 +40,7 @@ class Directory:
         except OSError:
             raise CannotStart(_in_use(root, lock)) from None
         (root / ".gitignore").write_text("*\n")
+        (root / "store.db").touch(PRIVATE_FILE)
         return cls(root.resolve(), lock)
 
     @property

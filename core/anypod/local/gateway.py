@@ -30,7 +30,8 @@ class GatewayOptions:
 
     def argv(self, listen_fd: int) -> list[str]:
         return [
-            *(sys.executable, "-P", "-m", "anypod_gateway", "--die-with-parent"),
+            *(sys.executable, "-P", "-m", "anypod_gateway"),
+            *("--die-with-parent", str(os.getpid())),
             *("--name", "local", "--listen-fd", str(listen_fd), "--store", self.store),
             *("--pools-file", str(self.pools_file), "--link-token-file", str(self.token_file)),
             *("--drain-seconds", f"{self.drain_seconds:g}", "--log-format", self.log_format),
@@ -43,6 +44,8 @@ class GatewayKeeper:
     ) -> None:
         self.pid = 0
         self.ready = False
+        self.message = ""
+        """Why it is not ready."""
         self._options = options
         self._listener = ground.listener
         self._stderr = ground.stderr
@@ -50,7 +53,6 @@ class GatewayKeeper:
         self._console = ground.console
         self._timing = timing = ground.settings.timing
         self._on_change = on_change
-        self._message = ""
         self._ready_since = 0.0
         self._backoff = Backoff(timing.first_pause, timing.longest_pause, timing.stable)
 
@@ -80,9 +82,9 @@ class GatewayKeeper:
         processes.send(self.pid, signal.SIGKILL)
 
     def _note(self, health: probes.Health) -> None:
-        if (self.ready, self._message) == (health.ready, health.message):
+        if (self.ready, self.message) == (health.ready, health.message):
             return
-        was_ready, self.ready, self._message = self.ready, health.ready, health.message
+        was_ready, self.ready, self.message = self.ready, health.ready, health.message
         if self.ready and not was_ready:
             if self._ready_since:
                 self._console.say("the gateway is ready again")

@@ -238,7 +238,7 @@ async def test_a_gateway_dies_with_its_parent_if_told_to(tmp_path: Path) -> None
         command = (
             f"{sys.executable} -m anypod_gateway --store sqlite:{tmp_path / 'store.db'}"
             f" --pools-file {tmp_path / 'pools.json'} --link-token-file {tmp_path / 'token'}"
-            f" --listen 127.0.0.1:0 --die-with-parent 2>{tmp_path / 'log'} & echo $!; wait"
+            f" --listen 127.0.0.1:0 --die-with-parent $$ 2>{tmp_path / 'log'} & echo $!; wait"
         )
         shell = await asyncio.create_subprocess_shell(command, stdout=asyncio.subprocess.PIPE)
         assert shell.stdout is not None

@@ -361,3 +361,19 @@ async def test_the_expectation_of_a_continue_is_met(running: Front) -> None:
     )
     assert b" 400 " in answer
     assert b"bad-request" in answer
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://localhost:3000", "http://127.0.0.1", "https://box.example"]
+)
+async def test_a_page_of_this_machine_may_call(running: Front, origin: str) -> None:
+    assert (await running.ask("POST", "/items/a", headers={"Origin": origin}))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://localhost.evil.example"]
+)
+async def test_a_page_from_elsewhere_runs_nothing(running: Front, origin: str) -> None:
+    """A browser sends it such a POST without asking, and a program may need no inputs."""
+    status, document, _ = await running.ask("POST", "/items/a", headers={"Origin": origin})
+    assert (status, document["type"]) == (403, "forbidden")
