@@ -200,9 +200,10 @@ def local_pool(
     workers: int | None = 2,
     environment: dict[str, str] | None = None,
     log_format: str = "json",
+    anypod: Path = ANYPOD,
 ) -> Iterator[LocalPool]:
     """Started, perhaps not ready yet. Runs in ``directory``, and logs to ``stderr`` in it."""
-    command = [str(ANYPOD), "up", "--port", "0", "--log-format", log_format, *arguments]
+    command = [str(anypod), "up", "--port", "0", "--log-format", log_format, *arguments]
     if workers is not None:
         command += ["--workers", str(workers)]
     directory.mkdir(parents=True, exist_ok=True)

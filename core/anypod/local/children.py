@@ -22,6 +22,8 @@ class Children:
         self._loop = asyncio.get_running_loop()
         self._known: dict[int, asyncio.Future[int]] = {}
         self._forks = 0
+        self._not_ours = set(processes.family_tree().get(os.getpid(), ()))
+        """What a shell had started before it became us."""
         self._unclaimed: dict[int, int] = {}
         """Statuses of children that ended before anybody could know them."""
 
@@ -101,14 +103,14 @@ class Children:
             self._loop.call_later(SWEEP_SECONDS[-1], self.sweep)
             return
         tree = processes.family_tree()
-        orphans = [pid for pid in tree.get(os.getpid(), ()) if not self.is_alive(pid)]
-        for orphan in orphans:
-            processes.kill_all([orphan, *processes.below(orphan, tree)])
+        for pid in tree.get(os.getpid(), ()):
+            if pid not in self._not_ours and not self.is_alive(pid):
+                processes.kill_all([pid, *processes.below(pid, tree)])
 
     def kill_all(self, seconds: float) -> bool:
         """Everybody below us, at once; whether all are gone."""
         self._loop.remove_signal_handler(signal.SIGCHLD)
-        return processes.kill_below_until_none(os.getpid(), seconds)
+        return processes.kill_below_until_none(os.getpid(), seconds, spare=self._not_ours)
 
 
 def _ignore_interrupt() -> None:

@@ -144,7 +144,7 @@ class Launcher:
             if pool.ready < len(pool.workers)
         ]
         if not self._gateway.ready:
-            waiting.append("gateway starting")
+            waiting.append(f"gateway: {self._gateway.message or 'starting'}")
         self._console.status(", ".join(waiting))
         if waiting:
             return

@@ -5,7 +5,7 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 _PR_SET_DUMPABLE = 4
@@ -57,12 +57,15 @@ def family_tree() -> dict[int, list[int]]:
     return tree
 
 
-def below(pid: int, tree: Mapping[int, list[int]]) -> list[int]:
-    """Everybody below a process, parents before children."""
+def below(
+    pid: int, tree: Mapping[int, list[int]], spare: Collection[int] = frozenset()
+) -> list[int]:
+    """Everybody below a process, parents before children, but for whom to spare and those below."""
     found: list[int] = []
     frontier = [pid]
     while frontier:
-        frontier = [child for parent in frontier for child in tree.get(parent, ())]
+        children = [child for parent in frontier for child in tree.get(parent, ())]
+        frontier = [child for child in children if child not in spare]
         found.extend(frontier)
     return found
 
@@ -80,10 +83,10 @@ def kill_all(pids: list[int]) -> None:
             send(pid, number)
 
 
-def kill_below_until_none(pid: int, seconds: float) -> bool:
+def kill_below_until_none(pid: int, seconds: float, spare: Collection[int]) -> bool:
     """Kill everybody below a process; whether all are gone. Blocks, and reaps."""
     end = time.monotonic() + seconds
-    while alive := below(pid, family_tree()):
+    while alive := below(pid, family_tree(), spare):
         if time.monotonic() > end:
             return False
         kill_all(alive)

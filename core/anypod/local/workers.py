@@ -97,6 +97,8 @@ class WorkerKeeper:
         state = self._state
         if (state.ready, state.message) == (health.ready, health.message):
             return
+        if health is probes.SILENT and not state.ready:
+            return  # what it said last tells more
         was_ready, state.ready, state.message = state.ready, health.ready, health.message
         state.trouble = not health.ready and (was_ready or health.message not in ON_ITS_WAY)
         if health.ready and not was_ready:

@@ -22,6 +22,8 @@ from anypod.client import AnswerLost, Client, Unreachable, WorkerLost
 
 HANG = """
 import os, sys, time
+
+pytestmark = pytest.mark.timeout(400)  # a busy machine starts pools slowly
 def main():
     # A grandchild in a session of its own, whose parent is gone: what a program leaves behind.
     read, write = os.pipe()
@@ -252,5 +254,5 @@ def test_a_preload_that_kills_the_process_is_said(tmp_path: Path) -> None:
     (modules / "broken_module.py").write_text("import os\nos.abort()\n")
     (tmp_path / "pool.yaml").write_text(MANIFEST.format(modules))
     with local_pool(tmp_path, "-f", "pool.yaml", workers=None) as pool:
-        pool.wait_for("the zygote died")
+        pool.wait_for("w1, w2: preload of broken_module failed: its process died of signal 6")
         assert pool.stop() == 0

@@ -1,0 +1,187 @@
+"""``anypod run``: results on stdout, the rest on stderr, and an exit code that says how it went."""
+
+import json
+import signal
+import subprocess
+
+import pytest
+from tests.integration.cli.conftest import Cli
+from tests.support.local import ANYPOD, PATIENCE, LocalPool, eventually
+
+pytestmark = pytest.mark.timeout(400)  # a busy machine starts pools slowly
+
+GREET = '''
+def main(name: str, times: int = 1) -> dict:
+    """Greets."""
+    print("greeting", name)
+    return {"hello": name, "times": times}
+'''
+COUNT = """
+def main(n: int):
+    for i in range(n):
+        print("step", i)
+        yield {"i": i}
+"""
+
+
+def test_a_file_is_created_run_and_run_again(cli: Cli) -> None:
+    cli.file("greet.py", GREET)
+    first = cli("run", "greet.py", "name=Ada", "times=3")
+    assert (first.code, first.json()) == (0, {"hello": "Ada", "times": 3})
+    assert first.err == ""
+    cli.file("greet.py", GREET.replace('"hello"', '"bye"'))
+    assert cli("run", "greet.py", "name=Ada").json() == {"bye": "Ada", "times": 1}
+    revisions = cli("programs", "revisions", "greet", "-o", "json").json()
+    assert [one["latest"] for one in revisions] == [True, False]
+    pinned = f"greet@{revisions[1]['revision'][:8]}"
+    assert cli("run", pinned, "name=Ada").json() == {"hello": "Ada", "times": 1}
+
+
+def test_text_outputs_are_printed_as_they_are(cli: Cli) -> None:
+    cli.file("text.py", "def main(): return 'line 1\\nzwei ä \u2028 end'")
+    assert cli("run", "text.py").out == "line 1\nzwei ä \u2028 end\n"
+    assert cli("run", "text.py", "--json").json()["outputs"] == "line 1\nzwei ä \u2028 end"
+
+
+@pytest.mark.parametrize("flag", ["--json", "-ojson"])
+def test_the_whole_answer_is_one_line_of_json(cli: Cli, flag: str) -> None:
+    cli.file("greet.py", GREET)
+    done = cli("run", "greet.py", "name=Ada", flag, "--logs")
+    (line,) = done.out.splitlines()
+    answer = json.loads(line)
+    assert answer["outputs"] == {"hello": "Ada", "times": 1}
+    assert answer["execution"]["program"] == "greet"
+    assert answer["execution"]["logs"]["stdout"] == "greeting Ada\n"
+
+
+def test_logs_go_to_stderr(cli: Cli) -> None:
+    cli.file("greet.py", GREET)
+    done = cli("run", "greet.py", "name=Ada", "--logs")
+    assert done.err == "greeting Ada\n"
+    assert json.loads(done.out)["hello"] == "Ada"
+
+
+def test_a_stream_is_printed_as_it_comes(cli: Cli) -> None:
+    cli.file("count.py", COUNT)
+    done = cli("run", "count.py", "n=3", "--stream", "--logs")
+    assert done.out.splitlines() == ['{"i": 0}', '{"i": 1}', '{"i": 2}']
+    assert done.err.splitlines() == ["step 0", "step 1", "step 2"]
+    events = [
+        json.loads(x)
+        for x in cli("run", "count.py", "n=1", "--stream", "--json").out.split("\n")
+        if x
+    ]
+    assert [event["event"] for event in events] == ["chunk", "result"]
+    assert cli("run", "count.py", "n=2").json() == [{"i": 0}, {"i": 1}]
+
+
+def test_a_session_keeps_its_globals(cli: Cli) -> None:
+    cli.file("counter.py", "n = 0\ndef main():\n    global n\n    n += 1\n    return n\n")
+    counts = [cli("run", "counter.py", "--session", "cli-s").json() for _ in range(2)]
+    assert counts == [1, 2]
+    assert cli("sessions", "get", "cli-s", "-o", "json").json()["id"] == "cli-s"
+    assert cli("sessions", "delete", "cli-s").code == 0
+    assert cli("run", "counter.py", "--session", "cli-s").json() == 1
+
+
+def test_inputs_are_json_text_and_files(cli: Cli) -> None:
+    cli.file("echo.py", "def main(**given): return given")
+    cli.file("a.txt", "3\n")
+    cli.file("a.json", '{"n": [1]}')
+    done = cli(
+        "run", "echo.py", "n=3", "s=three", 'q="3"', "t=@a.txt", "j=@a.json", "i=@-", stdin="in"
+    )
+    assert done.json() == {"n": 3, "s": "three", "q": "3", "t": "3\n", "j": {"n": [1]}, "i": "in"}
+
+
+def test_a_folder_is_a_program(cli: Cli) -> None:
+    cli.file("tool/main.py", "from tool_parts.words import word\ndef main(): return word()")
+    cli.file("tool/tool_parts/__init__.py", "")
+    cli.file("tool/tool_parts/words.py", "def word(): return 'deep'")
+    assert cli("run", "tool").out == "deep\n"
+    assert (
+        cli("run", "tool", "--id", "deep-tool", "--entrypoint", "tool_parts.words:word").out
+        == "deep\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments", "code", "said"),
+    [
+        (
+            "def main(): return 1 / 0",
+            [],
+            1,
+            ["program-error: ZeroDivisionError", "line 1, in main"],
+        ),
+        ("import os\ndef main(): os._exit(3)", [], 1, ["program-exited"]),
+        ("def main(): return float('nan')", [], 1, ["output-not-serializable"]),
+        ("def main(: pass", [], 3, ["invalid-program", "line 1"]),
+        ("def main(n: int): return n", ["n=x"], 3, ["invalid-inputs", "inputs.n"]),
+        ("def main(n: int): return n", [], 3, ["invalid-inputs", "inputs.n"]),
+        ("import time\ndef main(): time.sleep(60)", ["--timeout", "0.5"], 5, ["deadline-exceeded"]),
+    ],
+)
+def test_failures_have_their_exit_code_and_say_where(
+    cli: Cli, source: str, arguments: list[str], code: int, said: list[str]
+) -> None:
+    cli.file("broken.py", source)
+    for stream in ([], ["--stream"]):
+        done = cli("run", "broken.py", *arguments, *stream)
+        assert done.code == code, done.err
+        assert done.out == ""
+        assert done.err.startswith("error: ")
+        for text in said:
+            assert text in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["run", "nowhere.py"], 2, "nowhere.py cannot be read: No such file"),
+        (["run", "no-such-program"], 3, "program-not-found"),
+        (["run", "no such program"], 2, "a program's id matches"),
+        (["run", "greet", "--id", "x"], 2, "is no file"),
+        (["run", "greet", "n"], 2, "'n' is not name=value"),
+        (["run", "greet", "n=1", "n=2"], 2, "given twice"),
+        (["run", "greet", "n=@nowhere"], 2, "'nowhere' cannot be read"),
+        (["run"], 2, "FILE.py"),
+        (["run", "greet", "--timeout", "x"], 2, "timeout"),
+        (["run", "greet", "--session", "a b"], 2, "a session's key matches"),
+        (["run", "greet", "--pool", "nope"], 3, "pool-not-found"),
+        (["frobnicate"], 2, "frobnicate"),
+        (["programs", "get", "nope"], 3, "program-not-found"),
+        (["programs", "get", "nope", "--url", "http://127.0.0.1:1"], 4, "anypod up"),
+        (["programs", "list", "--url", "not an address"], 2, "is not an address"),
+        (["programs", "list", "--label", "x"], 2, "--label"),
+        (["sessions", "get", "nope"], 3, "session-not-found"),
+        (["workers", "get", "w99"], 3, "worker-not-found"),
+        (["pools", "get", "nope"], 3, "pool-not-found"),
+        (["top", "--once", "--pool", "nope"], 3, "pool-not-found"),
+        (["top", "--once", "--url", "http://127.0.0.1:1"], 4, "cannot connect"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_its_exit_code(
+    cli: Cli, arguments: list[str], code: int, said: str
+) -> None:
+    done = cli(*arguments)
+    assert done.code == code, done.err
+    assert said in done.err
+    assert "Traceback" not in done.err
+    assert done.out == ""
+
+
+def test_an_interrupt_cancels_the_run(cli: Cli, pool: LocalPool) -> None:
+    cli.file("slow.py", "import time\ndef main():\n    print('began-slow')\n    time.sleep(300)\n")
+    process = subprocess.Popen(
+        [ANYPOD, "run", "slow.py", "--timeout", "400", "--url", pool.url],
+        cwd=cli.directory,
+        stderr=subprocess.PIPE,
+    )
+    eventually(lambda: "began-slow" in pool.log(), "it runs")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    with pool.client() as client:
+        eventually(lambda: client.pools.get("default").executors.busy == 0, "it is cancelled")
