@@ -155,7 +155,7 @@ VALUES = [
     ("UUID", "12345678-1234-5678-1234-567812345678", "uuid.UUID"),
     ("Decimal", "1.10", "decimal.Decimal"),
     ("bytes", "AP/+", "bytes"),
-    ("Path", "/a/b", "pathlib.PosixPath"),
+    ("Path", "/a/b", "PosixPath"),
     ("tuple[int, str]", [1, "a"], "tuple"),
     ("frozenset[int]", [3], "frozenset"),
     ("set[int]", [3], "set"),

@@ -163,7 +163,8 @@ def _entry(module: ModuleType, function: str) -> Callable[..., Any]:
 
 def _check_others(files: dict[str, str], directory: Path) -> None:
     """A syntax error in a file that the import did not reach is told now, not in mid-run."""
-    loaded = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    modules = [_modules.get(name) for name in folders.module_names(files)]
+    loaded = {getattr(module, "__file__", None) for module in modules}
     for path, text in files.items():
         full = f"{directory}/{path}"
         if not path.endswith(".py") or full in loaded:
