@@ -20,10 +20,10 @@ from tests.support.local import (
 
 from anypod.client import AnswerLost, Client, Unreachable, WorkerLost
 
+pytestmark = pytest.mark.timeout(400)  # a busy machine starts pools slowly
+
 HANG = """
 import os, sys, time
-
-pytestmark = pytest.mark.timeout(400)  # a busy machine starts pools slowly
 def main():
     # A grandchild in a session of its own, whose parent is gone: what a program leaves behind.
     read, write = os.pipe()
