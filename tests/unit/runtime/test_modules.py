@@ -133,3 +133,23 @@ def test_a_class_of_a_program_is_not_found_once_it_is_set_aside(tmp_path: Path) 
     assert isinstance(data, str)
     with pytest.raises(ModuleNotFoundError):
         pickle.loads(b"cmain\nA\n.")
+
+
+def test_loggers_with_the_names_of_a_programs_modules_are_its_own(tmp_path: Path) -> None:
+    source = """
+        import logging
+        LOG = logging.getLogger(__name__)
+        LOG.setLevel(logging.DEBUG)
+        SEEN = []
+        class Handler(logging.Handler):
+            def emit(self, record):
+                SEEN.append(record.getMessage())
+        LOG.addHandler(Handler())
+        def main(text):
+            logging.getLogger("main").debug(text)
+            return [len(LOG.handlers), SEEN, logging.getLogger("main") is LOG]
+    """
+    first, second = loaded(tmp_path, source), loaded(tmp_path, source)
+    assert answer(first, text="a") == [1, ["a"], True]
+    assert answer(second, text="b") == [1, ["b"], True]
+    assert answer(first, text="c") == [1, ["a", "c"], True]

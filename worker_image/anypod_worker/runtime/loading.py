@@ -7,6 +7,7 @@ otherwise both are set aside, so that programs with equal module names do not me
 
 import importlib
 import linecache
+import logging
 import shutil
 import sys
 import warnings
@@ -39,6 +40,36 @@ def invalid(detail: str, **members: Any) -> InvalidProgram:
     return InvalidProgram(Failure(type="invalid-program", detail=text, **members))
 
 
+class _Shelf:
+    """What a program has under its modules' names in a table of the process, while it is not its
+    turn; and what others have there, while it is."""
+
+    def __init__(self, table: dict[str, Any], names: list[str]) -> None:
+        self._table = table
+        self._names = names
+        self._own: dict[str, Any] = {}
+        self._foreign: dict[str, Any] = {}
+
+    def put_in(self) -> None:
+        for name in self._names:
+            foreign = self._table.pop(name, None)
+            if foreign is not None:
+                self._foreign[name] = foreign
+        self._table.update(self._own)
+
+    def take_out(self) -> None:
+        self._own.clear()
+        for name in self._names:
+            own = self._table.pop(name, None)
+            if own is not None:
+                self._own[name] = own
+        self._table.update(self._foreign)
+        self._foreign.clear()
+
+    def clear(self) -> None:
+        self._own.clear()
+
+
 class LoadedProgram:
     """An imported revision; ``run`` activates and deactivates it itself."""
 
@@ -51,39 +82,29 @@ class LoadedProgram:
         """How the import left the process, if it changed it: put back before each execution."""
         self.plan: Any = None
         """What ``signatures`` has found out about the entry function."""
-        self._names = modules
-        self._own: dict[str, ModuleType] = {}
-        self._foreign: dict[str, ModuleType] = {}
+        self._modules = _Shelf(_modules, modules)
+        self._loggers = _Shelf(logging.root.manager.loggerDict, modules)
         self._path = str(directory)
 
     def activate(self) -> None:
-        """Its modules are those that ``import`` finds, and its folder is first on the path."""
-        modules = _modules
-        for name in self._names:
-            foreign = modules.pop(name, None)
-            if foreign is not None:
-                self._foreign[name] = foreign
-        modules.update(self._own)
+        """Its modules are those that ``import`` finds, its folder is first on the path, and the
+        loggers with its modules' names are its own."""
+        self._modules.put_in()
+        self._loggers.put_in()
         sys.path.insert(0, self._path)
 
     def deactivate(self) -> None:
-        """Its modules and its path are set aside; those of others are back."""
-        modules = _modules
-        for name in self._names:
-            own = modules.pop(name, None)
-            if own is None:
-                self._own.pop(name, None)
-            else:
-                self._own[name] = own
-        modules.update(self._foreign)
-        self._foreign.clear()
+        """All that is set aside, and what others had in its place is back."""
+        self._modules.take_out()
+        self._loggers.take_out()
         path = getattr(sys, "path", None)  # the program may have taken it away
         if isinstance(path, list) and self._path in path:
             path.remove(self._path)
 
     def close(self) -> None:
         """Forget its modules and remove its folder."""
-        self._own.clear()
+        self._modules.clear()
+        self._loggers.clear()
         self.entry, self.plan = _not_loaded, None
         for cache in (sys.path_importer_cache, linecache.cache):
             for path in [path for path in cache if path.startswith(self._path)]:
