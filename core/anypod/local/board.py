@@ -4,7 +4,7 @@ Written soon after a change, once for all changes of a moment.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,8 @@ class WorkerState:
     ready: bool = False
     message: str = "starting"
     """Why it is not ready."""
+    again: str = ""
+    """When it is started again, while it waits for that."""
     trouble: bool = False
     """It is not ready, and not just on its way to be."""
 
@@ -43,13 +45,26 @@ class PoolState:
     def ready(self) -> int:
         return sum(worker.ready for worker in self.workers)
 
-    def message(self, *, only_trouble: bool = False) -> str:
+    def message(self) -> str:
         """Why workers are not ready: each reason once, with whom it holds."""
+        return "; ".join(
+            f"{listed(names)}: {why}"
+            for why, names in self._reasons(
+                (worker, f"{worker.message}; {worker.again}" if worker.again else worker.message)
+                for worker in self.workers
+                if not worker.ready
+            ).items()
+        )
+
+    def troubles(self) -> dict[str, list[str]]:
+        """What is wrong, with the workers for which it is so."""
+        return self._reasons((worker, worker.message) for worker in self.workers if worker.trouble)
+
+    def _reasons(self, found: Iterable[tuple[WorkerState, str]]) -> dict[str, list[str]]:
         reasons: dict[str, list[str]] = {}
-        for worker in self.workers:
-            if not worker.ready and (worker.trouble or not only_trouble):
-                reasons.setdefault(worker.message, []).append(worker.name)
-        return "; ".join(f"{_listed(names)}: {why}" for why, names in reasons.items())
+        for worker, why in found:
+            reasons.setdefault(why, []).append(worker.name)
+        return reasons
 
     def entry(self) -> PoolEntry:
         endpoints = [
@@ -95,5 +110,5 @@ class Board:
         return PoolsFile(pools=[pool.entry() for pool in self.pools])
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} more"

@@ -13,7 +13,7 @@ from typing import Any
 import anypod
 from anypod.local import greeting, processes
 from anypod.local.backoff import Backoff
-from anypod.local.board import Board
+from anypod.local.board import Board, listed
 from anypod.local.gateway import GatewayKeeper, GatewayOptions
 from anypod.local.up import Ground
 from anypod.local.workers import Surroundings, WorkerKeeper
@@ -21,6 +21,7 @@ from anypod.resources.workerpool import WorkerPool
 
 STATUS_SECONDS = 0.1
 TROUBLE_SECONDS = 0.5
+REMEMBERED_TROUBLES = 100
 
 
 class Launcher:
@@ -43,7 +44,7 @@ class Launcher:
         self._hurry = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._fault: BaseException | None = None
-        self._told_trouble = ""
+        self._told_troubles: set[tuple[str, str]] = set()
         self._greeted = False
 
     def _worker_keepers(self) -> list[WorkerKeeper]:
@@ -121,19 +122,20 @@ class Launcher:
             self._console.turn()
 
     async def _tell_trouble(self) -> None:
-        """Why a pool is not well, once per reason."""
+        """Why a pool is not well, once per reason until all is well."""
         while True:
             await asyncio.sleep(TROUBLE_SECONDS)
-            messages = [
-                f"{pool.name}: {message}"
-                for pool in self._board.pools
-                if (message := pool.message(only_trouble=True))
-            ]
-            trouble = "\n".join(messages)
-            if trouble and not self._told_trouble.startswith(trouble):
-                self._told_trouble = trouble
-                for message in messages:
-                    self._console.say(message, "error")
+            for pool in self._board.pools:
+                for why, workers in pool.troubles().items():
+                    if (pool.name, why) not in self._told_troubles:
+                        if len(self._told_troubles) >= REMEMBERED_TROUBLES:
+                            self._told_troubles.clear()
+                        self._told_troubles.add((pool.name, why))
+                        self._console.say(
+                            f"{pool.name}: {listed(workers)}: {why}; it is tried again until it works",
+                            "error",
+                            pool=pool.name,
+                        )
 
     # what changes
 
@@ -148,7 +150,7 @@ class Launcher:
         self._console.status(", ".join(waiting))
         if waiting:
             return
-        self._told_trouble = ""
+        self._told_troubles.clear()
         self._console.all_is_well()
         if not self._greeted:
             self._greeted = True

@@ -100,7 +100,7 @@ class WorkerKeeper:
         if health is probes.SILENT and not state.ready:
             return  # what it said last tells more
         was_ready, state.ready, state.message = state.ready, health.ready, health.message
-        state.trouble = not health.ready and (was_ready or health.message not in ON_ITS_WAY)
+        state.trouble = not (health.ready or was_ready or health.message in ON_ITS_WAY)
         if health.ready and not was_ready:
             self._became_ready()
         elif was_ready:
@@ -122,10 +122,10 @@ class WorkerKeeper:
         if self._ready_since or not state.trouble:
             state.message = why
         state.ready, state.trouble = False, not self._ready_since
-        told, state.message = state.message, f"{state.message}; {again}"
+        state.again = again
         self._around.board.changed()
         await asyncio.sleep(pause)
-        state.message = told
+        state.again = ""
 
     def _say(
         self, text: str, level: Literal["info", "warning", "error"] = "info", **more: str

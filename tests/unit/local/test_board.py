@@ -48,4 +48,7 @@ async def test_many_workers_with_one_reason_are_counted(tmp_path: Path) -> None:
     for worker in board.pools[0].workers:
         worker.message = "preload of x failed"
     assert board.pools[0].message() == "w1 and 7 more: preload of x failed"
-    assert board.pools[0].message(only_trouble=True) == ""
+    assert board.pools[0].troubles() == {}
+    board.pools[0].workers[2].trouble, board.pools[0].workers[2].again = True, "trying again in 4 s"
+    assert board.pools[0].troubles() == {"preload of x failed": ["w3"]}
+    assert board.pools[0].message().endswith("; w3: preload of x failed; trying again in 4 s")
