@@ -22,12 +22,13 @@ from anypod.wire.messages import (
 )
 from anypod_worker import failures, logs
 from anypod_worker.backlog import Backlog
-from anypod_worker.execution import Checking, Execution, RefusalReason, Work
+from anypod_worker.execution import Execution, RefusalReason
 from anypod_worker.link import Link
 from anypod_worker.programs import ProgramCache
 from anypod_worker.reserve import Reserve
 from anypod_worker.sessions import Sessions
 from anypod_worker.slots import Claim, Slots
+from anypod_worker.work import Checking, Work
 
 LOAD_SECONDS = 0.05
 BACKLOG_PER_EXECUTOR = 2

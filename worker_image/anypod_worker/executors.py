@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import select
 import signal
 import socket
 import time
@@ -19,11 +18,9 @@ from typing import Protocol, cast
 
 from anypod.wire.messages import Code
 from anypod_worker import frames, logs, processes
+from anypod_worker.pipes import Pipes
 from anypod_worker.printed import Stream
 
-_READ = 64 * 1024
-_DRAIN_READS = 32
-"""Of a pipe at the end of a job; a pipe holds one ``_READ``, unless somebody refills it."""
 _KILL_AGAIN = 0.002
 _KILL_ROUNDS = 500
 _LAST_WORDS = 0.2
@@ -111,14 +108,10 @@ class Executor(asyncio.Protocol):
         self._condemned = ""
         self._status: int | None = None
         self._socket_ended = False
-        self._pipes: dict[int, Stream] = {ends.stdout: "stdout", ends.stderr: "stderr"}
-        self._poll = select.poll()
+        self._pipes = Pipes(self._loop, ends.stdout, ends.stderr, self._printed)
 
     async def connect(self) -> None:
-        for pipe in self._pipes:
-            os.set_blocking(pipe, False)
-            self._poll.register(pipe, select.POLLIN)
-            self._loop.add_reader(pipe, self._pipe_readable, pipe)
+        self._pipes.open()
         await self._loop.create_unix_connection(lambda: self, sock=self._ends.socket)
 
     # work
@@ -212,7 +205,7 @@ class Executor(asyncio.Protocol):
             raise frames.BadFrame("an end of what does not run")
         if isinstance(run, frames.Run) != isinstance(frame, frames.Done):
             raise frames.BadFrame("an end of another kind")
-        self._drain_pipes()
+        self._pipes.drain()
         self.job = self._run = None
         self.unanswered_pings = 0
         self.replace = self.replace or frame.replace
@@ -232,36 +225,9 @@ class Executor(asyncio.Protocol):
         )
         self._send(self._run)
 
-    def _pipe_readable(self, pipe: int) -> None:
-        try:
-            data = os.read(pipe, _READ)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if data:
-            self._printed(pipe, data)
-        else:
-            self._close_pipe(pipe)
-
-    def _printed(self, pipe: int, data: bytes) -> None:
+    def _printed(self, stream: Stream, data: bytes) -> None:
         if self.job is not None:
-            self.job.printed(self._pipes[pipe], data)
-
-    def _drain_pipes(self) -> None:
-        """Read what was printed before the job's end was sent."""
-        for _ in range(_DRAIN_READS):
-            ready = self._poll.poll(0)
-            if not ready:
-                return
-            for pipe, _events in ready:
-                self._pipe_readable(pipe)
-
-    def _close_pipe(self, pipe: int) -> None:
-        if self._pipes.pop(pipe, None) is not None:
-            self._poll.unregister(pipe)
-            self._loop.remove_reader(pipe)
-            os.close(pipe)
+            self.job.printed(stream, data)
 
     # its end
 
@@ -316,9 +282,8 @@ class Executor(asyncio.Protocol):
         if self.is_gone:
             return
         self.is_gone = True
-        self._drain_pipes()
-        for pipe in list(self._pipes):
-            self._close_pipe(pipe)
+        self._pipes.drain()
+        self._pipes.close()
         if self._transport is not None:
             self._transport.abort()
         job, self.job = self.job, None

@@ -32,7 +32,8 @@ from anypod.wire.messages import (
     WorkerHello,
 )
 from anypod_worker import failures, logs
-from anypod_worker.execution import Execution, Work
+from anypod_worker.execution import Execution
+from anypod_worker.work import Work
 
 HELLO_SECONDS = 10.0
 HEARTBEAT_SECONDS = 15.0

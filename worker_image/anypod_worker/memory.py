@@ -7,7 +7,8 @@ killed.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
+
+from anypod_worker import processes
 
 KIB = 1024
 
@@ -22,41 +23,33 @@ class Resident:
 
 def resident(pid: int) -> Resident | None:
     """None when the process is gone."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
+    fields = _fields(processes.read(f"/proc/{pid}/status"))
+    if b"RssAnon" not in fields:
         return None
-    fields = dict(line.split(":", 1) for line in status.splitlines() if line.startswith("Rss"))
-    if "RssAnon" not in fields:
-        return None
-    return Resident(private=_bytes(fields["RssAnon"]), shared=_bytes(fields["RssShmem"]))
+    return Resident(private=_bytes(fields[b"RssAnon"]), shared=_bytes(fields[b"RssShmem"]))
 
 
 def proportional(pid: int) -> int | None:
     """Its own memory and its share of what it shares; None when gone or not to be known."""
-    try:
-        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except OSError:
+    fields = _fields(processes.read(f"/proc/{pid}/smaps_rollup"))
+    if b"Pss_Anon" not in fields:
         return None
-    fields = dict(line.split(":", 1) for line in rollup.splitlines()[1:])
-    if "Pss_Anon" not in fields:
-        return None
-    return _bytes(fields["Pss_Anon"]) + _bytes(fields["Pss_Shmem"])
+    return _bytes(fields[b"Pss_Anon"]) + _bytes(fields[b"Pss_Shmem"])
 
 
-def _bytes(field: str) -> int:
+def _fields(content: bytes | None) -> dict[bytes, bytes]:
+    lines = (content or b"").splitlines()
+    return {name: rest for name, _, rest in (line.partition(b":") for line in lines)}
+
+
+def _bytes(field: bytes) -> int:
     return int(field.split()[0]) * KIB
 
 
 def kills() -> int:
     """How many processes the kernel has killed for want of memory since it started."""
-    try:
-        for line in Path("/proc/vmstat").read_text().splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    except OSError:
-        pass
-    return 0
+    _, found, rest = (processes.read("/proc/vmstat") or b"").partition(b"\noom_kill ")
+    return int(rest.split()[0]) if found else 0
 
 
 class Growth:

@@ -14,18 +14,21 @@ from pathlib import Path
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def _read(path: str) -> bytes | None:
+def read(path: str) -> bytes | None:
     """The content of a file of /proc; None when its process is gone."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        return os.read(descriptor, 1 << 16)
+        content = b""
+        while piece := os.read(descriptor, 1 << 16):  # the kernel may give a page at a time
+            content += piece
     except OSError:
         return None
     finally:
         os.close(descriptor)
+    return content
 
 
 def _tasks(pid: int) -> list[str]:
@@ -36,7 +39,7 @@ def _tasks(pid: int) -> list[str]:
 
 
 def _parent_and_state(pid: int) -> tuple[int, bytes] | None:
-    stat = _read(f"/proc/{pid}/stat")
+    stat = read(f"/proc/{pid}/stat")
     if not stat:
         return None
     state, parent = stat[stat.rindex(b")") + 2 :].split()[:2]
@@ -62,7 +65,7 @@ def children(pid: int) -> list[int]:
         return _children_by_scan(pid)
     found: list[int] = []
     for task in _tasks(pid):
-        listed = _read(f"/proc/{pid}/task/{task}/children")
+        listed = read(f"/proc/{pid}/task/{task}/children")
         if listed:
             found.extend(int(child) for child in listed.split())
     return found

@@ -25,6 +25,8 @@ class Reserve:
     def __init__(self, forks: Forks, scratch: Scratch, threads: Threads, size: int) -> None:
         self.all: dict[int, Executor] = {}
         """Every executor that lives, wherever it is used."""
+        self.message = ""
+        """Why none can be made, if so."""
         self.on_warm: Callable[[Executor], None] = lambda _: None
         self._forks = forks
         self._scratch = scratch
@@ -84,12 +86,13 @@ class Reserve:
         try:
             executor = await self._forks.fork(self._scratch.for_executor, self)
         except OSError as error:
-            logs.event(logging.ERROR, "no executor could be made", error=str(error))
-            self._start_failed()
+            self._start_failed(str(error))
         else:
             self.all[executor.number] = executor
 
-    def _start_failed(self) -> None:
+    def _start_failed(self, why: str = "the worker itself failed") -> None:
+        self.message = f"no executor can be made: {why}"
+        logs.event(logging.ERROR, self.message)
         self._starting -= 1
         self._loop.call_later(self._retry, self.top_up)
         self._retry = min(2 * self._retry, _MAX_RETRY)
@@ -110,6 +113,7 @@ class Reserve:
     def warm(self, executor: Executor) -> None:
         self._starting -= 1
         self._retry = _RETRY
+        self.message = ""
         self.on_warm(executor)
         self._keep(executor)
 
@@ -123,8 +127,7 @@ class Reserve:
                 self._warm.remove(executor)
             self.top_up()
         else:
-            logs.event(logging.ERROR, "an executor died at its start", **_told(death))
-            self._start_failed()
+            self._start_failed(f"it died at its start, {_told(death)}")
 
     def forget(self, executor: Executor) -> None:
         """It is gone: end and remove what it left behind."""
@@ -147,6 +150,7 @@ class Reserve:
         self._tasks.cancel()
 
 
-def _told(death: Death) -> dict[str, str | int]:
-    told = {"reason": death.reason, "exit_code": death.exit_code, "signal": death.signal}
-    return {name: value for name, value in told.items() if value not in {None, ""}}
+def _told(death: Death) -> str:
+    if death.reason:
+        return death.reason
+    return death.signal or f"exit code {death.exit_code}"

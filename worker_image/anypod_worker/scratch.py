@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 _PREFIX = "anypod-worker-"
+_DRAFT_PREFIX = "anypod-new-worker-"
 _LOCK = ".lock"
 
 
@@ -21,14 +22,18 @@ class Scratch:
 
     @classmethod
     def make(cls) -> "Scratch":
-        root = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        lock = os.open(root / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        draft = Path(tempfile.mkdtemp(prefix=_DRAFT_PREFIX))
+        lock = os.open(draft / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # It gets the name that others look for only now that it is locked.
+        root = draft.with_name(draft.name.replace(_DRAFT_PREFIX, _PREFIX, 1))
+        draft.rename(root)
         return cls(root, lock)
 
     def for_executor(self, number: int) -> Path:
+        """Makes the whole anew if something has tidied it away."""
         directory = self.root / str(number)
-        directory.mkdir()
+        directory.mkdir(mode=0o700, parents=True)
         return directory
 
     def remove(self, directory: Path) -> None:

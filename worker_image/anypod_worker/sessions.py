@@ -15,10 +15,11 @@ from functools import partial
 from anypod.wire.config import WorkerConfig
 from anypod.wire.messages import EndSession, Execute, SessionRef, Verdict
 from anypod_worker import failures, frames, logs
-from anypod_worker.execution import Execution, Gateway, RefusalReason, Work
+from anypod_worker.execution import Execution, RefusalReason
 from anypod_worker.executors import Death, Executor
 from anypod_worker.programs import ProgramCache
 from anypod_worker.reserve import Reserve
+from anypod_worker.work import Gateway, Work
 
 VERDICT_SECONDS = 60.0
 

@@ -116,6 +116,7 @@ class Supervisor:
         if abs(self._watch.memory_bytes - self._dispatch.memory_bytes) > _MEMORY_STEP_BYTES:
             self._dispatch.memory_bytes = self._watch.memory_bytes
             self._dispatch.changed()
+        self._state_changed()
         self._dispatch.slots.recycle_idle()
         self._forks.family.sweep()
 
@@ -133,7 +134,8 @@ class Supervisor:
             self._log_ready()
         elif dispatch.ready and not dispatch.slots.members() and not self._forks.ready.is_set():
             dispatch.ready = False
-        dispatch.message = "" if dispatch.ready else self._forks.message or "executors start"
+        waiting_for = self._forks.message or self._reserve.message or "executors start"
+        dispatch.message = "" if dispatch.ready else waiting_for
         if (dispatch.ready, dispatch.message) != was:
             dispatch.tell_load()
 

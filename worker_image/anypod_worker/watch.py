@@ -50,11 +50,12 @@ class Watch:
                 self._look_at_all()
 
     def _look_at_busy(self) -> None:
-        kills = memory.kills()
-        for executor in list(self._executors.values()):
-            if executor.job is not None and not executor.is_gone and executor.pid:
+        busy = [e for e in self._executors.values() if e.job is not None and e.pid]
+        if busy:
+            kills = memory.kills()
+            for executor in busy:
                 self._look_at(executor)
-        self.kernel_kills = kills
+            self.kernel_kills = kills
 
     def _look_at(self, executor: Executor) -> int:
         below = processes.descendants(executor.pid)
