@@ -127,15 +127,17 @@ class Launcher:
             await asyncio.sleep(TROUBLE_SECONDS)
             for pool in self._board.pools:
                 for why, workers in pool.troubles().items():
-                    if (pool.name, why) not in self._told_troubles:
-                        if len(self._told_troubles) >= REMEMBERED_TROUBLES:
-                            self._told_troubles.clear()
-                        self._told_troubles.add((pool.name, why))
-                        self._console.say(
-                            f"{pool.name}: {listed(workers)}: {why}; it is tried again until it works",
-                            "error",
-                            pool=pool.name,
-                        )
+                    if self._is_news(pool.name, why):
+                        text = f"{pool.name}: {listed(workers)}: {why}; trying on"
+                        self._console.say(text, "error", pool=pool.name)
+
+    def _is_news(self, pool: str, why: str) -> bool:
+        if (pool, why) in self._told_troubles:
+            return False
+        if len(self._told_troubles) >= REMEMBERED_TROUBLES:
+            self._told_troubles.clear()
+        self._told_troubles.add((pool, why))
+        return True
 
     # what changes
 
