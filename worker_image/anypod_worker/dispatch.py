@@ -124,7 +124,8 @@ class Dispatch:
 
     def ended(self) -> None:
         """Some work has ended."""
-        self._ended.set()
+        if self.draining:
+            self._ended.set()
 
     def stop_all(self) -> None:
         for link in self.links:

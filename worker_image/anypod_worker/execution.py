@@ -53,8 +53,7 @@ class Execution(Work):
         self._program: asyncio.Future[Code] | None = None
         self._state: asyncio.Future[SessionState] | None = None
         self._outbox = Outbox(gateway.send, self._passed) if message.stream else None
-        on_text = self._log if message.stream and message.logs else None
-        self._printed = Printed(self.id, limits.log_bytes, on_text)
+        self._printed: Printed | None = None
 
     # before it runs
 
@@ -119,6 +118,9 @@ class Execution(Work):
             self.executor.credit(self.id, size)
 
     def printed(self, stream: Stream, data: bytes) -> None:
+        if self._printed is None:
+            on_text = self._log if self.message.stream and self.message.logs else None
+            self._printed = Printed(self.id, self.limits.log_bytes, on_text)
         self._printed.add(stream, data)
 
     def _log(self, stream: str, text: str) -> None:
@@ -137,7 +139,7 @@ class Execution(Work):
         if self.stopped:
             self._end(failures.of_stop(self.stopped, self.timeout))
             return
-        self._printed.end()
+        printed = self._output()
         failure = frame.failure
         if frame.interrupted and failure is not None and failure.type == "deadline-exceeded":
             failure = failures.INTERRUPTED_ITSELF
@@ -151,7 +153,7 @@ class Execution(Work):
                 wait_seconds=self.started - self.accepted,
                 outputs=frame.outputs,
                 failure=failure,
-                printed=self._output(),
+                printed=printed,
                 state=frame.state if session else None,
                 base=self.base,
             )
@@ -163,7 +165,7 @@ class Execution(Work):
     def _end(self, failure: Failure) -> None:
         now = time.monotonic()
         began = self.started or now
-        self._printed.end()
+        printed = self._output()
         if self._on_end is not None:
             self._on_end(self, None)
         self._answer(
@@ -172,13 +174,18 @@ class Execution(Work):
                 run_seconds=now - began,
                 wait_seconds=began - self.accepted,
                 failure=failure,
-                printed=self._output(),
+                printed=printed,
                 base=self.base,
             )
         )
 
     def _output(self) -> Output | None:
-        return self._printed.output() if self.message.logs else None
+        """All of it, ended; to be returned if that was asked for."""
+        if self._printed is not None:
+            self._printed.end()
+        if not self.message.logs:
+            return None
+        return Output() if self._printed is None else self._printed.output()
 
     def _answer(self, result: Result) -> None:
         self._close()

@@ -193,6 +193,6 @@ class Executor:
         restored = self._baseline.restore_session() if is_session else self._baseline.restore()
         if not restored:
             return "unclean"
-        if not is_session and aftermath.is_short_of_files(self._limits.open_files):
-            return "open-files"
-        return ""
+        if is_session:
+            return ""
+        return "open-files" if aftermath.is_short_of_files(self._limits.open_files) else ""

@@ -38,6 +38,7 @@ from anypod_worker.work import Work
 HELLO_SECONDS = 10.0
 HEARTBEAT_SECONDS = 15.0
 CLOSE_SECONDS = 1.0
+FEW_UNSENT = 3
 MAX_UNSENT = 4096
 MAX_UNSENT_BYTES = 32 * 1024 * 1024
 """What may wait for the gateway to read before it is read from no more."""
@@ -69,14 +70,17 @@ class Link:
         self._unsent: list[Message] = []
         self._sending: list[Message] = []
         self._closed = False
-        self._something = asyncio.Event()
+        self._wake: asyncio.Future[None] | None = None
+        """What the writer waits for when there is nothing to send."""
         self._drained = asyncio.Event()
         self._drained.set()
 
     def send(self, message: Message) -> None:
-        if not self._closed:
-            self._unsent.append(message)
-            self._something.set()
+        if self._closed:
+            return
+        self._unsent.append(message)
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
 
     def ended(self, work: Work) -> None:
         self._work.pop(work.id, None)
@@ -114,15 +118,17 @@ class Link:
     # writing
 
     async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
             while True:
-                await self._something.wait()
-                self._something.clear()
+                if not self._unsent:
+                    self._drained.set()
+                    self._wake = loop.create_future()
+                    await self._wake
                 self._sending, self._unsent = self._unsent, []
                 for batch in _batches(self._sending):
                     await self._socket.send_bytes(codec.encode(batch))
                 self._sending = []
-                self._drained.set()
         except ConnectionError as error:
             logs.event(logging.INFO, "link broke", gateway=self.gateway, why=repr(error))
         finally:
@@ -131,6 +137,8 @@ class Link:
 
     def _is_far_behind(self) -> bool:
         waiting = self._sending + self._unsent
+        if len(waiting) < FEW_UNSENT:
+            return False
         return len(waiting) > MAX_UNSENT or sum(map(_weight, waiting)) > MAX_UNSENT_BYTES
 
     async def close(self, code: int, reason: str) -> None:
@@ -142,7 +150,7 @@ class Link:
         await self._socket.close(code=code, message=_reason(reason))
 
     async def _all_sent(self) -> None:
-        while self._unsent or self._something.is_set():
+        while self._unsent or self._sending:
             self._drained.clear()
             await self._drained.wait()
 
@@ -213,6 +221,9 @@ class Link:
 
 
 def _batches(messages: list[Message]) -> Iterable[list[Message]]:
+    if len(messages) == 1:
+        yield messages
+        return
     batch: list[Message] = []
     size = 0
     for message in messages:
