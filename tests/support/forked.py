@@ -12,7 +12,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -100,14 +100,20 @@ def _all_of(fd: int, until: float) -> bytes:
         return data
 
 
-def interrupted_when(ready: Path) -> int:
-    """Start a process that sends this one SIGINT once the file exists; returns its pid."""
+@contextlib.contextmanager
+def interrupted_when(ready: Path) -> Iterator[None]:
+    """Sends this process SIGINT once the file exists, and again, as a supervisor does: one can
+    come just before a system call that blocks, and go unnoticed."""
     target = os.getpid()
     pid = os.fork()
     if pid == 0:
-        until = time.monotonic() + DEADLINE_SECONDS
-        while not ready.exists() and time.monotonic() < until:
+        while not ready.exists():
             time.sleep(0.005)
-        os.kill(target, signal.SIGINT)
-        os._exit(0)
-    return pid
+        while True:
+            os.kill(target, signal.SIGINT)
+            time.sleep(0.2)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)

@@ -175,9 +175,9 @@ def test_a_schema_without_end_is_interrupted(tmp_path: Path) -> None:
     """
 
     def body(_baseline: object) -> bool:
-        interrupted_when(ready)
-        with pytest.raises(InvalidProgram) as raised:
-            describe(loaded(tmp_path, source))
+        program = loaded(tmp_path, source)
+        with interrupted_when(ready), pytest.raises(InvalidProgram) as raised:
+            describe(program)
         return raised.value.interrupted
 
     assert in_executor(body).value is True

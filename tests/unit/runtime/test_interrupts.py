@@ -26,8 +26,8 @@ def interrupted(directory: Path, source: str, **options: Any) -> tuple[Outcome, 
 
     def body(baseline: Baseline) -> Outcome:
         program = loaded(directory, f"ready, seen = {str(ready)!r}, {str(seen)!r}\n{source}")
-        interrupted_when(ready)
-        outcome = executed(program, **options)
+        with interrupted_when(ready):
+            outcome = executed(program, **options)
         assert baseline.restore()
         assert executed(loaded(directory, "def main():\n    return 1\n")).outputs == b"1"
         return outcome
@@ -178,8 +178,8 @@ def test_an_emit_is_not_torn_by_it(tmp_path: Path, streams: str) -> None:
             steps.append("end")
 
         program = loaded(tmp_path, f"{streams} main():\n    while True:\n        yield 1\n")
-        interrupted_when(ready)
-        return executed(program, emit=emit), steps
+        with interrupted_when(ready):
+            return executed(program, emit=emit), steps
 
     outcome, steps = in_executor(body).value
     assert outcome.interrupted
@@ -208,9 +208,8 @@ def test_an_emit_that_waits_for_room_is_interrupted(
 
     def body(_baseline: Baseline) -> Outcome:
         program = loaded(tmp_path, f"{streams} main():\n    while True:\n        yield 1\n")
-        if when == "while":
-            interrupted_when(ready)
-        return executed(program, emit=wait)
+        with interrupted_when(ready):
+            return executed(program, emit=wait)
 
     outcome = in_executor(body).value
     assert outcome.interrupted
@@ -237,9 +236,9 @@ def test_a_program_that_takes_the_signal_has_it_for_one_execution_only(
         )
         assert deaf.outputs == b"1"
         assert baseline.restore()
-        interrupted_when(ready)
         program = loaded(tmp_path, f"ready = {str(ready)!r}\n{SYNC['a loop']}")
-        return deaf.interrupted, executed(program)
+        with interrupted_when(ready):
+            return deaf.interrupted, executed(program)
 
     ignored, heard = in_executor(body).value
     assert not ignored

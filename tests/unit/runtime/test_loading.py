@@ -272,13 +272,10 @@ def test_an_import_without_end_is_interrupted(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
 
     def body(_baseline: object) -> tuple[str, bool]:
-        interrupted_when(ready)
         source = f"open({str(ready)!r}, 'w').close()\nwhile True:\n    pass\n"
-        try:
+        with interrupted_when(ready), pytest.raises(InvalidProgram) as raised:
             loaded(tmp_path, source)
-        except InvalidProgram as error:
-            return error.failure.detail, error.interrupted
-        raise AssertionError("it ended")
+        return raised.value.failure.detail, raised.value.interrupted
 
     detail, interrupted = in_executor(body).value
     assert interrupted

@@ -4,12 +4,16 @@ One execution runs at a time, in the main thread, which is where Python runs sig
 the state here is that of the process. An interrupt raises once per execution: what follows a
 raise is our own clean-up, which a second one must not tear. A program that swallows it is killed
 by the supervisor after the grace.
+
+A signal can come just before a system call that then blocks, and is noticed when that ends: so the
+supervisor sends it again. More of them do no more than one.
 """
 
 import asyncio
 import inspect
 import signal
 import sys
+import time
 from collections.abc import Callable
 from enum import Enum
 from types import FrameType, TracebackType
@@ -25,12 +29,20 @@ _LOOPS_OWN = ("/selectors.py", "/_weakrefset.py", "/heapq.py")
 class Interrupted(KeyboardInterrupt):
     """Raised in the program when its time is over; a ``KeyboardInterrupt`` to its handlers."""
 
+    def __init__(self, place: FrameType | None = None) -> None:
+        super().__init__()
+        self._place = id(place)
+        """What was running; only its id, since a reference would be a cycle."""
+
     def __del__(self) -> None:
-        """If no Python code has seen it, as when it came inside C code that drops exceptions, it is
-        to come again."""
-        seen = self.__traceback__
-        if seen is None or seen.tb_frame.f_code is _on_signal.__code__:
-            _come_again()
+        """If what was running has not seen it, as when it came inside C code that drops exceptions,
+        it is to come again."""
+        entry = self.__traceback__
+        while entry is not None:
+            if id(entry.tb_frame) == self._place:
+                return
+            entry = entry.tb_next
+        _come_again()
 
 
 class _Mode(Enum):
@@ -49,7 +61,7 @@ class Execution:
         self.interrupted = False
         self.mode = _Mode.NORMAL
         self._cancel: Callable[[], object] | None = None
-        self._cancelled = False
+        self._cancelled = 0.0
         self._pending = False
         self._raised = False
 
@@ -87,15 +99,15 @@ class Execution:
             return
         if self._cancel is None or self.mode is _Mode.ALLOWED:
             self._raised = True
-            raise Interrupted
+            raise Interrupted(frame)
         if not self._cancelled:
-            self._cancelled = True
+            self._cancelled = time.monotonic()
             self._cancel()
             # A step that never awaits does not see the cancel.
             _hit_again_after(_STUBBORN_SECONDS)
-        elif _in_a_step(frame):
+        elif _in_a_step(frame) and time.monotonic() - self._cancelled >= _STUBBORN_SECONDS:
             self._raised = True
-            raise Interrupted
+            raise Interrupted(frame)
 
 
 _execution: Execution | None = None
