@@ -108,6 +108,17 @@ class Worker:
         ):
             return answer.status == 200
 
+    async def until_idle(self, executors: int) -> None:
+        """Until so many shared executors are idle, and none is busy, as it is now: what gateways
+        are told of that lags behind."""
+        wanted = {f"anypod_worker_executors_idle {executors}", "anypod_worker_executors_busy 0"}
+        async with aiohttp.ClientSession() as http, asyncio.timeout(PATIENCE):
+            while True:
+                async with http.get(self.url + "/metrics") as answer:
+                    if wanted <= set((await answer.text()).splitlines()):
+                        return
+                await asyncio.sleep(0.01)
+
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Its exit status."""
         with contextlib.suppress(ProcessLookupError):

@@ -156,7 +156,7 @@ async def test_an_id_that_runs_already_is_a_bad_message(worker: Worker, gateway:
         id_ = await other.begin("import time\ndef main(): time.sleep(30)")
         await other.send(Execute(id_, "", "r", b"{}", 1.0))
         await other.until(lambda: other.close_code == codec.CLOSE_PROTOCOL)
-    await gateway.until(lambda: gateway.load.idle == 2)
+    await worker.until_idle(2)
 
 
 async def test_what_is_said_of_unknown_executions_is_nothing(gateway: Gateway) -> None:
@@ -176,7 +176,7 @@ async def test_a_broken_link_cancels_its_executions(worker: Worker, gateway: Gat
             await other.begin("import time\ndef main(): time.sleep(60)")
         await gateway.until(lambda: gateway.load.idle == 0)
         other.break_off()
-        await gateway.until(lambda: gateway.load.idle == 2)
+        await worker.until_idle(2)
     assert (await gateway.run(ADD, {"x": 1})).outputs == 2
 
 
@@ -197,8 +197,10 @@ async def _until_it_runs(gateway: Gateway, x: int) -> int:
         assert answer.refused.reason == "full"
 
 
-async def test_more_than_it_can_do_is_refused(gateway: Gateway, tmp_path: Path) -> None:
-    await gateway.until(lambda: gateway.load.idle == 2)
+async def test_more_than_it_can_do_is_refused(
+    worker: Worker, gateway: Gateway, tmp_path: Path
+) -> None:
+    await worker.until_idle(2)
     running = [await gateway.begin(WAIT, {"end": str(tmp_path / "end")}) for _ in range(2)]
     third = await gateway.run(ADD, {"x": 1})
     assert third.refused is not None
@@ -218,13 +220,15 @@ async def test_a_hundred_cancels_just_after_dispatch_free_all_slots(
         await gateway.cancel(id_)
         answer = await gateway.end(id_)
         assert answer.refused is not None or answer.failure.detail == "the execution was cancelled"
-    await gateway.until(lambda: gateway.load.idle == 2 and gateway.load.busy == 0)
+    await worker.until_idle(2)
     assert (await gateway.run(ADD, {"x": 1})).outputs == 2
     killed = {"cancelled", "deadline"} & gateway.load.restarts.keys()
     assert not killed, "an interrupt is enough for a program that sleeps"
 
 
-async def test_a_cancel_in_the_same_message_frees_the_slot(gateway: Gateway) -> None:
+async def test_a_cancel_in_the_same_message_frees_the_slot(
+    worker: Worker, gateway: Gateway
+) -> None:
     source = "import time\ndef main(): time.sleep(60)"
     code = code_of(source)
     known = await gateway.begin(source)
@@ -246,7 +250,7 @@ async def test_a_cancel_in_the_same_message_frees_the_slot(gateway: Gateway) -> 
         return sum(id_.startswith(("x-old", "x-new", "c-")) for id_ in ids)
 
     await gateway.until(lambda: ends() == 60)
-    await gateway.until(lambda: gateway.load.idle == 2)
+    await worker.until_idle(2)
     answers = await asyncio.gather(*(gateway.run(ADD, {"x": x}) for x in range(2)))
     assert [answer.outputs for answer in answers] == [1, 2]
 
@@ -268,7 +272,9 @@ async def test_executions_that_need_the_same_program_at_once_all_get_it(
     assert [answer.outputs[1] for answer in answers] == [0, 1]
 
 
-async def test_an_execution_whose_program_never_comes_ends_in_time(gateway: Gateway) -> None:
+async def test_an_execution_whose_program_never_comes_ends_in_time(
+    worker: Worker, gateway: Gateway
+) -> None:
     revision = revision_of(code_of("def main(): return 'never sent'"))
     await gateway.send(Execute("x-lost", "", revision, b"{}", 0.2))
 
@@ -280,7 +286,7 @@ async def test_an_execution_whose_program_never_comes_ends_in_time(gateway: Gate
     assert failure is not None
     assert failure.type == "deadline-exceeded"
     assert ends()[0].run_seconds == 0
-    await gateway.until(lambda: gateway.load.idle == 2)
+    await worker.until_idle(2)
 
 
 async def test_a_check_describes_the_program(gateway: Gateway) -> None:
@@ -315,8 +321,10 @@ async def test_a_check_of_a_bad_program_fails_and_harms_nobody(
     assert await worker.is_ready()
 
 
-async def test_checks_wait_for_a_busy_worker(gateway: Gateway, tmp_path: Path) -> None:
-    await gateway.until(lambda: gateway.load.idle == 2)
+async def test_checks_wait_for_a_busy_worker(
+    worker: Worker, gateway: Gateway, tmp_path: Path
+) -> None:
+    await worker.until_idle(2)
     running = [await gateway.begin(WAIT, {"end": str(tmp_path / "end")}) for _ in range(2)]
     checks = [asyncio.create_task(gateway.check(ADD)) for _ in range(5)]
     await gateway.until(lambda: gateway.load.busy == 2)
@@ -334,11 +342,11 @@ async def test_a_body_at_the_limit_passes_both_ways(gateway: Gateway) -> None:
 async def test_an_idle_executor_that_is_killed_is_replaced(
     worker: Worker, gateway: Gateway
 ) -> None:
-    await gateway.until(lambda: gateway.load.idle == 2)
+    await worker.until_idle(2)
     for pid in process_tree.named(worker.pid, "anypod-executor"):
         os.kill(pid, 9)
     await gateway.until(lambda: gateway.load.restarts.get("crashed", 0) >= 2)
-    await gateway.until(lambda: gateway.load.idle == 2)
+    await worker.until_idle(2)
     assert (await gateway.run(ADD, {"x": 1})).outputs == 2
     assert await worker.is_ready()
 
@@ -359,7 +367,7 @@ async def test_a_gateway_that_does_not_read_is_not_read_from(
         assert resident(worker.pid) - before < 64 * 1024 * 1024
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
-    await gateway.until(lambda: gateway.load.idle == 2)
+    await worker.until_idle(2)
 
 
 @contextlib.asynccontextmanager

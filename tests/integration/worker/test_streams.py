@@ -109,7 +109,7 @@ async def test_without_credit_the_producer_stops_and_memory_stays_flat(
     await gateway.cancel(id_)
     await gateway.end(id_)
     assert file.read_text() == "ended", "the generator was closed"
-    await gateway.until(lambda: gateway.load.idle == 2)
+    await worker.until_idle(2)
 
 
 async def test_a_stalled_stream_does_not_stall_others(gateway: Gateway, tmp_path: Path) -> None:
@@ -132,6 +132,7 @@ async def test_a_stalled_stream_ends_at_its_deadline(gateway: Gateway, tmp_path:
 
 
 async def test_log_text_waits_for_credit_too_and_the_result_waits_behind_it(
+    worker: Worker,
     gateway: Gateway,
 ) -> None:
     gateway.credit = False
@@ -141,7 +142,7 @@ async def test_log_text_waits_for_credit_too_and_the_result_waits_behind_it(
     quick = await gateway.run("def main(): return 1")
     assert quick.outputs == 1
     await gateway.until(lambda: sum(len(log.text) for log in gateway.so_far(id_).logs) >= WINDOW)
-    await gateway.until(lambda: gateway.load.idle == 2)
+    await worker.until_idle(2)
     assert gateway.so_far(id_).result is None
     while gateway.so_far(id_).result is None:
         before = len(gateway.received)
@@ -150,12 +151,14 @@ async def test_log_text_waits_for_credit_too_and_the_result_waits_behind_it(
     assert sum(len(log.text) for log in gateway.so_far(id_).logs) == 600_000
 
 
-async def test_a_reader_that_leaves_ends_a_finished_stream(gateway: Gateway) -> None:
+async def test_a_reader_that_leaves_ends_a_finished_stream(
+    worker: Worker, gateway: Gateway
+) -> None:
     gateway.credit = False
     source = "def main():\n    for _ in range(600): print('y' * 999)"
     id_ = await gateway.begin(source, stream=True, logs=True)
     await gateway.until(lambda: sum(len(log.text) for log in gateway.so_far(id_).logs) >= WINDOW)
-    await gateway.until(lambda: gateway.load.idle == 2)
+    await worker.until_idle(2)
     await gateway.cancel(id_)
     assert (await gateway.end(id_)).result is not None
 
