@@ -16,36 +16,43 @@ _LOCK = ".lock"
 
 
 class Scratch:
-    def __init__(self, root: Path, lock: int) -> None:
-        self.root = root
-        self._lock = lock
-
-    @classmethod
-    def make(cls) -> "Scratch":
+    def __init__(self) -> None:
         draft = Path(tempfile.mkdtemp(prefix=_DRAFT_PREFIX))
-        lock = os.open(draft / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # It gets the name that others look for only now that it is locked.
-        root = draft.with_name(draft.name.replace(_DRAFT_PREFIX, _PREFIX, 1))
-        draft.rename(root)
-        return cls(root, lock)
+        self.root = draft.with_name(draft.name.replace(_DRAFT_PREFIX, _PREFIX, 1))
+        self._lock = _lock_and_name(draft, self.root)
 
     def for_executor(self, number: int) -> Path:
         """Makes the whole anew if something has tidied it away."""
+        if not self.root.exists():
+            os.close(self._lock)
+            self._lock = _lock_and_name(Path(tempfile.mkdtemp(prefix=_DRAFT_PREFIX)), self.root)
         directory = self.root / str(number)
-        directory.mkdir(mode=0o700, parents=True)
+        directory.mkdir(mode=0o700)
         return directory
 
     def remove(self, directory: Path) -> None:
-        """Blocks for as long as a program's files take; programs may have locked folders."""
-        shutil.rmtree(directory, ignore_errors=True)
-        if directory.exists():
-            _unlock(directory)
-            shutil.rmtree(directory)
+        """Blocks for as long as a program's files take."""
+        _remove(directory)
 
     def close(self) -> None:
-        self.remove(self.root)
+        _remove(self.root)
         os.close(self._lock)
+
+
+def _lock_and_name(draft: Path, root: Path) -> int:
+    """It gets the name that others look for only when it is locked."""
+    lock = os.open(draft / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    draft.rename(root)
+    return lock
+
+
+def _remove(directory: Path) -> None:
+    """Also folders that a program has locked."""
+    shutil.rmtree(directory, ignore_errors=True)
+    if directory.exists():
+        _unlock(directory)
+        shutil.rmtree(directory)
 
 
 def _unlock(directory: Path) -> None:
@@ -62,16 +69,16 @@ def remove_abandoned() -> None:
     for root in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         try:
             if root.stat().st_uid == os.getuid() and _is_abandoned(root):
-                shutil.rmtree(root, ignore_errors=True)
+                _remove(root)
         except OSError:
-            continue
+            continue  # somebody else removes it, or the next worker will
 
 
 def _is_abandoned(root: Path) -> bool:
     try:
         lock = os.open(root / _LOCK, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        return False
+        return True  # half removed
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -45,7 +45,7 @@ def run(told: boot.Told, zygote: int, control: socket.socket, began: float) -> i
     log = logs.Log(told.config.log_format, worker=told.config.worker, pool=told.config.pool)
     gc.collect()
     gc.freeze()
-    scratch = Scratch.make()
+    scratch = Scratch()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(told, zygote, control, began, scratch))

@@ -22,7 +22,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 def test_each_executor_has_its_own_and_all_go(temporary: Path) -> None:
-    kept = Scratch.make()
+    kept = Scratch()
     one, two = kept.for_executor(1), kept.for_executor(2)
     (one / "file").write_text("x")
     kept.remove(one)
@@ -33,7 +33,7 @@ def test_each_executor_has_its_own_and_all_go(temporary: Path) -> None:
 
 
 def test_what_a_program_has_locked_goes_too() -> None:
-    kept = Scratch.make()
+    kept = Scratch()
     directory = kept.for_executor(1)
     (directory / "a" / "b").mkdir(parents=True)
     (directory / "a" / "b" / "file").write_text("x")
@@ -48,7 +48,7 @@ def test_links_of_a_program_are_not_followed(temporary: Path) -> None:
     outside = temporary / "outside"
     outside.mkdir(mode=0o755)
     (outside / "file").write_text("x")
-    kept = Scratch.make()
+    kept = Scratch()
     directory = kept.for_executor(1)
     (directory / "link").symlink_to(outside)
     (directory / "locked").mkdir(mode=0)
@@ -59,17 +59,17 @@ def test_links_of_a_program_are_not_followed(temporary: Path) -> None:
 
 
 def test_it_is_made_anew_when_something_has_tidied_it_away() -> None:
-    kept = Scratch.make()
+    kept = Scratch()
     kept.remove(kept.root)
     assert kept.for_executor(1).is_dir()
     kept.close()
 
 
 def test_what_a_killed_worker_left_is_removed_and_what_lives_stays() -> None:
-    living = Scratch.make()
+    living = Scratch()
     source = (
         "import os\nfrom anypod_worker.scratch import Scratch\n"
-        "print(Scratch.make().root, flush=True)\nos.kill(os.getpid(), 9)"
+        "print(Scratch().root, flush=True)\nos.kill(os.getpid(), 9)"
     )
     told = subprocess.run(
         [sys.executable, "-c", source],
@@ -86,11 +86,28 @@ def test_what_a_killed_worker_left_is_removed_and_what_lives_stays() -> None:
     living.close()
 
 
+def test_what_is_half_removed_is_removed_by_the_next() -> None:
+    half = Scratch()
+    half.for_executor(1)
+    (half.root / ".lock").unlink()
+    scratch.remove_abandoned()
+    assert not half.root.exists()
+
+
+def test_one_that_was_made_anew_is_not_taken_for_abandoned() -> None:
+    kept = Scratch()
+    kept.remove(kept.root)
+    directory = kept.for_executor(1)
+    scratch.remove_abandoned()
+    assert directory.is_dir()
+    kept.close()
+
+
 def test_many_that_start_together_do_not_take_each_other_for_dead() -> None:
     source = (
         "import sys\nfrom anypod_worker import scratch\n"
         "for _ in range(200):\n"
-        "    made = scratch.Scratch.make()\n"
+        "    made = scratch.Scratch()\n"
         "    scratch.remove_abandoned()\n"
         "    assert made.for_executor(1).parent.joinpath('.lock').exists()\n"
         "    made.close()\n"
