@@ -4,6 +4,7 @@ A worker that was killed cannot tidy up. So each holds a lock on its directory w
 the next worker on the machine removes the directories whose lock nobody holds.
 """
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -51,8 +52,9 @@ def _remove(directory: Path) -> None:
     """Also folders that a program has locked."""
     shutil.rmtree(directory, ignore_errors=True)
     if directory.exists():
-        _unlock(directory)
-        shutil.rmtree(directory)
+        with contextlib.suppress(FileNotFoundError):  # somebody else removes it too
+            _unlock(directory)
+            shutil.rmtree(directory)
 
 
 def _unlock(directory: Path) -> None:
