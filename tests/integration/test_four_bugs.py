@@ -159,7 +159,8 @@ async def test_killed_workers_cost_exactly_what_was_in_flight_on_them(
     assert once.of("ok") <= set(ended)
     assert set(started) - set(ended) <= lost
     assert set(started) <= once.of("ok") | lost
-    assert len(lost) <= len(killed) * 2, "no more can be in flight on a worker of two executors"
+    # Two executors; and each gateway may have sent as much, of which the worker refuses the rest.
+    assert len(lost) <= len(killed) * 2 * len(stack.urls)
 
 
 async def test_a_killed_gateway_costs_only_its_own_connections(
