@@ -11,6 +11,7 @@ import aiohttp
 from anypod.api.problems import error
 from anypod.wire.codec import BadMessage
 from anypod.wire.messages import (
+    AHEAD_PER_EXECUTOR,
     Cancel,
     Check,
     Checked,
@@ -44,7 +45,6 @@ ENDS_KEPT = 10_000
 QUICK_SECONDS = 0.002
 """Where executions take less than this, a worker is sent some ahead: its executors would spend
 more time on waiting for the next one than on running it. Longer ones wait here, for any worker."""
-AHEAD_PER_EXECUTOR = 2
 PACE_SAMPLES = 16
 """Over about so many executions their time is averaged."""
 

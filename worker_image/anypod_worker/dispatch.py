@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 import anypod
 from anypod.wire.config import WorkerConfig
 from anypod.wire.messages import (
+    AHEAD_PER_EXECUTOR,
     Check,
     Draining,
     EndSession,
@@ -31,14 +32,13 @@ from anypod_worker.slots import Claim, Slots
 from anypod_worker.work import Checking, Work
 
 LOAD_SECONDS = 0.05
-BACKLOG_PER_EXECUTOR = 2
 
 
 class Dispatch:
     """Serves links; asked for its ``load`` by them and by probes."""
 
     def __init__(self, config: WorkerConfig, reserve: Reserve, programs: ProgramCache) -> None:
-        ahead = BACKLOG_PER_EXECUTOR * config.executors if config.isolation == "shared" else 0
+        ahead = AHEAD_PER_EXECUTOR * config.executors if config.isolation == "shared" else 0
         self._backlog = Backlog(ahead)
         self.slots = Slots(config, reserve, self.changed, self._backlog.take)
         self.sessions = Sessions(config, reserve, programs, self.prepare, self.changed)

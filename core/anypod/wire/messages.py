@@ -28,6 +28,10 @@ WINDOW = 256 * 1024
 """Bytes of stream that may be under way to a gateway for one execution."""
 
 
+AHEAD_PER_EXECUTOR = 2
+"""Executions that a gateway may send beyond a worker's executors, and that the worker lets wait."""
+
+
 class Message(msgspec.Struct, frozen=True, tag_field="t", omit_defaults=True):
     """Base of all messages; the tag ``t`` is the wire's name of the kind."""
 
