@@ -235,6 +235,7 @@ async def test_a_gateway_that_cannot_start_says_why(
 async def test_a_gateway_dies_with_its_parent_if_told_to(tmp_path: Path) -> None:
     """The parent is a shell that is killed; the gateway then is a child of this process."""
     (tmp_path / "token").write_text("t")
+    (tmp_path / "log").touch()  # else it is there only when the shell has got so far
     libc = ctypes.CDLL(None)
     assert libc.prctl(36, 1) == 0  # PR_SET_CHILD_SUBREAPER
     try:
