@@ -2,7 +2,8 @@
 
 It is forked, confines itself, says that it is warm, and from then on waits on its socket. After
 each execution it undoes what the program did to the process, and says so if that cannot be done:
-then the supervisor replaces it.
+then the supervisor replaces it. The caller need not wait for that, where nothing that the execution
+left can be seen any more: then the answer goes first.
 """
 
 import os
@@ -57,11 +58,12 @@ class Executor:
         self._baseline = Baseline.capture()
 
     def serve(self, signals_confined: bool) -> None:
-        """Until the supervisor closes the socket."""
+        """Until the supervisor closes the socket, or the process is of no more use."""
         self._wire.send(frames.Warm(signals_confined))
         while (frame := self._wire.receive()) is not None:
             if isinstance(frame, frames.Run):
-                self._wire.send(self._run(frame))
+                if not self._run(frame):
+                    return
             elif isinstance(frame, frames.Check):
                 self._wire.send(self._check(frame))
             elif isinstance(frame, frames.Ping):
@@ -87,25 +89,45 @@ class Executor:
 
     # executions
 
-    def _run(self, frame: frames.Run) -> frames.Frame:
+    def _run(self, frame: frames.Run) -> bool:
+        """Answer it; False if nothing else can be run here and the answer has not said so."""
         program = self._programs.get(frame.revision)
         if program is None and frame.code is None:
-            return frames.NeedCode(frame.id)
+            self._wire.send(frames.NeedCode(frame.id))
+            return True
         if self._is_stopped(frame.id):
-            return frames.Done(frame.id, 0.0, failure=_STOPPED)
+            self._wire.send(frames.Done(frame.id, 0.0, failure=_STOPPED))
+            return True
         outcome = self._outcome(frame, program)
-        replace = self._settle(is_session=frame.session is not None)
-        if outcome.threads_left and frame.session is None:
-            replace = replace or "threads"
-        return frames.Done(
-            frame.id,
-            outcome.run_seconds,
-            outcome.outputs,
-            outcome.failure,
-            outcome.state,
-            outcome.interrupted,
-            replace,
+        unfit = self._unfit_at_once(frame, outcome)
+        settles_later = not unfit and frame.session is None and self._has_printed_all(outcome)
+        if not settles_later:
+            unfit = unfit or self._settle(is_session=frame.session is not None)
+        self._wire.send(
+            frames.Done(
+                frame.id,
+                outcome.run_seconds,
+                outcome.outputs,
+                outcome.failure,
+                outcome.state,
+                outcome.interrupted,
+                unfit,
+            )
         )
+        if settles_later and (reason := self._settle(is_session=False)):
+            self._wire.send(frames.Unfit(reason))
+            return False
+        return True
+
+    def _unfit_at_once(self, frame: frames.Run, outcome: Outcome) -> frames.Unfitness | None:
+        """By what goes on after the execution, and could print into the next one."""
+        if not aftermath.end_children():
+            return "children"
+        return "threads" if outcome.threads_left and frame.session is None else None
+
+    def _has_printed_all(self, outcome: Outcome) -> bool:
+        """Nothing that the execution printed can come after its answer."""
+        return outcome.flushed and self._baseline.streams.are_in_place()
 
     def _outcome(self, frame: frames.Run, program: LoadedProgram | None) -> Outcome:
         began = time.monotonic()
@@ -156,7 +178,8 @@ class Executor:
         if self._is_stopped(frame.id):
             return frames.Checked(frame.id, failure=_STOPPED)
         checked = self._checked(frame)
-        replace = self._settle(is_session=False)
+        ended = aftermath.end_children()
+        unfit = self._settle(is_session=False) if ended else "children"
         return frames.Checked(
             frame.id,
             checked.failure,
@@ -164,7 +187,7 @@ class Executor:
             checked.outputs_schema,
             checked.doc,
             checked.streams,
-            replace,
+            unfit,
         )
 
     def _checked(self, frame: frames.Check) -> frames.Checked:
@@ -186,13 +209,11 @@ class Executor:
 
     # afterwards
 
-    def _settle(self, *, is_session: bool) -> str:
-        """Undo what was done to the process; why it must be replaced, or nothing."""
-        if not aftermath.end_children():
-            return "children"
+    def _settle(self, *, is_session: bool) -> frames.Unfitness | None:
+        """Undo what was done to the process; why it must be replaced, if it must."""
         restored = self._baseline.restore_session() if is_session else self._baseline.restore()
         if not restored:
             return "unclean"
         if is_session:
-            return ""
-        return "open-files" if aftermath.is_short_of_files(self._limits.open_files) else ""
+            return None
+        return "open-files" if aftermath.is_short_of_files(self._limits.open_files) else None

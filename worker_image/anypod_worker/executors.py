@@ -191,6 +191,9 @@ class Executor(asyncio.Protocol):
             self._resend(frame)
         elif isinstance(frame, frames.Pong):
             self.unanswered_pings = 0
+        elif isinstance(frame, frames.Unfit):
+            self._left_unread = True
+            self.kill(frame.reason)
         elif not self.is_warm:
             self.is_warm = True
             self.signals_confined = frame.signals_confined
@@ -208,7 +211,7 @@ class Executor(asyncio.Protocol):
         self._pipes.drain()
         self.job = self._run = None
         self.unanswered_pings = 0
-        self.replace = self.replace or frame.replace
+        self.replace = self.replace or frame.unfit or ""
         job.done(frame)
         if not self._condemned and not self.is_gone:
             self.owner.free(self)
@@ -234,7 +237,8 @@ class Executor(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._socket_ended = True
         # A socket that closes with unread bytes in it resets its peer.
-        self._left_unread = isinstance(exc, ConnectionResetError) and not self._said_more
+        was_reset = isinstance(exc, ConnectionResetError) and not self._said_more
+        self._left_unread = self._left_unread or was_reset
         if self._status is None and not self.is_gone:
             # A process that ends closes its socket first; one that lives on has lost its use.
             self._loop.call_later(_LAST_WORDS, self.kill, "closed")

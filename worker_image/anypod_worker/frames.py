@@ -8,6 +8,7 @@ can write to it: the supervisor believes a frame only as far as it harms that pr
 import select
 import socket
 from collections import deque
+from typing import Literal
 
 import msgspec
 
@@ -22,6 +23,11 @@ _SLACK_BYTES = 1024 * 1024
 _READ = 16 * 1024
 _LARGEST_READ = 1024 * 1024
 """A small buffer costs no system call for its memory; a large body is read in large steps."""
+
+
+Unfitness = Literal["children", "threads", "unclean", "open-files"]
+"""Why an executor must not run anything else, by its own word. A program that forges one can only
+say one of these: they are labels of a metric."""
 
 
 class Frame(msgspec.Struct, frozen=True, tag_field="t", omit_defaults=True, array_like=True):
@@ -97,8 +103,7 @@ class Done(Frame, frozen=True, tag=14):
     """The session's state, when the execution changed it."""
     interrupted: bool = False
     """An interrupt ended it."""
-    replace: str = ""
-    """Why this executor must not run anything else; empty when it may."""
+    unfit: Unfitness | None = None
 
 
 class Checked(Frame, frozen=True, tag=15):
@@ -108,11 +113,18 @@ class Checked(Frame, frozen=True, tag=15):
     outputs_schema: bytes | None = None
     doc: str | None = None
     streams: bool = False
-    replace: str = ""
+    unfit: Unfitness | None = None
+
+
+class Unfit(Frame, frozen=True, tag=16):
+    """The process could not be made as before after its last answer, and ends; what it was sent
+    since then has not begun."""
+
+    reason: Unfitness
 
 
 ToExecutor = Run | Check | Credit | Ping | Interrupt
-ToSupervisor = Warm | Pong | NeedCode | Chunk | Done | Checked
+ToSupervisor = Warm | Pong | NeedCode | Chunk | Done | Checked | Unfit
 
 _encoder = msgspec.msgpack.Encoder()
 _to_executor: "msgspec.msgpack.Decoder[ToExecutor]" = msgspec.msgpack.Decoder(ToExecutor)

@@ -113,6 +113,58 @@ async def test_files_left_open_cost_the_executor_before_the_next_program_lacks_t
         await gateway.until(lambda: gateway.load.restarts.get("open-files", 0) >= 1)
 
 
+SPOIL = """
+import os, resource
+def main():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))  # nobody may raise it again
+    return os.getpid()
+"""
+
+
+async def test_what_comes_after_an_execution_that_cannot_be_undone_runs_elsewhere() -> None:
+    """It was answered before that showed; what was sent meanwhile has not begun."""
+    check = "import os, resource\ndef main():\n"
+    check += "    return os.getpid(), resource.getrlimit(resource.RLIMIT_FSIZE)[0]"
+    async with started_worker(worker_config(executors=1)) as worker, linked(worker) as gateway:
+        await gateway.run(SPOIL)
+        await gateway.run(check)
+        ran = 0
+        for _ in range(10):
+            spoils = await gateway.begin(SPOIL)
+            follows = [await gateway.begin(check) for _ in range(3)]
+            spoiled = (await gateway.end(spoils)).outputs
+            for each in follows:
+                answer = await gateway.end(each)
+                if answer.refused is None:  # a new executor was there in time
+                    pid, limit = answer.outputs
+                    assert (pid != spoiled, limit) == (True, -1)
+                    ran += 1
+        assert ran
+        await gateway.until(lambda: gateway.load.restarts.get("unclean", 0) >= 11)
+        assert set(gateway.load.restarts) == {"unclean"}
+
+
+async def test_an_executor_forges_no_reason_for_its_end() -> None:
+    """Reasons are labels of a metric: a program must not be able to make them up."""
+    forge = """
+import os, socket, msgspec
+def main():
+    body = msgspec.msgpack.encode([16, "made up"])
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found = socket.socket(fileno=os.dup(int(fd)))
+        except OSError:
+            continue
+        if found.family == socket.AF_UNIX:
+            found.sendall(len(body).to_bytes(4, "big") + body)
+    import time; time.sleep(60)
+"""
+    async with started_worker(worker_config(executors=1)) as worker, linked(worker) as gateway:
+        assert (await gateway.run(forge)).failure is not None
+        assert (await gateway.run(PID)).refused is None
+        await gateway.until(lambda: gateway.load.restarts.get("protocol") == 1)
+
+
 async def test_a_frozen_idle_executor_is_noticed_and_replaced() -> None:
     async with started_worker(worker_config(executors=1)) as worker, linked(worker) as gateway:
         pid = (await gateway.run(PID)).outputs

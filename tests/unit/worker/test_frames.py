@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import threading
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from anypod_worker import frames
 
 ids = st.text(max_size=20)
 bodies = st.binary(max_size=5000)
+unfitness = st.sampled_from(get_args(frames.Unfitness))
 to_supervisor = st.one_of(
     st.builds(frames.Warm, st.booleans()),
     st.builds(frames.Pong),
@@ -28,8 +30,9 @@ to_supervisor = st.one_of(
         st.none() | st.builds(Failure, st.text(max_size=9), st.text(max_size=99)),
         st.none() | bodies,
         st.booleans(),
-        st.text(max_size=9),
+        st.none() | unfitness,
     ),
+    st.builds(frames.Unfit, unfitness),
 )
 to_executor = st.one_of(
     st.builds(frames.Ping),

@@ -40,6 +40,8 @@ class Outcome:
     when the reason was another; a program may also have answered in spite of it."""
     threads_left: bool = False
     """A Python thread that it started still runs: replace a shared executor."""
+    flushed: bool = False
+    """All that it printed has been written."""
 
 
 @dataclass(slots=True)
@@ -192,6 +194,6 @@ def run(
         program.deactivate()
     if session is not None:
         _settle_session(session, outcome)
-    stdio.flush()
+    outcome.flushed = stdio.flush()
     outcome.threads_left = _threads_left(threads)
     return outcome

@@ -123,6 +123,10 @@ class StandardStreams:
         copies = tuple(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, least) for fd in (0, 1, 2))
         return cls((copies[0], copies[1], copies[2]), sys.stdin, sys.stdout, sys.stderr)
 
+    def are_in_place(self) -> bool:
+        """No object of the program stands for a stream, with a buffer of its own."""
+        return _current("stdout") is self.stdout and _current("stderr") is self.stderr
+
     def restore(self) -> bool:
         """False if the copies are gone too: then nothing can be printed any more."""
         flushed = flush()
