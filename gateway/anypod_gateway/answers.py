@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import web
 from multidict import CIMultiDict
 
 from anypod.api.documents import AnswerModel
@@ -13,6 +13,7 @@ from anypod.api.problems import CONTENT_TYPE as PROBLEM_TYPE
 from anypod.api.problems import Problem
 from anypod.wire.messages import Output
 from anypod_gateway.executions import ExecutionAnswer, ExecutionInfo
+from anypod_gateway.whole import Whole
 
 JSON_TYPE = "application/json"
 
@@ -51,10 +52,8 @@ def problem(told: Problem) -> web.Response:
     )
 
 
-def run(answer: ExecutionAnswer) -> web.Response:
-    return web.Response(
-        body=_encode(run_answer(answer)), headers=run_headers(answer.info, JSON_TYPE)
-    )
+def run(answer: ExecutionAnswer) -> Whole:
+    return Whole(_run_headers(answer.info), _encode(run_answer(answer)))
 
 
 def run_answer(answer: ExecutionAnswer) -> RunAnswer:
@@ -79,17 +78,13 @@ def _logs(printed: Output | None) -> Logs | None:
     return None if printed is None else Logs(printed.stdout, printed.stderr, printed.cut_bytes)
 
 
-def run_headers(info: ExecutionInfo, content_type: str) -> CIMultiDict[str]:
-    return CIMultiDict(
-        (
-            (hdrs.CONTENT_TYPE, content_type),
-            ("X-AnyPod-Execution", info.execution),
-            ("X-AnyPod-Worker", info.worker),
-            ("X-AnyPod-Revision", info.revision),
-            ("X-AnyPod-Attempt", str(info.attempt)),
-            (
-                "Server-Timing",
-                f"queue;dur={info.queue_seconds * 1000:.3f}, run;dur={info.run_seconds * 1000:.3f}",
-            ),
-        )
+def _run_headers(info: ExecutionInfo) -> str:
+    return (
+        f"Content-Type: {JSON_TYPE}\r\n"
+        f"X-AnyPod-Execution: {info.execution}\r\n"
+        f"X-AnyPod-Worker: {info.worker}\r\n"
+        f"X-AnyPod-Revision: {info.revision}\r\n"
+        f"X-AnyPod-Attempt: {info.attempt}\r\n"
+        f"Server-Timing: queue;dur={info.queue_seconds * 1000:.3f},"
+        f" run;dur={info.run_seconds * 1000:.3f}\r\n"
     )

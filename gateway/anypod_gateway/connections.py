@@ -6,12 +6,15 @@ Such requests never reach the application, so its middleware cannot answer them.
 import asyncio
 import logging
 import socket
+from collections.abc import Awaitable, Callable
+from typing import cast
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.web_protocol import RequestHandler
 
 from anypod.api.problems import problem
 from anypod_gateway import answers
+from anypod_gateway.whole import LONGEST, Whole
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +28,24 @@ _NO_ACCESS_LOG = logging.getLogger(f"{__name__}.access")
 _NO_ACCESS_LOG.disabled = True  # ours is written by the middleware
 
 
+Entry = Callable[[web.Request], Awaitable[web.StreamResponse]]
+BaseEntry = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
 class Connection(RequestHandler):
     __slots__ = ()
+
+    def __init__(self, server: web.Server, entry: Entry | None = None) -> None:
+        """``entry``: what a request goes to, in place of the server's own handler."""
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=_NO_ACCESS_LOG,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            lingering_time=LINGERING_SECONDS,
+        )
+        if entry is not None:
+            self._request_handler = cast("BaseEntry", entry)  # the application makes the requests
 
     def handle_error(
         self,
@@ -47,27 +66,42 @@ class Connection(RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        if isinstance(resp, web.HTTPException):  # an Expect that nobody can meet
+        if isinstance(resp, Whole):
+            if self._can_write_at_once(request, resp):
+                return resp, not self._write(resp)
+            resp = resp.general()
+        elif isinstance(resp, web.HTTPException):  # an Expect that nobody can meet
             resp = _refusal(resp.text or resp.reason)
         return await super().finish_response(request, resp, start_time)
+
+    def _can_write_at_once(self, request: web.BaseRequest, answer: Whole) -> bool:
+        if request.version != HttpVersion11 or hdrs.UPGRADE in request.headers:
+            return False
+        if not request.keep_alive:
+            answer.force_close()
+        transport = self.transport
+        waiting = transport.get_write_buffer_size() if transport is not None else 0
+        return answer.is_short and waiting <= LONGEST
+
+    def _write(self, answer: Whole) -> bool:
+        """Whether the client is still there."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return False
+        transport.write(answer.encode())
+        return True
 
 
 def _refusal(detail: str) -> web.Response:
     return answers.problem(problem("bad-request", detail.splitlines()[0][:300]))
 
 
-async def listen(runner: web.AppRunner, sock: socket.socket) -> asyncio.Server:
+async def listen(
+    runner: web.AppRunner, sock: socket.socket, entry: Entry | None = None
+) -> asyncio.Server:
     """Serve ``runner`` (which is set up) on the socket."""
-    loop, server = asyncio.get_running_loop(), runner.server
+    server = runner.server
     assert server is not None
-
-    def connect() -> Connection:
-        return Connection(
-            server,
-            loop=loop,
-            access_log=_NO_ACCESS_LOG,
-            keepalive_timeout=KEEPALIVE_SECONDS,
-            lingering_time=LINGERING_SECONDS,
-        )
-
-    return await loop.create_server(connect, sock=sock, backlog=BACKLOG)
+    return await asyncio.get_running_loop().create_server(
+        lambda: Connection(server, entry), sock=sock, backlog=BACKLOG
+    )

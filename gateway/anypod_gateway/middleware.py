@@ -27,20 +27,35 @@ class Hosts(Protocol):
     def allows_origin(self, origin: str | None) -> bool: ...
 
 
-def front(*, hosts: Hosts, metrics: Metrics, access: AccessLog, life: Lifecycle) -> Middleware:
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+class Front:
+    def __init__(
+        self, *, hosts: Hosts, metrics: Metrics, access: AccessLog, life: Lifecycle
+    ) -> None:
+        self._hosts = hosts
+        self._metrics = metrics
+        self._access = access
+        self._life = life
+
+    def middleware(self) -> Middleware:
+        @web.middleware
+        async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+            resource = request.match_info.route.resource
+            route = resource.canonical if resource is not None else ""
+            return await self.serve(request, route, handler)
+
+        return middleware
+
+    async def serve(self, request: web.Request, route: str, handler: Handler) -> web.StreamResponse:
+        """``route``: the path's template."""
         started = perf_counter()
         call = request[CALL] = Call()
-        resource = request.match_info.route.resource
-        if resource is not None:
-            call.route = resource.canonical
+        call.route = route
         status = CLIENT_LEFT
-        life.begin()
+        self._life.begin()
         try:
-            response = await _answer(request, handler, call, hosts)
+            response = await _answer(request, handler, call, self._hosts)
             status = response.status
-            if life.draining:
+            if self._life.draining:
                 response.force_close()
         except asyncio.CancelledError:
             call.problem = "client-left"
@@ -48,12 +63,10 @@ def front(*, hosts: Hosts, metrics: Metrics, access: AccessLog, life: Lifecycle)
         else:
             return response
         finally:
-            life.end()
+            self._life.end()
             seconds = perf_counter() - started
-            metrics.request(call.route, call.pool, call.problem or "ok", seconds)
-            access.note(request.method, status, seconds, call)
-
-    return middleware
+            self._metrics.request(route, call.pool, call.problem or "ok", seconds)
+            self._access.note(request.method, status, seconds, call)
 
 
 async def _answer(

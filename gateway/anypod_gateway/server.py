@@ -26,11 +26,12 @@ from anypod_gateway.lifecycle import Lifecycle
 from anypod_gateway.links import Identity
 from anypod_gateway.log_lines import LineWriter
 from anypod_gateway.metrics import Metrics
-from anypod_gateway.middleware import Hosts, front
+from anypod_gateway.middleware import Front, Hosts
 from anypod_gateway.pools import Pools
 from anypod_gateway.routes import TABLE
 from anypod_gateway.services import SERVICES, KnownPools, Services
 from anypod_gateway.settings import Settings
+from anypod_gateway.shortcut import past_router
 
 log = logging.getLogger(__name__)
 
@@ -54,21 +55,23 @@ async def serve(settings: Settings, lines: LineWriter) -> int:
     life, metrics = Lifecycle(), Metrics()
     sock = open_socket(settings)
     access = AccessLog(lines, settings.log_format)
-    app = make_app(life, metrics, access, hosts(settings, sock))
+    front = Front(hosts=hosts(settings, sock), metrics=metrics, access=access, life=life)
+    app = make_app(front)
     app.cleanup_ctx.append(_store(settings, metrics))
     app.cleanup_ctx.append(_pools(settings, life, metrics))
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=LAST_BYTES_SECONDS)
     await runner.setup()
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, life.stop)
-    listening = await connections.listen(runner, sock)
+    assert runner.server is not None
+    entry = past_router(app, front, runner.server.request_handler)
+    listening = await connections.listen(runner, sock, entry)
     log.info("gateway %s listens on %s port %d", settings.name, *sock.getsockname()[:2])
     fault = await life.stopped()
     listening.close()
     log.info("gateway %s stops: %s", settings.name, fault or "it was told to")
     if not await life.idle(settings.drain_seconds):
         log.warning("some requests did not end within %g s", settings.drain_seconds)
-        assert runner.server is not None
         await runner.server.shutdown(NO_MORE_SECONDS)
     await runner.cleanup()
     return 1 if fault else 0
@@ -92,13 +95,9 @@ def hosts(settings: Settings, sock: socket.socket) -> Hosts:
     return AnyHost()
 
 
-def make_app(
-    life: Lifecycle, metrics: Metrics, access: AccessLog, allowed: Hosts
-) -> web.Application:
+def make_app(front: Front) -> web.Application:
     """Without SERVICES, which a resource has to bring."""
-    app = web.Application(
-        middlewares=[front(hosts=allowed, metrics=metrics, access=access, life=life)]
-    )
+    app = web.Application(middlewares=[front.middleware()])
     routing.register(app, TABLE)
     return app
 

@@ -87,9 +87,11 @@ class Services:
         return [pool for _, pool in sorted(self.known.current().items())]
 
     async def pool(self, request: web.Request, call: Call) -> Pool:
+        return await self.pool_named(request.match_info["pool"], call)
+
+    async def pool_named(self, name: str, call: Call) -> Pool:
         if not self.known.synced.is_set():
             await self._synced()
-        name = request.match_info["pool"]
         pool = self.known.current().get(name)
         if pool is None:
             raise error("pool-not-found", f"there is no pool {name!r}")

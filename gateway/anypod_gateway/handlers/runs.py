@@ -21,13 +21,20 @@ from anypod_gateway.services import SERVICES, Pool, Services, session_key
 
 
 async def run_program(request: web.Request) -> web.StreamResponse:
-    services, call = request.app[SERVICES], request[CALL]
-    pool = await services.pool(request, call)
+    named = request.match_info
+    return await run_named(request, request.app[SERVICES], named["pool"], named["program_ref"])
+
+
+async def run_named(
+    request: web.Request, services: Services, pool_name: str, program_ref: str
+) -> web.StreamResponse:
+    call = request[CALL]
+    pool = await services.pool_named(pool_name, call)
     body = await services.body(request, pool)
     came = asyncio.get_running_loop().time()
     try:
         inputs, timeout = executions.parse_run(body)
-        program, pinned = ids.split_program_ref(request.match_info["program_ref"])
+        program, pinned = ids.split_program_ref(program_ref)
     except InvalidRequest as invalid:
         raise error("bad-request", str(invalid), path=invalid.path) from None
     except ids.InvalidName as invalid:

@@ -385,3 +385,42 @@ async def test_a_full_queue_and_an_absent_worker_are_told_with_a_time(tmp_path: 
         assert all(int(answer.headers["Retry-After"]) >= 1 for answer in answers)
         for answer in answers:
             check_problem(answer, answer.document["type"])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/programs/plain/run",
+        "/programs/plai%6E/run",
+        "/programs/plain/run?logs=false",
+        "/programs/plain@{revision}/run",
+    ],
+)
+async def test_a_run_is_the_same_by_every_form_of_its_path(gateway: Gateway, path: str) -> None:
+    await gateway.create("def main(x: int):\n    return x\n", "plain")
+    revision = (await gateway.ask("GET", "/programs/plain")).document["revision"]
+    answer = await gateway.ask("POST", path.format(revision=revision), json={"inputs": {"x": 3}})
+    assert (answer.status, answer.outputs) == (200, 3)
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["X-AnyPod-Revision"] == revision
+    assert answer.headers["Server-Timing"].startswith("queue;dur=")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/programs/plain/run", 405),
+        ("POST", "/programs/plain/run/", 404),
+        ("POST", "/programs/.plain/run", 404),
+        ("POST", "/programs/plain@xyz/run", 404),
+        ("POST", "/programs/plain%2Frun/run", 404),
+        ("POST", "//v1/pools/none/programs/plain/run", 404),
+        ("POST", "//v1/pools/@/programs/plain/run", 404),
+    ],
+)
+async def test_what_is_no_path_of_a_run_is_a_problem(
+    gateway: Gateway, method: str, path: str, status: int
+) -> None:
+    answer = await gateway.ask(method, path, json={})
+    assert answer.status == status
+    assert answer.document["status"] == status

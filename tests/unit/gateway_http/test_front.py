@@ -18,14 +18,13 @@ from aiohttp import web
 
 from anypod.api.problems import TABLE, error
 from anypod.store.kv import StoreUnavailable, ValueTooLarge
-from anypod_gateway import connections, requests
+from anypod_gateway import connections, middleware, requests
 from anypod_gateway.access_log import AccessLog
 from anypod_gateway.calls import CALL
 from anypod_gateway.hosts import LoopbackHosts
 from anypod_gateway.lifecycle import Lifecycle
 from anypod_gateway.log_lines import LineWriter
 from anypod_gateway.metrics import Metrics
-from anypod_gateway.middleware import front
 
 LIMIT = 2_000_000
 
@@ -102,12 +101,12 @@ async def serve() -> AsyncIterator[Front]:
 
     app = web.Application(
         middlewares=[
-            front(
+            middleware.Front(
                 hosts=LoopbackHosts(["box.example"]),
                 metrics=metrics,
                 access=AccessLog(lines, "json"),
                 life=life,
-            )
+            ).middleware()
         ]
     )
     app.router.add_get("/items/{name}", echo)

@@ -16,7 +16,7 @@ from aiohttp import web
 from anypod.api.problems import error
 from anypod.resources import WorkerPoolSpec
 from anypod.wire.messages import Chunk, Log
-from anypod_gateway import connections
+from anypod_gateway import connections, middleware
 from anypod_gateway.access_log import AccessLog
 from anypod_gateway.calls import CALL
 from anypod_gateway.executions import (
@@ -30,7 +30,6 @@ from anypod_gateway.hosts import AnyHost
 from anypod_gateway.lifecycle import Lifecycle
 from anypod_gateway.log_lines import LineWriter
 from anypod_gateway.metrics import Metrics
-from anypod_gateway.middleware import front
 
 Script = Callable[[], AsyncIterator[StreamEvent]]
 
@@ -97,7 +96,11 @@ async def serve(
 
     access = AccessLog(lines, "json")
     app = web.Application(
-        middlewares=[front(hosts=AnyHost(), metrics=metrics, access=access, life=life)]
+        middlewares=[
+            middleware.Front(
+                hosts=AnyHost(), metrics=metrics, access=access, life=life
+            ).middleware()
+        ]
     )
     app.router.add_post("/run", handler)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=5)
