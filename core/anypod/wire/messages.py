@@ -28,7 +28,7 @@ WINDOW = 256 * 1024
 """Bytes of stream that may be under way to a gateway for one execution."""
 
 
-AHEAD_PER_EXECUTOR = 2
+AHEAD_PER_EXECUTOR = 8
 """Executions that a gateway may send beyond a worker's executors, and that the worker lets wait."""
 
 
