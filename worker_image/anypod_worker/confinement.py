@@ -35,6 +35,7 @@ def confine(start: Start) -> bool:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _connect_output(start)
     kernel.be_killed_first()
+    kernel.yield_to_others()
     kernel.limit_resources(
         data_bytes=start.config.limits.memory_bytes + _data_bytes(),
         open_files=start.config.limits.open_files,

@@ -359,6 +359,12 @@ def confined(worker: Worker) -> bool:
     return any('"signals_confined": true' in line for line in worker.log)
 
 
+async def test_a_program_is_batch_work_beside_its_supervisor(gateway: Gateway) -> None:
+    """However much it computes, it preempts nobody by waking up."""
+    policy = "import os\ndef main(): return os.sched_getscheduler(0), os.sched_getscheduler(os.getppid())"
+    assert (await gateway.run(policy)).outputs == [os.SCHED_BATCH, os.SCHED_OTHER]
+
+
 KILLERS = {
     "its parent": "os.getppid()",
     "everybody": "-1",
