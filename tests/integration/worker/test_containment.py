@@ -361,7 +361,10 @@ def confined(worker: Worker) -> bool:
 
 async def test_a_program_is_batch_work_beside_its_supervisor(gateway: Gateway) -> None:
     """However much it computes, it preempts nobody by waking up."""
-    policy = "import os\ndef main(): return os.sched_getscheduler(0), os.sched_getscheduler(os.getppid())"
+    policy = """
+import os
+def main(): return [os.sched_getscheduler(pid) for pid in (0, os.getppid())]
+"""
     assert (await gateway.run(policy)).outputs == [os.SCHED_BATCH, os.SCHED_OTHER]
 
 
