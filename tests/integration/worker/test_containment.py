@@ -4,6 +4,7 @@ One worker lives through all of it. After each program it is ready, an execution
 has its result, the slot serves the next one, and no process is left over.
 """
 
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
