@@ -1,7 +1,8 @@
 """Which pools and workers there are meant to be, as somebody outside of this process says.
 
-A source (the pools file here) hands over all of it whenever anything may have changed; ``diff``
-says what that means for what is known already. So another source only has to say what there is.
+A source (the pools file here, the Kubernetes API in ``cluster``) hands over all of it whenever
+anything may have changed; ``diff`` says what that means for what is known already. So another
+source only has to say what there is.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import ValidationError
 
@@ -41,10 +43,20 @@ class DesiredPool:
     endpoints: tuple[Endpoint, ...]
     message: str = ""
     """What is wrong with the pool as a whole."""
+    namespace: str = "default"
+    is_home: bool = True
+    """It is in the gateway's own namespace, as all are where there are none."""
 
     @property
     def name(self) -> str:
-        return self.manifest.metadata.name
+        """By which clients call it: with its namespace, unless that is the gateway's own."""
+        name = self.manifest.metadata.name
+        return name if self.is_home else f"{name}.{self.namespace}"
+
+
+class Source(Protocol):
+    async def run(self) -> None:
+        """Hand over all pools whenever something may have changed, for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +85,7 @@ def diff(known: Mapping[str, Endpoint], desired: Iterable[Endpoint]) -> Differen
     )
 
 
-def desired_pools(content: PoolsFile) -> list[DesiredPool]:
+def desired_pools(content: PoolsFile, namespace: str) -> list[DesiredPool]:
     return [
         DesiredPool(
             entry.pool,
@@ -82,6 +94,7 @@ def desired_pools(content: PoolsFile) -> list[DesiredPool]:
                 for worker in entry.workers
             ),
             entry.message,
+            namespace,
         )
         for entry in content.pools
     ]
@@ -90,8 +103,11 @@ def desired_pools(content: PoolsFile) -> list[DesiredPool]:
 class PoolsFileSource:
     """Reads the pools file whenever it has changed; keeps the last good state otherwise."""
 
-    def __init__(self, path: Path, apply: Callable[[list[DesiredPool]], None]) -> None:
+    def __init__(
+        self, path: Path, namespace: str, apply: Callable[[list[DesiredPool]], None]
+    ) -> None:
         self._path = path
+        self._namespace = namespace
         self._apply = apply
         self._seen: tuple[int, int, int] | None = None
         self._complained = ""
@@ -101,7 +117,7 @@ class PoolsFileSource:
         while True:
             content = await asyncio.to_thread(self._changed)
             if content is not None:
-                self._apply(desired_pools(content))
+                self._apply(desired_pools(content, self._namespace))
             await asyncio.sleep(POLL_SECONDS)
 
     def _changed(self) -> PoolsFile | None:

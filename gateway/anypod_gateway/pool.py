@@ -41,7 +41,6 @@ class Pool:
         self,
         desired: DesiredPool,
         store: KeyValue,
-        namespace: str,
         identity: Identity,
         http: aiohttp.ClientSession,
         events: Events,
@@ -50,7 +49,7 @@ class Pool:
         self.manifest: WorkerPool = desired.manifest
         self._message = desired.message
         self._store = store
-        self._keys = PoolKeys(namespace, desired.name)
+        self._keys = PoolKeys(desired.namespace, desired.manifest.metadata.name)
         self._identity = identity
         self._http = http
         self._events = events
@@ -127,7 +126,7 @@ class Pool:
 
     def workers(self) -> list[WorkerDocument]:
         """In the order of their names."""
-        return [document(worker) for _, worker in sorted(self.roster.workers.items())]
+        return [document(worker, self.name) for _, worker in sorted(self.roster.workers.items())]
 
     def queued(self) -> int:
         return self._admission.waiting
@@ -153,7 +152,9 @@ class Pool:
         limits = self.spec.limits
         # What an execution printed travels beside its outputs; a byte may take three.
         largest = max_message_bytes(limits.body_bytes) + 4 * limits.log_bytes
-        return Worker(self.name, endpoint, self._identity, self._http, roster, largest)
+        return Worker(
+            self.manifest.metadata.name, endpoint, self._identity, self._http, roster, largest
+        )
 
     def _serve(self) -> None:
         self._line.serve()

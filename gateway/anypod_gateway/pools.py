@@ -1,9 +1,8 @@
-"""The pools that there are now, as the pools file says."""
+"""The pools that there are now, as their source says."""
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -11,7 +10,7 @@ import aiohttp
 
 from anypod.api.problems import problem
 from anypod.store.kv import KeyValue
-from anypod_gateway.discovery import DesiredPool, PoolsFileSource
+from anypod_gateway.discovery import DesiredPool, Source
 from anypod_gateway.errands import Errands, vital
 from anypod_gateway.events import Events
 from anypod_gateway.links import Identity
@@ -21,34 +20,34 @@ __all__ = ["Pool", "Pools"]
 
 log = logging.getLogger(__name__)
 
+Apply = Callable[[list[DesiredPool]], None]
+
 
 class Pools:
-    """``async with Pools(...)``: follows the pools file and runs what it says."""
+    """``async with Pools(...)``: follows the source and runs what it says."""
 
     def __init__(
         self,
         *,
-        pools_file: Path,
+        source: Callable[[Apply], Source],
         store: KeyValue,
-        namespace: str,
-        identity: Identity,
+        identity: Callable[[DesiredPool], Identity],
         events: Events = Events(),  # noqa: B008 - frozen
     ) -> None:
         self.synced = asyncio.Event()
         """Set once the pools are known, and what the store has of them."""
         self._pools: dict[str, Pool] = {}
         self._store = store
-        self._namespace = namespace
         self._identity = identity
         self._events = events
         self._errands = Errands()
-        self._source = PoolsFileSource(pools_file, self._apply)
+        self._source = source(self._apply)
         self._http: aiohttp.ClientSession | None = None
         self._following: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-        self._following = vital(self._source.run(), "the pools file's reader", self._events.fault)
+        self._following = vital(self._source.run(), "the source of pools", self._events.fault)
         return self
 
     async def __aexit__(
@@ -92,7 +91,8 @@ class Pools:
 
     def _add(self, desired: DesiredPool) -> None:
         assert self._http is not None
-        pool = Pool(desired, self._store, self._namespace, self._identity, self._http, self._events)
+        identity = self._identity(desired)
+        pool = Pool(desired, self._store, identity, self._http, self._events)
         self._pools[pool.name] = pool
         pool.start(desired)
 

@@ -59,7 +59,12 @@ class Route:
 PATH_PARAMETERS = {
     parameter.name: parameter
     for parameter in (
-        Parameter("pool", "path", {"type": "string", "pattern": ids.POOL_NAME}, "A pool's name."),
+        Parameter(
+            "pool",
+            "path",
+            {"type": "string", "pattern": ids.POOL_REF},
+            "A pool's name; of one in another namespace than the gateway's: `name.namespace`.",
+        ),
         Parameter(
             "program", "path", {"type": "string", "pattern": ids.PROGRAM_ID}, "A program's id."
         ),

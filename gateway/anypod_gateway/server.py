@@ -15,10 +15,12 @@ import msgspec
 from aiohttp import web
 
 import anypod
+from anypod.resources import link_tokens
 from anypod.store.kv import KeyValue
 from anypod.store.open import open_store
 from anypod_gateway import connections, docs_page, openapi, routing
 from anypod_gateway.access_log import AccessLog
+from anypod_gateway.discovery import DesiredPool, PoolsFileSource, Source
 from anypod_gateway.events import Events
 from anypod_gateway.gauges import Gauges
 from anypod_gateway.hosts import AnyHost, LoopbackHosts, is_loopback
@@ -27,7 +29,7 @@ from anypod_gateway.links import Identity
 from anypod_gateway.log_lines import LineWriter
 from anypod_gateway.metrics import Metrics
 from anypod_gateway.middleware import Front, Hosts
-from anypod_gateway.pools import Pools
+from anypod_gateway.pools import Apply, Pools
 from anypod_gateway.routes import TABLE
 from anypod_gateway.services import SERVICES, KnownPools, Services
 from anypod_gateway.settings import Settings
@@ -131,10 +133,9 @@ def _store(settings: Settings, metrics: Metrics) -> Resource:
 def _pools(settings: Settings, life: Lifecycle, metrics: Metrics) -> Resource:
     async def pools(app: web.Application) -> AsyncIterator[None]:
         known = Pools(
-            pools_file=settings.pools_file,
+            source=lambda apply: make_source(settings, apply),
             store=app[STORE],
-            namespace=settings.namespace,
-            identity=Identity(settings.name, anypod.__version__, read_token(settings)),
+            identity=make_identity(settings),
             events=Events(
                 link=lambda pool, worker, up: gauges.link(pool, worker, up),
                 retried=metrics.retried,
@@ -149,6 +150,27 @@ def _pools(settings: Settings, life: Lifecycle, metrics: Metrics) -> Resource:
             yield
 
     return pools
+
+
+def make_source(settings: Settings, apply: Apply) -> Source:
+    if settings.pools_file is not None:
+        return PoolsFileSource(settings.pools_file, settings.namespace, apply)
+    # Only here, for it takes as much time and memory as all the rest.
+    from anypod_gateway.cluster.source import KubernetesSource
+
+    return KubernetesSource(settings.watch_namespaces, settings.namespace, apply)
+
+
+def make_identity(settings: Settings) -> Callable[[DesiredPool], Identity]:
+    """Raises CannotStart."""
+    token = read_token(settings)
+
+    def identity(pool: DesiredPool) -> Identity:
+        name = pool.manifest.metadata.name
+        own = link_tokens.derive(token, pool.namespace, name) if settings.kubernetes else token
+        return Identity(settings.name, anypod.__version__, own)
+
+    return identity
 
 
 def read_token(settings: Settings) -> str:

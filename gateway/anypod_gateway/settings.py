@@ -12,12 +12,18 @@ from typing import Literal
 class Settings:
     store: str
     """``sqlite:PATH`` or ``etcd://host:port[,host:port]``."""
-    pools_file: Path
     link_token_file: Path
+    """Holds the token of all links; with ``kubernetes``, the key that each pool's comes from."""
+    pools_file: Path | None = None
+    kubernetes: bool = False
+    """Pools come from the Kubernetes API, in place of the pools file."""
+    watch_namespaces: tuple[str, ...] = ()
+    """Whose pools are served with ``kubernetes``; none: those of all namespaces."""
     listen: tuple[str, int] = ("127.0.0.1", 8700)
     listen_fd: int | None = None
     """An open listening socket; in the place of ``listen``."""
     namespace: str = "default"
+    """Of pools that are called without one."""
     name: str = "gateway"
     log_format: Literal["text", "json"] = "text"
     allow_hosts: tuple[str, ...] = ()
@@ -48,7 +54,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--listen-fd", type=int, metavar="N", help="an open listening socket, instead")
     add("--store", required=True, metavar="URL", help="sqlite:PATH or etcd://host:port[,...]")
     add("--namespace", default="default")
-    add("--pools-file", type=Path, required=True, metavar="FILE")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--pools-file", type=Path, metavar="FILE", help="says which pools there are"
+    )
+    source.add_argument("--kubernetes", action="store_true", help="the Kubernetes API says it")
+    add(
+        "--watch-namespace",
+        dest="watch_namespaces",
+        action=_Append,
+        default=(),
+        metavar="NAME",
+        help="with --kubernetes: serve only pools of this namespace; repeatable",
+    )
     add("--link-token-file", type=Path, required=True, metavar="FILE")
     add("--log-format", choices=["text", "json"], default="text")
     add("--name", default=socket.gethostname(), help="of this gateway, in logs and to workers")

@@ -24,11 +24,11 @@ def why_not_ready(worker: Worker) -> str:
     return "" if worker.is_placeable else "refuses work"
 
 
-def document(worker: Worker) -> WorkerDocument:
+def document(worker: Worker, pool: str) -> WorkerDocument:
     load = worker.load or _SILENT
     return WorkerDocument(
         name=worker.name,
-        pool=worker.pool,
+        pool=pool,
         ready=worker.is_placeable,
         draining=worker.is_leaving,
         executors=worker.executors,

@@ -30,6 +30,7 @@ from anypod.store.kv import KeyValue
 from anypod.store.open import open_store
 from anypod.wire.config import WorkerConfig
 from anypod.wire.messages import Code
+from anypod_gateway.discovery import PoolsFileSource
 from anypod_gateway.events import Events
 from anypod_gateway.executions import ExecutionAnswer, ExecutionRequest
 from anypod_gateway.links import Identity
@@ -251,10 +252,9 @@ async def gateway(place: Site, name: str = "g1") -> AsyncIterator[Gateway]:
     heard = Heard()
     try:
         async with Pools(
-            pools_file=place.path,
+            source=lambda apply: PoolsFileSource(place.path, "default", apply),
             store=store,
-            namespace="default",
-            identity=Identity(name, "test", TOKEN),
+            identity=lambda _: Identity(name, "test", TOKEN),
             events=heard.events(),
         ) as pools:
             async with asyncio.timeout(PATIENCE):

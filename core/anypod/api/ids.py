@@ -18,6 +18,8 @@ REVISION_PREFIX = r"^[0-9a-f]{8,64}$"
 PROGRAM_REF = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[0-9a-f]{8,64})?$"
 WORKER_NAME = r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$"
 POOL_NAME = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
+POOL_REF = POOL_NAME[:-1] + r"(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$"
+"""A pool's name; with its namespace behind it, where that is not the gateway's own."""
 
 ProgramId = Annotated[str, StringConstraints(pattern=PROGRAM_ID)]
 SessionKey = Annotated[str, StringConstraints(pattern=SESSION_KEY)]

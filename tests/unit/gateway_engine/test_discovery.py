@@ -30,7 +30,7 @@ def test_the_difference_says_who_went_who_came_and_who_changed() -> None:
 @asynccontextmanager
 async def followed(path: Path) -> "AsyncIterator[asyncio.Queue[list[DesiredPool]]]":
     told: asyncio.Queue[list[DesiredPool]] = asyncio.Queue()
-    task = asyncio.create_task(PoolsFileSource(path, told.put_nowait).run())
+    task = asyncio.create_task(PoolsFileSource(path, "default", told.put_nowait).run())
     try:
         yield told
     finally:

@@ -1,0 +1,140 @@
+"""Reading the Kubernetes API: lists and watches as raw JSON, each with a deadline.
+
+The official client logs in and makes the requests; its models would cost most of the time of a
+long list.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from anypod_gateway.cluster.objects import Raw
+
+CALL_SECONDS = 20.0
+WATCH_SECONDS = 300
+"""After which the server ends a watch, and it is begun anew."""
+SILENCE_SECONDS = 90.0
+"""The server sends a bookmark about once a minute: a watch that says nothing is broken."""
+PAGE = 500
+_LONGEST_EVENT = 16 * 1024 * 1024
+
+
+class ApiAway(Exception):
+    """The API server cannot be reached, or does not do what it is asked."""
+
+
+class Expired(ApiAway):
+    """The server has forgotten what came after that version: list again."""
+
+
+class Api:
+    def __init__(self, connection: client.ApiClient) -> None:
+        self._client = connection
+
+    async def list_all(self, path: str, selector: str) -> tuple[list[Raw], str]:
+        """Objects and the version of the whole, read page by page. Raises ApiAway."""
+        items: list[Raw] = []
+        query = {"limit": str(PAGE), "labelSelector": selector}
+        while True:
+            async with _told_as_away(), asyncio.timeout(CALL_SECONDS):
+                answer = await self._get(path, query)
+                page = json.loads(await answer.read())
+            items += page["items"]
+            query["continue"] = page["metadata"].get("continue", "")
+            if not query["continue"]:
+                return items, page["metadata"]["resourceVersion"]
+
+    async def watch(self, path: str, selector: str, since: str) -> AsyncIterator[Raw]:
+        """Events until the server ends it. Raises ApiAway, Expired."""
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "labelSelector": selector,
+            "resourceVersion": since,
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
+        async with _told_as_away():
+            async with asyncio.timeout(CALL_SECONDS):
+                answer = await self._get(path, query)
+            lines = _lines(answer)
+            while True:
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    line = await anext(lines, None)
+                if line is None:
+                    return
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise _error(event["object"].get("code", 500), event["object"])
+                yield event
+
+    async def _get(self, path: str, query: dict[str, str]) -> aiohttp.ClientResponse:
+        target = f"{path}?{urlencode({name: value for name, value in query.items() if value})}"
+        request = await self._client.param_serialize(
+            "GET",
+            target,
+            header_params={"Accept": "application/json"},
+            auth_settings=["BearerToken"],
+        )
+        told = await self._client.call_api(*request, _request_timeout=WATCH_SECONDS + 60)
+        answer: aiohttp.ClientResponse = told.response
+        if answer.status >= 400:
+            raise _error(answer.status, await answer.read())
+        return answer
+
+
+async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Of any length that an object can have, longer than aiohttp's own lines."""
+    rest = b""
+    try:
+        async for chunk in answer.content.iter_any():
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in whole:
+                if line:
+                    yield line
+            if len(rest) > _LONGEST_EVENT:
+                raise ApiAway("an event of the API server does not end")
+    finally:
+        answer.close()
+
+
+def _error(status: int, told: bytes | Raw) -> ApiAway:
+    if isinstance(told, bytes):
+        try:
+            told = json.loads(told)
+        except ValueError:
+            told = {}
+    message = told.get("message") if isinstance(told, dict) else None
+    text = f"the API server answers {status}: {message or 'nothing'}"
+    return Expired(text) if status == 410 else ApiAway(text)
+
+
+@asynccontextmanager
+async def _told_as_away() -> AsyncIterator[None]:
+    try:
+        yield
+    except TimeoutError:
+        raise ApiAway("the API server does not answer in time") from None
+    except (aiohttp.ClientError, OSError, ValueError, KeyError) as reason:
+        raise ApiAway(f"the API server: {str(reason) or type(reason).__name__}") from reason
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[Api]:
+    """With what KUBECONFIG says, else as the pod's service account. Raises ConfigException."""
+    settings, load = client.Configuration(), cast("Any", config)  # which has no types
+    if os.environ.get("KUBECONFIG"):
+        await load.load_kube_config(client_configuration=settings)
+    else:
+        load.load_incluster_config(client_configuration=settings)
+    connection: Any = client.ApiClient(settings)
+    try:
+        yield Api(connection)
+    finally:
+        await connection.close()
