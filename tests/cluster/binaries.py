@@ -1,0 +1,176 @@
+"""Kubernetes and what a cluster needs beside it, built from Go modules and cached by version.
+
+No registry and no download page is asked: only Go's module proxy, by Go's ordinary client. The
+first build takes about ten minutes on two cores; everything after that finds the cache.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster import versions
+from tests.cluster.versions import Kubernetes
+
+COMPONENTS = (
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubelet",
+    "kube-proxy",
+    "kubectl",
+)
+_SOURCE = Path(__file__).parent / "kube" / "main.go"
+_BUILD_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A program that `go install` can build."""
+
+    name: str
+    version: str
+    package: str
+
+
+HELM = Tool("helm", versions.HELM, "helm.sh/helm/v4/cmd/helm")
+COREDNS = Tool("coredns", versions.COREDNS, "github.com/coredns/coredns")
+KUBE_ROUTER = Tool(
+    "kube-router", versions.KUBE_ROUTER, "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router"
+)
+TOOLS = (HELM, COREDNS, KUBE_ROUTER)
+
+
+def cache() -> Path:
+    return Path(os.environ.get("CLUSTER_CACHE") or Path.home() / ".cache" / "anypod-cluster")
+
+
+@dataclass(frozen=True)
+class Binaries:
+    """One version's programs: ``folder / bin`` is what a PATH needs."""
+
+    folder: Path
+
+    @property
+    def bin(self) -> Path:
+        return self.folder / "bin"
+
+    def path(self, name: str) -> Path:
+        return self.bin / name
+
+
+def kubernetes_binaries(release: Kubernetes) -> Binaries:
+    """Kubernetes alone, built if it is not cached."""
+    found = Binaries(cache() / release.version)
+    if not _complete(found):
+        found.bin.mkdir(parents=True, exist_ok=True)
+        with _one_build_at_a_time():
+            if not _complete(found):
+                _build_kubernetes(found, release)
+    return found
+
+
+def all_binaries(release: Kubernetes) -> Binaries:
+    """Kubernetes and the tools beside it, in one ``bin``."""
+    found = kubernetes_binaries(release)
+    for tool in TOOLS:
+        built = cache() / f"{tool.name}-{tool.version}" / tool.name
+        if not built.exists():
+            with _one_build_at_a_time():
+                if not built.exists():
+                    _build_tool(tool, built)
+        _point(found.path(tool.name), Path("../..") / built.relative_to(cache()))
+    return found
+
+
+def why_not(release: Kubernetes) -> str | None:
+    """Why Kubernetes' programs are not to be had here, or None."""
+    if _complete(Binaries(cache() / release.version)) or shutil.which("go"):
+        return None
+    return f"Kubernetes {release.version} is not in {cache()}, and there is no Go to build it"
+
+
+def _complete(binaries: Binaries) -> bool:
+    return all(binaries.path(name).exists() for name in COMPONENTS)
+
+
+def _build_kubernetes(binaries: Binaries, release: Kubernetes) -> None:
+    print(f"building Kubernetes {release.version} from its Go modules: minutes, once", flush=True)
+    source = binaries.folder / "src"
+    source.mkdir(exist_ok=True)
+    (source / "go.mod").write_text(_module(release))
+    shutil.copyfile(_SOURCE, source / "main.go")
+    _go("mod", "tidy", cwd=source)
+    stamp = "k8s.io/component-base/version.git"
+    stamps = {"Version": release.version, "Major": "1", "Minor": release.minor}
+    linker = " ".join(["-s -w", *(f"-X {stamp}{part}={value}" for part, value in stamps.items())])
+    # Under another name first: a build that is killed must not leave half a program behind.
+    partial = binaries.path("kube.partial")
+    _go("build", "-trimpath", "-ldflags", linker, "-o", str(partial), ".", cwd=source)
+    partial.rename(binaries.path("kube"))
+    for name in COMPONENTS:
+        _point(binaries.path(name), Path("kube"))
+
+
+def _module(release: Kubernetes) -> str:
+    """go.mod of a module that requires Kubernetes.
+
+    k8s.io/kubernetes cannot be installed as it is: it replaces its siblings by folders of its own
+    repository, and replacements count in the main module only. Their released versions stand in.
+    """
+    wanted = f"k8s.io/kubernetes@{release.version}"
+    found = json.loads(_go("mod", "download", "-json", wanted, cwd=cache()))
+    upstream = Path(found["GoMod"]).read_text().splitlines()
+    siblings = [line.split()[0] for line in upstream if "=> ./staging/src/" in line]
+    lines = [
+        "module kube",
+        *(line for line in upstream if line.startswith(("go ", "godebug "))),
+        f"require k8s.io/kubernetes {release.version}",
+        *(f"replace {name} => {name} {release.staging}" for name in siblings),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _build_tool(tool: Tool, built: Path) -> None:
+    print(f"building {tool.name} {tool.version} from its Go modules", flush=True)
+    # Beside its place first, for a build that is killed.
+    partial = built.parent.with_name(built.parent.name + ".partial")
+    wanted = f"{tool.package}@{tool.version}"
+    _go("install", "-trimpath", "-ldflags", "-s -w", wanted, cwd=cache(), GOBIN=str(partial))
+    partial.rename(built.parent)
+
+
+def _go(*arguments: str, cwd: Path, **environment: str) -> str:
+    done = subprocess.run(
+        ["go", *arguments],
+        cwd=cwd,
+        env=os.environ | {"CGO_ENABLED": "0"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=_BUILD_SECONDS,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"go {arguments[0]} failed:\n{done.stderr[-4000:]}")
+    return done.stdout
+
+
+def _point(link: Path, target: Path) -> None:
+    if link.is_symlink() and link.readlink() == target:
+        return
+    fresh = link.with_name(f"{link.name}.{os.getpid()}")
+    fresh.symlink_to(target)
+    fresh.replace(link)
+
+
+@contextmanager
+def _one_build_at_a_time() -> Iterator[None]:
+    """Two builds at once would take twice as long, and end in the same place."""
+    with (cache() / "build.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,142 @@
+"""The programs of a control plane: as commands for a node, and alone on loopback for tests.
+
+``api_server`` is for tests that need the API and nothing that acts on it: etcd and kube-apiserver
+without nodes, controllers or scheduler, ready in seconds, for any user.
+"""
+
+import http.client
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster import versions
+from tests.cluster.binaries import kubernetes_binaries, why_not
+from tests.cluster.certificates import Authority
+from tests.cluster.kubectl import Kubectl
+from tests.support.etcd import running_etcd
+
+_START_SECONDS = 60.0
+CONTEXT = "anypod-cluster"
+
+
+@dataclass(frozen=True)
+class ApiServer:
+    """A Kubernetes API on loopback, with an administrator's kubeconfig."""
+
+    url: str
+    kubeconfig: Path
+    kubectl: Kubectl
+    log: Path
+
+
+def why_no_api_server() -> str | None:
+    """Why ``api_server`` cannot run here, or None."""
+    for program, package in (("etcd", "etcd-server"), ("openssl", "openssl")):
+        if shutil.which(program) is None:
+            return f"no {program} on PATH (apt-get install {package})"
+    return why_not(versions.kubernetes())
+
+
+@contextmanager
+def api_server(directory: Path) -> Iterator[ApiServer]:
+    """etcd and kube-apiserver on free ports of 127.0.0.1; both end with the block.
+
+    As there are no controllers, nothing finalises a namespace, and a pod needs no service account.
+    """
+    programs = kubernetes_binaries(versions.kubernetes())
+    authority = Authority(directory / "certificates")
+    authority.create()
+    authority.issue("apiserver", "/CN=kube-apiserver", "IP:127.0.0.1", "DNS:localhost")
+    authority.issue("admin", "/O=system:masters/CN=admin")
+    with running_etcd(directory / "etcd") as etcd, _reserved_port() as port:
+        url = f"https://127.0.0.1:{port}"
+        kubeconfig = authority.kubeconfig("admin", url, CONTEXT)
+        log = directory / "kube-apiserver.log"
+        command = [
+            str(programs.path("kube-apiserver")),
+            *api_server_options(authority, f"http://{etcd.endpoint}", "127.0.0.1"),
+            f"--secure-port={port}",
+            "--permit-port-sharing",
+            "--service-cluster-ip-range=198.19.0.0/24",
+            "--endpoint-reconciler-type=none",
+            "--disable-admission-plugins=ServiceAccount",
+            "--authorization-mode=RBAC",
+        ]
+        with _running(command, log) as process:
+            _wait_until_ready(process, port, authority, log)
+            kubectl = Kubectl(programs.path("kubectl"), kubeconfig)
+            yield ApiServer(url, kubeconfig, kubectl, log)
+
+
+def api_server_options(authority: Authority, etcd: str, address: str) -> list[str]:
+    """What every API server of ours is told."""
+    mine = authority.issued("apiserver")
+    return [
+        f"--etcd-servers={etcd}",
+        f"--bind-address={address}",
+        f"--advertise-address={address}",
+        f"--tls-cert-file={mine.certificate}",
+        f"--tls-private-key-file={mine.key}",
+        f"--client-ca-file={authority.certificate}",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        f"--service-account-key-file={authority.service_accounts.certificate}",
+        f"--service-account-signing-key-file={authority.service_accounts.key}",
+        "--allow-privileged",
+    ]
+
+
+@contextmanager
+def _reserved_port() -> Iterator[int]:
+    """A port that nobody else gets: bound here, and shared with the API server alone."""
+    with socket.socket() as reservation:
+        reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reservation.bind(("127.0.0.1", 0))
+        yield reservation.getsockname()[1]
+
+
+@contextmanager
+def _running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={}
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(timeout=10)
+
+
+def _wait_until_ready(
+    process: subprocess.Popen[bytes], port: int, authority: Authority, log: Path
+) -> None:
+    until = time.monotonic() + _START_SECONDS
+    while not answers_ready("127.0.0.1", port, authority):
+        if process.poll() is not None or time.monotonic() > until:
+            raise RuntimeError(f"kube-apiserver did not start:\n{log.read_text()[-3000:]}")
+        time.sleep(0.05)
+
+
+def answers_ready(address: str, port: int, authority: Authority) -> bool:
+    """Whether the API server there says that it is ready."""
+    admin = authority.issued("admin")
+    trust = ssl.create_default_context(cafile=str(authority.certificate))
+    trust.load_cert_chain(admin.certificate, admin.key)
+    connection = http.client.HTTPSConnection(address, port, context=trust, timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
