@@ -58,7 +58,10 @@ class Authority:
         )
         return self.issued(name)
 
-    def kubeconfig(self, name: str, server: str, context: str) -> Path:
+    def kubeconfig_of(self, name: str) -> Path:
+        return self._directory / f"{name}.kubeconfig"
+
+    def kubeconfig(self, name: str, server: str, context: str = "anypod-cluster") -> Path:
         """A file that holds all it needs, and so can be copied."""
         mine = self.issued(name)
         cluster = {"server": server, "certificate-authority-data": _base64(self.certificate)}
@@ -66,7 +69,7 @@ class Authority:
             "client-certificate-data": _base64(mine.certificate),
             "client-key-data": _base64(mine.key),
         }
-        written = self._directory / f"{name}.kubeconfig"
+        written = self.kubeconfig_of(name)
         written.write_text(
             json.dumps(
                 {

@@ -10,19 +10,19 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster import versions
+from tests.cluster.addresses import Addresses
 from tests.cluster.binaries import kubernetes_binaries, why_not
 from tests.cluster.certificates import Authority
 from tests.cluster.kubectl import Kubectl
 from tests.support.etcd import running_etcd
 
 _START_SECONDS = 60.0
-CONTEXT = "anypod-cluster"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def api_server(directory: Path) -> Iterator[ApiServer]:
     authority.issue("admin", "/O=system:masters/CN=admin")
     with running_etcd(directory / "etcd") as etcd, _reserved_port() as port:
         url = f"https://127.0.0.1:{port}"
-        kubeconfig = authority.kubeconfig("admin", url, CONTEXT)
+        kubeconfig = authority.kubeconfig("admin", url)
         log = directory / "kube-apiserver.log"
         command = [
             str(programs.path("kube-apiserver")),
@@ -89,6 +89,74 @@ def api_server_options(authority: Authority, etcd: str, address: str) -> list[st
         f"--service-account-signing-key-file={authority.service_accounts.key}",
         "--allow-privileged",
     ]
+
+
+def programs(authority: Authority, plan: Addresses, etcd_data: Path) -> Mapping[str, Sequence[str]]:
+    """The whole control plane, for a cluster's first node."""
+    store = "http://127.0.0.1:2379"
+    pair = authority.service_accounts
+    signer = authority.issued("ca")
+    admin = authority.issued("admin")
+    manager = authority.kubeconfig_of("kube-controller-manager")
+    scheduler = authority.kubeconfig_of("kube-scheduler")
+    return {
+        "etcd": [
+            "etcd",
+            f"--data-dir={etcd_data}",
+            f"--listen-client-urls={store}",
+            f"--advertise-client-urls={store}",
+            "--listen-peer-urls=http://127.0.0.1:2380",
+        ],
+        "kube-apiserver": [
+            "kube-apiserver",
+            *api_server_options(authority, store, plan.node(1)),
+            f"--service-cluster-ip-range={plan.services}",
+            "--authorization-mode=Node,RBAC",
+            "--enable-admission-plugins=NodeRestriction",
+            f"--kubelet-client-certificate={admin.certificate}",
+            f"--kubelet-client-key={admin.key}",
+            "--kubelet-preferred-address-types=InternalIP",
+        ],
+        "kube-controller-manager": [
+            "kube-controller-manager",
+            f"--kubeconfig={manager}",
+            f"--root-ca-file={authority.certificate}",
+            f"--service-account-private-key-file={pair.key}",
+            f"--cluster-signing-cert-file={signer.certificate}",
+            f"--cluster-signing-key-file={signer.key}",
+            "--use-service-account-credentials",
+            "--leader-elect=false",
+            # Sooner than the default, as tests wait for it.
+            "--node-monitor-grace-period=16s",
+        ],
+        "kube-scheduler": [
+            "kube-scheduler",
+            f"--kubeconfig={scheduler}",
+            f"--authentication-kubeconfig={scheduler}",
+            f"--authorization-kubeconfig={scheduler}",
+            "--leader-elect=false",
+        ],
+    }
+
+
+def issue_certificates(authority: Authority, plan: Addresses) -> None:
+    """What the control plane and its users need; nodes have their own."""
+    names = ("kubernetes", "kubernetes.default", "kubernetes.default.svc")
+    addresses = (plan.node(1), plan.kubernetes_service)
+    authority.issue(
+        "apiserver",
+        "/CN=kube-apiserver",
+        *(f"IP:{address}" for address in addresses),
+        *(f"DNS:{name}" for name in names),
+    )
+    users = {
+        name: f"/CN=system:{name}"
+        for name in ("kube-controller-manager", "kube-scheduler", "kube-proxy")
+    }
+    users["admin"] = "/O=system:masters/CN=admin"
+    for name, subject in users.items():
+        authority.issue(name, subject)
+        authority.kubeconfig(name, plan.api_server)
 
 
 @contextmanager

@@ -1,8 +1,13 @@
 """Calling the real kubectl, with a deadline, and with its own words when it fails."""
 
+import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.cluster.binaries import Binaries, cache
+from tests.cluster.versions import kubernetes
 
 
 class KubectlError(RuntimeError):
@@ -19,8 +24,10 @@ class Kubectl:
         context = () if self.context is None else (f"--context={self.context}",)
         try:
             done = subprocess.run(
-                [self.binary, f"--kubeconfig={self.kubeconfig}", *context, *arguments],
+                [self.binary, *context, *arguments],
                 input=input,
+                # Not the option: the user's variable may name several files.
+                env=os.environ | {"KUBECONFIG": str(self.kubeconfig)},
                 capture_output=True,
                 text=True,
                 timeout=timeout,
@@ -33,3 +40,12 @@ class Kubectl:
         if done.returncode != 0:
             raise KubectlError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
+
+
+def find_kubectl() -> Path | None:
+    """The user's kubectl, or one that was built for a bare cluster."""
+    found = shutil.which("kubectl")
+    if found is not None:
+        return Path(found)
+    built = Binaries(cache() / kubernetes().version).path("kubectl")
+    return built if built.exists() else None

@@ -14,8 +14,6 @@ PATCHES = {"v1.34": "v1.34.4", "v1.37": "v1.37.2"}
 HELM = "v4.3.1"
 COREDNS = "v1.15.0"
 KUBE_ROUTER = "v2.1.0"
-# Bump when the program in pause.py changes.
-PAUSE = "1"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,233 @@
+"""The provider for a Linux machine with root and Go, and neither Docker nor a registry.
+
+A cluster is told from its slot alone (addresses.py). Its files are in one folder, and the one that
+says that it is complete is written last.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster import control_plane, dns, loading, network, own_images, remains
+from tests.cluster.addresses import MOST_NODES, Addresses
+from tests.cluster.alone import alone
+from tests.cluster.binaries import Binaries, all_binaries, why_not
+from tests.cluster.certificates import Authority
+from tests.cluster.faults import NodeFaults
+from tests.cluster.interface import Cluster
+from tests.cluster.kubectl import Kubectl
+from tests.cluster.node import Node
+from tests.cluster.node_files import Place
+from tests.cluster.versions import Kubernetes
+from tests.cluster.waiting import wait_until
+
+NEEDS = (
+    "containerd",
+    "runc",
+    "iptables",
+    "ipset",
+    "conntrack",
+    "etcd",
+    "openssl",
+    "ip",
+    "nsenter",
+    "/usr/lib/cni/bridge",
+)
+_READY_SECONDS = 180.0
+
+
+def why_no_bare(release: Kubernetes) -> str | None:
+    """Why a bare cluster cannot be had here, or None."""
+    if os.uname().sysname != "Linux" or os.getuid() != 0:
+        return "it needs Linux and root"
+    missing = [name for name in NEEDS if shutil.which(name) is None]
+    if missing:
+        return f"missing: {' '.join(missing)} (sh tests/install-system-packages {' '.join(NEEDS)})"
+    return why_not(release)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a bare cluster is, and what it is made of."""
+
+    plan: Addresses
+    release: Kubernetes
+    count: int
+    binaries: Binaries
+
+    @property
+    def state(self) -> Path:
+        return state_of(self.plan)
+
+    @property
+    def authority(self) -> Authority:
+        return Authority(self.state / "certificates")
+
+    @property
+    def nodes(self) -> list[Node]:
+        return [
+            Node(Place(self.plan, number, self.state / f"n{number}", self.authority), self.binaries)
+            for number in range(1, self.count + 1)
+        ]
+
+
+class BareCluster(Cluster):
+    provider = "bare"
+
+    def __init__(self, site: Site, *, keep: bool) -> None:
+        self._site = site
+        self._keep = keep
+        self._nodes = {node.name: node for node in site.nodes}
+        self.kubeconfig = site.authority.kubeconfig_of("admin")
+        self._kubectl = Kubectl(site.binaries.path("kubectl"), self.kubeconfig)
+        self.faults = NodeFaults(self._kubectl, BareNodes(site))
+
+    @property
+    def bin(self) -> Path:
+        """Where kubectl and helm are."""
+        return self._site.binaries.bin
+
+    def nodes(self) -> list[str]:
+        return list(self._nodes)
+
+    def load(self, archives: Sequence[Path]) -> None:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda node: _load(node, archives), self._nodes.values()))
+
+    def kubectl(self, *arguments: str, input: str | None = None, timeout: float = 60) -> str:  # noqa: A002
+        return self._kubectl(*arguments, input=input, timeout=timeout)
+
+    def down(self) -> None:
+        if not self._keep:
+            end(self._site.plan)
+
+
+class BareNodes:
+    """The way into a bare cluster's nodes, for the fault verbs."""
+
+    def __init__(self, site: Site) -> None:
+        self._plan = site.plan
+        self._nodes = {node.name: node for node in site.nodes}
+
+    def run(self, node: str, *command: str) -> str:
+        return self._nodes[node].run(*command)
+
+    def stop(self, node: str) -> None:
+        self._nodes[node].lose_power()
+
+    def start(self, node: str) -> None:
+        self._nodes[node].boot()
+
+    def isolate(self, node: str) -> None:
+        network.isolate(self._plan, self._nodes[node].place.number)
+
+    def heal(self, node: str) -> None:
+        network.heal(self._plan, self._nodes[node].place.number)
+
+    def control_plane_process(self, program: str) -> tuple[str, int]:
+        return "n1", self._nodes["n1"].pid_of(program)
+
+
+def state_of(plan: Addresses) -> Path:
+    root = os.environ.get("CLUSTER_STATE") or "/var/lib/anypod-cluster"
+    return Path(root) / str(plan.slot)
+
+
+def running(plan: Addresses, *, keep: bool = True) -> BareCluster | None:
+    """The cluster of this slot, if one is up."""
+    try:
+        written = json.loads((state_of(plan) / "cluster.json").read_text())
+    except FileNotFoundError:
+        return None
+    release = Kubernetes(written["kubernetes"])
+    site = Site(plan, release, written["nodes"], all_binaries(release))
+    return BareCluster(site, keep=keep)
+
+
+def start(plan: Addresses, release: Kubernetes, nodes: int, *, keep: bool) -> BareCluster:
+    """A new cluster, in the place of whatever is left of an earlier one of this slot."""
+    if not 1 <= nodes <= MOST_NODES:
+        raise ValueError(f"{nodes} nodes: a bare cluster has 1 to {MOST_NODES}")
+    site = Site(plan, release, nodes, all_binaries(release))
+    images = [own_images.PAUSE.archive(), own_images.dns_archive(site.binaries)]
+    with alone(f"anypod-cluster-{plan.slot}"):
+        _clear(plan)
+        _build(site)
+        cluster = BareCluster(site, keep=keep)
+        _wait_for_api(site)
+        cluster.kubectl(
+            *("apply", "-f", "-"), input=dns.manifest(own_images.DNS, plan.dns_service, "n1")
+        )
+        cluster.load(images)
+        _wait_until_ready(cluster)
+        written = {"kubernetes": release.version, "nodes": nodes}
+        (site.state / "cluster.json").write_text(json.dumps(written))
+    return cluster
+
+
+def end(plan: Addresses) -> None:
+    """End it and leave nothing; also what was started half-way, and what is not there."""
+    with alone(f"anypod-cluster-{plan.slot}"):
+        _clear(plan)
+
+
+def _clear(plan: Addresses) -> None:
+    remains.remove(plan)
+    state = state_of(plan)
+    if state.exists():
+        shutil.rmtree(state)
+    if state.parent.exists() and not any(state.parent.iterdir()):
+        state.parent.rmdir()
+
+
+def _build(site: Site) -> None:
+    first, *others = site.nodes
+    site.state.mkdir(parents=True)
+    site.authority.create()
+    control_plane.issue_certificates(site.authority, site.plan)
+    network.connect(site.plan, site.count)
+    data = first.place.folder / "etcd"
+    first.prepare(own_images.PAUSE.image, control_plane.programs(site.authority, site.plan, data))
+    for node in others:
+        node.prepare(own_images.PAUSE.image, {})
+    for node in site.nodes:
+        node.boot()
+
+
+def _wait_for_api(site: Site) -> None:
+    wait_until(
+        lambda: control_plane.answers_ready(site.plan.node(1), 6443, site.authority),
+        f"the API server is ready (logs: {site.nodes[0].logs})",
+        _READY_SECONDS,
+    )
+
+
+def _wait_until_ready(cluster: BareCluster) -> None:
+    for node in cluster.nodes():
+        _wait_for(cluster, "--for=create", f"node/{node}")
+    _wait_for(cluster, "--for=condition=Ready", "nodes", "--all")
+    # A pod cannot be made in a namespace before its service account is.
+    _wait_for(cluster, "--for=create", "serviceaccount/default")
+    _wait_for(cluster, "--for=condition=Available", "-n", "kube-system", "deployment/coredns")
+
+
+def _wait_for(cluster: BareCluster, *what: str) -> None:
+    cluster.kubectl("wait", *what, f"--timeout={_READY_SECONDS:g}s", timeout=_READY_SECONDS + 10)
+
+
+def _load(node: Node, archives: Sequence[Path]) -> None:
+    wait_until(lambda: _runs_containers(node), f"containerd on {node.name}", _READY_SECONDS)
+    for archive in loading.missing(node.run, archives):
+        node.run(*loading.import_image(archive), timeout=300)
+
+
+def _runs_containers(node: Node) -> bool:
+    try:
+        node.run("ctr", "version")
+    except RuntimeError:
+        return False
+    return True

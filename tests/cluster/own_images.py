@@ -1,0 +1,74 @@
+"""The images that a bare cluster itself needs, and one for the tests of clusters.
+
+Each is one static program, written as an archive without a builder (oci.py). A program's image is
+named after its source, so that a change of the one is never taken for the other.
+"""
+
+import hashlib
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster import oci
+from tests.cluster.binaries import COREDNS, Binaries, cache
+
+_PROGRAMS = Path(__file__).parent / "programs"
+DNS = f"localhost/coredns:{COREDNS.version}"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A Go program of ours, ``programs/NAME/main.go``."""
+
+    name: str
+
+    @property
+    def source(self) -> Path:
+        return _PROGRAMS / self.name / "main.go"
+
+    @property
+    def version(self) -> str:
+        return hashlib.sha256(self.source.read_bytes()).hexdigest()[:12]
+
+    @property
+    def image(self) -> str:
+        return f"localhost/{self.name}:{self.version}"
+
+    def archive(self) -> Path:
+        """Built at the first call."""
+        archive = cache() / f"{self.name}-{self.version}" / f"{self.name}.tar"
+        if not archive.exists():
+            archive.parent.mkdir(parents=True, exist_ok=True)
+            program = archive.with_name(f"{self.name}.{os.getpid()}")
+            _compile(self.source, program)
+            oci.write_archive(archive, self.image, program)
+            program.unlink()
+        return archive
+
+
+PAUSE = Program("pause")
+"""What holds a pod's namespaces."""
+PROBE = Program("probe")
+"""What the tests of clusters run in pods."""
+
+
+def dns_archive(binaries: Binaries) -> Path:
+    archive = cache() / f"coredns-{COREDNS.version}" / "coredns.tar"
+    if not archive.exists():
+        oci.write_archive(archive, DNS, binaries.path(COREDNS.name))
+    return archive
+
+
+def _compile(source: Path, program: Path) -> None:
+    done = subprocess.run(
+        ["go", "build", "-trimpath", "-ldflags", "-s -w", "-o", str(program), str(source)],
+        env=os.environ | {"CGO_ENABLED": "0"},
+        cwd=program.parent,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"go build of {source} failed:\n{done.stderr}")
