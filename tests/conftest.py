@@ -12,6 +12,8 @@ settings.register_profile(
 )
 settings.load_profile("any-machine")
 
+pytest_plugins = ["tests.cluster.pytest_options"]
+
 OURS = ["anypod", "anypod_gateway", "anypod_worker"]
 
 

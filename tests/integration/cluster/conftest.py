@@ -3,7 +3,15 @@
 from collections.abc import Iterator
 
 import pytest
+from tests.cluster import Cluster, why_none
 from tests.cluster.control_plane import ApiServer, api_server, why_no_api_server
+from tests.cluster.own_images import PROBE
+from tests.cluster.providers import fulfil
+from tests.cluster.pytest_options import wishes
+from tests.support.probes import Probes
+
+# Not the slot of the tests that run on a cluster: theirs may be up at the same time.
+SLOT = 2
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +21,25 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         pytest.skip(reason)
     with api_server(tmp_path_factory.mktemp("api")) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Two nodes, of the provider that the options name."""
+    wished = wishes(request.config, slot=SLOT)
+    reason = why_none(wished.provider)
+    if reason is not None:
+        pytest.skip(reason)
+    started = fulfil(wished)
+    yield started
+    started.down()
+
+
+@pytest.fixture(scope="module")
+def probes(cluster: Cluster) -> Probes:
+    """Pods of the probe program, one on each node, Ready."""
+    cluster.load([PROBE.archive()])
+    started = Probes(cluster)
+    for node in cluster.nodes():
+        started.start(f"on-{node}", node)
+    return started

@@ -1,0 +1,146 @@
+"""``python -m tests.cluster``: the cluster of `make cluster`, for people and scripts."""
+
+import argparse
+import importlib
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from tests.cluster import bare, kind, providers
+from tests.cluster.addresses import SLOTS, Addresses
+from tests.cluster.interface import Cluster
+from tests.cluster.kind import KindOptions
+from tests.cluster.providers import PROVIDERS, USER_SLOT, Wishes
+
+_IMAGES = "tests.cluster.images"
+
+
+def main() -> None:
+    options = _parser().parse_args()
+    try:
+        options.verb(options)
+    except (RuntimeError, ValueError, TimeoutError) as refused:
+        sys.exit(f"error: {refused}")
+
+
+def _up(options: argparse.Namespace) -> None:
+    began = time.monotonic()
+    cluster = providers.fulfil(_wishes(options))
+    print(f"{cluster.provider}: {len(cluster.nodes())} nodes Ready", _since(began), flush=True)
+    _load_project_images(cluster)
+    print("use it with:")
+    print(f"export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}")
+    if isinstance(cluster, bare.BareCluster):
+        print(f'export PATH={shlex.quote(str(cluster.bin))}:"$PATH"')
+
+
+def _load_project_images(cluster: Cluster) -> None:
+    began = time.monotonic()
+    try:
+        images = importlib.import_module(_IMAGES)
+    except ModuleNotFoundError as missing:
+        if missing.name != _IMAGES:
+            raise
+        print(f"the project's images are not loaded: there is no {_IMAGES} yet")
+        return
+    cluster.load(images.archives())
+    print("the project's images are loaded", _since(began), flush=True)
+
+
+def _since(began: float) -> str:
+    return f"after {time.monotonic() - began:.1f} s"
+
+
+def _load(options: argparse.Namespace) -> None:
+    _running(options).load(options.archive)
+
+
+def _kubeconfig(options: argparse.Namespace) -> None:
+    print(_running(options).kubeconfig)
+
+
+def _node(options: argparse.Namespace) -> None:
+    faults = _running(options).faults
+    act = {
+        "stop": faults.stop_node,
+        "start": faults.start_node,
+        "isolate": faults.isolate_node,
+        "heal": faults.heal_node,
+    }
+    act[options.what](options.node)
+
+
+def _down(options: argparse.Namespace) -> None:
+    ours = kind.name_of(options.slot)
+    if options.cluster in ("auto", "kind") and kind.running(ours) is not None:
+        kind.end(ours)
+    if options.cluster in ("auto", "bare"):
+        bare.end(Addresses(options.slot))
+
+
+def _running(options: argparse.Namespace) -> Cluster:
+    """The cluster that is up, which is never made here."""
+    if options.cluster == "existing":
+        return providers.fulfil(_wishes(options))
+    found: Cluster | None = None
+    if options.cluster in ("auto", "kind"):
+        found = kind.running(kind.name_of(options.slot))
+    if found is None and options.cluster in ("auto", "bare"):
+        found = bare.running(Addresses(options.slot))
+    if found is None:
+        raise RuntimeError("no cluster is up: make cluster")
+    return found
+
+
+def _wishes(options: argparse.Namespace) -> Wishes:
+    return Wishes(
+        provider=options.cluster,
+        nodes=getattr(options, "nodes", 2),
+        keep=True,
+        slot=options.slot,
+        kind=KindOptions(
+            getattr(options, "kind_name", None),
+            getattr(options, "kind_node_image", None),
+            getattr(options, "kind_config", None),
+        ),
+        context=options.context,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    which = argparse.ArgumentParser(add_help=False)
+    which.add_argument("--cluster", choices=PROVIDERS, default="auto", help="who provides it")
+    which.add_argument("--context", help="existing: the context of the kubeconfig")
+    which.add_argument(
+        "--slot", type=int, choices=range(SLOTS), default=USER_SLOT, help="which of several"
+    )
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    up = verbs.add_parser("up", parents=[which], help="start one, with the project's images")
+    up.set_defaults(verb=_up)
+    up.add_argument("--nodes", type=int, default=2)
+    up.add_argument("--kind-node-image", metavar="IMAGE")
+    up.add_argument("--kind-config", type=Path, metavar="FILE")
+    up.add_argument("--kind-name", metavar="NAME", help="a kind cluster that is there already")
+
+    load = verbs.add_parser("load", parents=[which], help="put OCI archives onto every node")
+    load.set_defaults(verb=_load)
+    load.add_argument("archive", type=Path, nargs="+")
+
+    kubeconfig = verbs.add_parser("kubeconfig", parents=[which], help="print its path")
+    kubeconfig.set_defaults(verb=_kubeconfig)
+
+    node = verbs.add_parser("node", parents=[which], help="a fault of a node, or its end")
+    node.set_defaults(verb=_node)
+    node.add_argument("node")
+    node.add_argument("what", choices=["stop", "start", "isolate", "heal"])
+
+    down = verbs.add_parser("down", parents=[which], help="end it, and leave nothing behind")
+    down.set_defaults(verb=_down)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+"""The provider for machines where Docker or podman answers and kind is installed.
+
+Its nodes are containers, entered by the engine's own ``exec``. That does not take the node's
+network, so the fault verbs also reach a node that is isolated.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tests.cluster import loading
+from tests.cluster.faults import NodeFaults
+from tests.cluster.interface import Cluster
+from tests.cluster.kubectl import Kubectl, find_kubectl
+
+_ENGINES = ("docker", "podman")
+_CREATE_SECONDS = 900
+_CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
+# Both ways of every packet that leaves the machine or comes in, whatever else is filtered.
+_WALL = (("raw", "PREROUTING", "-i"), ("mangle", "POSTROUTING", "-o"))
+
+
+@dataclass(frozen=True)
+class KindOptions:
+    """What a user can say about the kind cluster."""
+
+    name: str | None = None
+    """A cluster that is there already: it is used, and left there."""
+    image: str | None = None
+    config: Path | None = None
+
+
+def why_no_kind() -> str | None:
+    """Why a kind cluster cannot be had here, or None."""
+    if shutil.which("kind") is None:
+        return "there is no kind on PATH"
+    if find_kubectl() is None:
+        return "there is no kubectl on PATH"
+    if _engine() is None:
+        return "neither docker nor podman answers"
+    return None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The kind program, about one cluster."""
+
+    name: str
+    engine: str
+
+    def __call__(self, *arguments: str, timeout: float = 300) -> str:
+        done = subprocess.run(
+            ["kind", *arguments, f"--name={self.name}"],
+            env=os.environ | {"KIND_EXPERIMENTAL_PROVIDER": self.engine},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"kind {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def nodes(self) -> list[str]:
+        names = self("get", "nodes").split()
+        return sorted(names, key=lambda name: ("control-plane" not in name, name))
+
+
+class KindNodes:
+    """The way into kind's nodes, for the fault verbs."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+
+    def run(self, node: str, *command: str) -> str:
+        return self._call("exec", "--privileged", node, *command)
+
+    def stop(self, node: str) -> None:
+        self._call("kill", node)
+
+    def start(self, node: str) -> None:
+        self._call("start", node)
+
+    def isolate(self, node: str) -> None:
+        for table, chain, direction in _WALL:
+            self.run(node, "iptables", "-t", table, "-I", chain, direction, "eth0", "-j", "DROP")
+
+    def heal(self, node: str) -> None:
+        for table, chain, direction in _WALL:
+            self.run(node, "iptables", "-t", table, "-D", chain, direction, "eth0", "-j", "DROP")
+
+    def control_plane_process(self, program: str) -> tuple[str, int]:
+        node = self._kind.nodes()[0]
+        system = "io.kubernetes.pod.namespace=kube-system"
+        # Not by kubectl: the API server is what may be down.
+        found = self.run(
+            *(node, "crictl", "ps", "--quiet", f"--name=^{program}$", f"--label={system}")
+        ).split()
+        if len(found) != 1:
+            raise RuntimeError(f"{len(found)} containers {program} run on {node}")
+        state = json.loads(self.run(node, "crictl", "inspect", "--output=json", found[0]))
+        return node, int(state["info"]["pid"])
+
+    def _call(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [self._kind.engine, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        if done.returncode != 0:
+            said = done.stderr.strip()
+            raise RuntimeError(f"{self._kind.engine} {' '.join(arguments)}: {said}")
+        return done.stdout
+
+
+class KindCluster(Cluster):
+    provider = "kind"
+
+    def __init__(self, kind: Kind, kubectl: Kubectl, *, keep: bool) -> None:
+        self._kind = kind
+        self._kubectl = kubectl
+        self._keep = keep
+        self._inside = KindNodes(kind)
+        self.kubeconfig = kubectl.kubeconfig
+        self.faults = NodeFaults(kubectl, self._inside)
+
+    def nodes(self) -> list[str]:
+        return self._kind.nodes()
+
+    def load(self, archives: Sequence[Path]) -> None:
+        for node in self.nodes():
+            for archive in loading.missing(partial(self._inside.run, node), archives):
+                self._kind("load", "image-archive", str(archive), f"--nodes={node}")
+
+    def kubectl(self, *arguments: str, input: str | None = None, timeout: float = 60) -> str:  # noqa: A002
+        return self._kubectl(*arguments, input=input, timeout=timeout)
+
+    def down(self) -> None:
+        if not self._keep:
+            end(self._kind.name)
+
+
+def name_of(slot: int) -> str:
+    """As bare clusters do, kind clusters of ours stand side by side."""
+    return f"anypod-{slot}"
+
+
+def start(options: KindOptions, slot: int, nodes: int, *, keep: bool) -> KindCluster:
+    """The cluster that ``options`` name, or one of ours: new, unless it is to be kept."""
+    kind = _kind(options.name or name_of(slot))
+    there = kind.name in _clusters(kind)
+    if options.name is not None and not there:
+        raise RuntimeError(f"there is no kind cluster {options.name}: kind get clusters lists them")
+    if there and options.name is None and not keep:
+        end(kind.name)
+        there = False
+    if not there:
+        _create(kind, options, nodes)
+    return KindCluster(kind, _kubectl(kind), keep=keep or options.name is not None)
+
+
+def running(name: str) -> KindCluster | None:
+    """The cluster of that name, if one is up."""
+    if why_no_kind() is not None:
+        return None
+    kind = _kind(name)
+    return KindCluster(kind, _kubectl(kind), keep=True) if kind.name in _clusters(kind) else None
+
+
+def end(name: str) -> None:
+    _kind(name)("delete", "cluster", f"--kubeconfig={_kubeconfig(name)}")
+    _kubeconfig(name).unlink(missing_ok=True)
+
+
+def _create(kind: Kind, options: KindOptions, nodes: int) -> None:
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as written:
+        json.dump(_configuration(nodes), written)
+        written.flush()
+        kind(
+            *("create", "cluster", "--wait=300s", f"--kubeconfig={_kubeconfig(kind.name)}"),
+            f"--config={options.config or written.name}",
+            *((f"--image={options.image}",) if options.image else ()),
+            timeout=_CREATE_SECONDS,
+        )
+    kubectl = _kubectl(kind)
+    # As on a bare cluster, pods run on every node.
+    for node in kind.nodes():
+        taints = kubectl("get", f"node/{node}", "--output=jsonpath={.spec.taints[*].key}")
+        if _CONTROL_PLANE in taints.split():
+            kubectl("taint", "node", node, f"{_CONTROL_PLANE}-")
+    kubectl("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=300s", timeout=310)
+
+
+def _configuration(nodes: int) -> dict[str, object]:
+    roles = ["control-plane", *["worker"] * (nodes - 1)]
+    return {
+        "kind": "Cluster",
+        "apiVersion": "kind.x-k8s.io/v1alpha4",
+        "nodes": [{"role": role} for role in roles],
+    }
+
+
+def _kubectl(kind: Kind) -> Kubectl:
+    program = find_kubectl()
+    assert program is not None, "why_no_kind was asked first"
+    kubeconfig = _kubeconfig(kind.name)
+    kind("export", "kubeconfig", f"--kubeconfig={kubeconfig}")
+    return Kubectl(program, kubeconfig)
+
+
+def _kubeconfig(name: str) -> Path:
+    """A file of its own: the user's is left alone."""
+    return Path(tempfile.gettempdir()) / f"anypod-kind-{os.getuid()}-{name}.kubeconfig"
+
+
+def _kind(name: str) -> Kind:
+    engine = _engine()
+    if engine is None:
+        raise RuntimeError("neither docker nor podman answers")
+    return Kind(name, engine)
+
+
+def _clusters(kind: Kind) -> list[str]:
+    listed = subprocess.run(
+        ["kind", "get", "clusters"],
+        env=os.environ | {"KIND_EXPERIMENTAL_PROVIDER": kind.engine},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return listed.stdout.split()
+
+
+def _engine() -> str | None:
+    for name in _ENGINES:
+        if shutil.which(name) is None:
+            continue
+        asked = subprocess.run([name, "info"], capture_output=True, timeout=60, check=False)
+        if asked.returncode == 0:
+            return name
+    return None

@@ -1,0 +1,80 @@
+"""Which provider a cluster comes from, and what can be wished of it."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tests.cluster import bare, existing, kind
+from tests.cluster.addresses import Addresses
+from tests.cluster.interface import Cluster
+from tests.cluster.kind import KindOptions
+from tests.cluster.versions import kubernetes
+
+Provider = Literal["auto", "kind", "bare", "existing"]
+PROVIDERS: tuple[Provider, ...] = ("auto", "kind", "bare", "existing")
+USER_SLOT = 0
+TEST_SLOT = 1
+"""Tests have a cluster of their own, beside the one that `make cluster` starts."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """Everything that can be said about a cluster, by options or in code."""
+
+    provider: Provider = "auto"
+    nodes: int = 2
+    keep: bool = False
+    """Use one that is up, and leave it up."""
+    slot: int = TEST_SLOT
+    kind: KindOptions = field(default_factory=KindOptions)
+    context: str | None = None
+
+
+class NoCluster(RuntimeError):
+    """No provider can make a cluster here. The message says why, of each."""
+
+
+def up(
+    provider: Provider = "auto",
+    nodes: int = 2,
+    keep: bool = False,
+    *,
+    slot: int = TEST_SLOT,
+    kind: KindOptions | None = None,
+    context: str | None = None,
+) -> Cluster:
+    """A cluster that is ready for pods: a new one, unless ``keep`` finds one that is up."""
+    return fulfil(Wishes(provider, nodes, keep, slot, kind or KindOptions(), context))
+
+
+def fulfil(wishes: Wishes) -> Cluster:
+    chosen = _choose(wishes)
+    if chosen == "existing":
+        return existing.use(wishes.context)
+    if chosen == "kind":
+        return kind.start(wishes.kind, wishes.slot, wishes.nodes, keep=wishes.keep)
+    plan = Addresses(wishes.slot)
+    if wishes.keep and (there := bare.running(plan)) is not None:
+        return there
+    return bare.start(plan, kubernetes(), wishes.nodes, keep=wishes.keep)
+
+
+def why_none(provider: Provider = "auto") -> str | None:
+    """Why no cluster can be had here, or None; what `auto` would take decides."""
+    reasons = {}
+    if provider in ("auto", "kind"):
+        reasons["kind"] = kind.why_no_kind()
+    if provider in ("auto", "bare"):
+        reasons["bare"] = bare.why_no_bare(kubernetes())
+    if not reasons or None in reasons.values():
+        return None
+    return "no cluster: " + "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+
+
+def _choose(wishes: Wishes) -> Provider:
+    reason = why_none(wishes.provider)
+    if reason is not None:
+        raise NoCluster(reason)
+    if wishes.provider != "auto":
+        return wishes.provider
+    named = wishes.kind != KindOptions()
+    return "kind" if named or kind.why_no_kind() is None else "bare"

@@ -1,0 +1,49 @@
+"""The options of pytest that say which cluster the tests run on.
+
+Loaded by tests/conftest.py: pytest knows only the options of what it loads before it collects.
+"""
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import cast
+
+import pytest
+from tests.cluster.interface import Unsupported
+from tests.cluster.kind import KindOptions
+from tests.cluster.providers import PROVIDERS, TEST_SLOT, Provider, Wishes
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("cluster", "the Kubernetes that tests run on")
+    group.addoption("--cluster", choices=PROVIDERS, default="auto", help="who provides it")
+    group.addoption("--kind-node-image", metavar="IMAGE", help="kind: the image of its nodes")
+    group.addoption("--kind-config", type=Path, metavar="FILE", help="kind: its configuration")
+    group.addoption("--kind-name", metavar="NAME", help="kind: a cluster that is there already")
+    group.addoption("--context", metavar="NAME", help="existing: the context of the kubeconfig")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """A fault that the provider cannot do skips its test, with the reason."""
+    try:
+        yield
+    except Unsupported as reason:
+        pytest.skip(f"{item.name}: {reason}")
+
+
+def wishes(
+    config: pytest.Config, *, nodes: int = 2, keep: bool = False, slot: int = TEST_SLOT
+) -> Wishes:
+    """What the options say, for ``providers.fulfil``."""
+    return Wishes(
+        provider=cast("Provider", config.getoption("--cluster")),
+        nodes=nodes,
+        keep=keep,
+        slot=slot,
+        kind=KindOptions(
+            name=config.getoption("--kind-name"),
+            image=config.getoption("--kind-node-image"),
+            config=config.getoption("--kind-config"),
+        ),
+        context=config.getoption("--context"),
+    )
