@@ -11,6 +11,8 @@ class TcpProxy:
         self._target = target
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._passes = asyncio.Event()
+        self._passes.set()
         self.port = 0
 
     async def __aenter__(self) -> "TcpProxy":
@@ -39,12 +41,19 @@ class TcpProxy:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
+    def freeze(self) -> None:
+        """The connections that there are stay open, and carry nothing any more; new ones do."""
+        self._passes.clear()
+        self._passes = asyncio.Event()
+        self._passes.set()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        passes = self._passes
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
             self._writers.add(back)
-            await asyncio.gather(_forward(reader, back), _forward(there, writer))
+            await asyncio.gather(_forward(reader, back, passes), _forward(there, writer, passes))
         except OSError:
             return
         finally:
@@ -53,8 +62,11 @@ class TcpProxy:
                 one.transport.abort()
 
 
-async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _forward(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passes: asyncio.Event
+) -> None:
     while data := await reader.read(64 * 1024):
+        await passes.wait()
         writer.write(data)
         await writer.drain()
     writer.transport.abort()

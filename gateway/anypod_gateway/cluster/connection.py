@@ -128,13 +128,17 @@ async def _told_as_away() -> AsyncIterator[None]:
 @asynccontextmanager
 async def connected() -> AsyncIterator[Api]:
     """With what KUBECONFIG says, else as the pod's service account. Raises ConfigException."""
-    settings, load = client.Configuration(), cast("Any", config)  # which has no types
-    if os.environ.get("KUBECONFIG"):
-        await load.load_kube_config(client_configuration=settings)
-    else:
-        load.load_incluster_config(client_configuration=settings)
-    connection: Any = client.ApiClient(settings)
+    connection = await asyncio.to_thread(_open)  # it reads files
     try:
         yield Api(connection)
     finally:
         await connection.close()
+
+
+def _open() -> Any:
+    settings, load = client.Configuration(), cast("Any", config)  # which has no types
+    if file := os.environ.get("KUBECONFIG"):
+        asyncio.run(load.load_kube_config(file, client_configuration=settings))
+    else:
+        load.load_incluster_config(client_configuration=settings)
+    return client.ApiClient(settings)
