@@ -3,13 +3,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := core gateway worker_image
+SOURCES := core gateway operator worker_image
 INSTALLED := $(VENV)/.installed
 TESTED := $(VENV)/.tested
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench constraints clean
+.PHONY: help install demo test lint format crds bench constraints clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ lint: $(TESTED) ## Format check, lint, types, import contracts
 format: $(TESTED) ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+crds: $(INSTALLED) ## Generate crds/ and docs/workerpool.md from the models
+	$(BIN)/python -m anypod.resources
 
 bench: $(TESTED) ## Measure against the goals (installs wrk and nginx as root)
 	@sh tests/install-system-packages wrk nginx

@@ -4,6 +4,7 @@ What is wrong with a manifest is said with its line, the field's path, and what 
 """
 
 import difflib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from anypod.local.settings import CannotStart, Settings
+from anypod.local.surroundings import with_values
 from anypod.resources.workerpool import API_VERSION, KIND, WorkerPool
 
 DEFAULT_POOL = "default"
@@ -27,7 +29,7 @@ def pools(settings: Settings) -> list[WorkerPool]:
         "executors": settings.executors,
         "preload": None if settings.preload is None else list(settings.preload),
     }
-    return [_changed(pool, changes) for pool in found]
+    return [with_values(_changed(pool, changes), os.environ) for pool in found]
 
 
 def _plain() -> WorkerPool:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from anypod.resources.workerpool import Model, WorkerPool
+from anypod.resources.fields import Model
+from anypod.resources.workerpool import WorkerPool
 
 
 class WorkerEndpoint(Model):

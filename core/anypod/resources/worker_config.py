@@ -1,19 +1,38 @@
 """From a pool's spec to what each of its workers is told."""
 
-from anypod.resources.workerpool import WorkerPool
+from typing import Any
+
+from anypod.resources import names
+from anypod.resources.workerpool import WorkerPool, WorkerPoolSpec
 from anypod.wire.config import Limits, Recycle, WorkerConfig
 
 
 def worker_config(pool: WorkerPool, worker: str, **where: str | int) -> WorkerConfig:
     """``where`` is host, port and log_format, which the pool does not say."""
-    spec = pool.spec
+    declared = {variable.name: variable.value for variable in pool.spec.env}
+    return _config(pool.metadata.name, pool.spec, worker=worker, env=declared, **where)
+
+
+def worker_config_in_pod(pool: str, spec: WorkerPoolSpec) -> WorkerConfig:
+    """The same for every pod of the pool: the pod's name and the variables of programs are in the
+    container's environment (``anypod.wire.pod``). What gateways do is not in it, so that a change
+    of that alone makes no new pods."""
+    return _config(
+        pool,
+        spec,
+        worker="",
+        container_env=True,
+        host="0.0.0.0",  # noqa: S104 - of a pod of its own
+        port=names.WORKER_PORT,
+    )
+
+
+def _config(pool: str, spec: WorkerPoolSpec, **more: Any) -> WorkerConfig:
     return WorkerConfig(
-        worker=worker,
-        pool=pool.metadata.name,
+        pool=pool,
         executors=spec.executors,
         isolation=spec.isolation,
         preload=list(spec.preload),
-        env={variable.name: variable.value for variable in spec.env},
         max_sessions=spec.sessions.max_per_worker,
         drain_seconds=spec.drain_seconds,
         limits=Limits(
@@ -29,5 +48,5 @@ def worker_config(pool: WorkerPool, worker: str, **where: str | int) -> WorkerCo
             max_age_seconds=spec.recycle.max_age_seconds,
             memory_growth_bytes=spec.recycle.memory_growth,
         ),
-        **where,  # type: ignore[arg-type]
+        **more,
     )

@@ -1,115 +1,130 @@
 """The WorkerPool model (``anypod.dev/v1alpha1``).
 
 Field names in YAML are camelCase, as Kubernetes has them; durations are ``…Seconds``, sizes are
-quantities (``512Mi``) or bytes.
+quantities (``512Mi``) or bytes. The text under a field is its description everywhere: in the CRD,
+for ``kubectl explain``, and in ``docs/workerpool.md``.
 """
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    model_validator,
+from pydantic import ConfigDict, Field, StringConstraints
+
+from anypod.resources.fields import Bytes, HeaderName, Model, ModuleName, PoolName, Rule
+from anypod.resources.surroundings import (
+    EnvFrom,
+    EnvVar,
+    NamedRef,
+    Network,
+    PodTemplate,
+    Rollout,
 )
-from pydantic.alias_generators import to_camel
 
+GROUP = "anypod.dev"
+VERSION = "v1alpha1"
 API_VERSION = "anypod.dev/v1alpha1"
 KIND = "WorkerPool"
-
-_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
-_QUANTITY = re.compile(r"^(\d+)(k|M|G|Ki|Mi|Gi)?$")
-
-
-def parse_quantity(value: Any) -> Any:
-    """Bytes of a Kubernetes quantity such as ``512Mi``; other values are left to pydantic."""
-    if not isinstance(value, str):
-        return value
-    match = _QUANTITY.match(value)
-    if match is None:
-        raise ValueError("must be a number of bytes, or one with k, M, G, Ki, Mi or Gi, as 512Mi")
-    return int(match[1]) * _UNITS[match[2] or ""]
-
-
-Bytes = Annotated[int, BeforeValidator(parse_quantity)]
-PoolName = Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=40)]
-"""A DNS label that leaves room for the suffixes of what is made for the pool (63 in all)."""
-
-ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
-HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$", max_length=64)]
-
-
-class Model(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True
-    )
+PLURAL = "workerpools"
 
 
 class Limits(Model):
     """What one execution may use."""
 
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.timeoutSeconds <= self.maxTimeoutSeconds",
+            lambda limits: limits.timeout_seconds <= limits.max_timeout_seconds,
+            "timeoutSeconds must not be above maxTimeoutSeconds",
+        ),
+    )
+
     timeout_seconds: float = Field(60, gt=0, le=86_400)
-    """Of an execution for which neither the program nor the request says another."""
+    """Time of an execution for which neither the request nor the program says another."""
     max_timeout_seconds: float = Field(600, gt=0, le=86_400)
+    """Time that a request or a program may ask for."""
     memory: Bytes = Field(1024 * 2**20, ge=64 * 2**20)
-    """Memory per executor."""
+    """Memory of an executor beyond the preload, with what it starts."""
     body_bytes: Bytes = Field(8 * 2**20, ge=1024, le=256 * 2**20)
     """Of a request, and of an answer."""
     log_bytes: Bytes = Field(64 * 2**10, ge=0, le=16 * 2**20)
+    """Kept of what one execution prints."""
     open_files: int = Field(1024, ge=64, le=1_048_576)
+    """Open files of an executor."""
     processes: int = Field(64, ge=0, le=4096)
-    """Descendants of one executor at once."""
+    """Processes below one executor at once."""
     interrupt_grace_seconds: float = Field(1.0, ge=0, le=60)
-
-    @model_validator(mode="after")
-    def _default_within_max(self) -> "Limits":
-        if self.timeout_seconds > self.max_timeout_seconds:
-            raise ValueError("timeoutSeconds must not be above maxTimeoutSeconds")
-        return self
+    """Between the interrupt at a deadline and the kill."""
 
 
 class Queue(Model):
-    """Requests that wait for a free worker."""
+    """Calls that wait for a free worker."""
 
     depth: int = Field(1000, ge=0, le=1_000_000)
+    """Calls that may wait for a worker, at each gateway; more get 429."""
     max_wait_seconds: float = Field(30, ge=0, le=3600)
+    """How long one waits before it gets 503 `no-worker`."""
 
 
 class Sessions(Model):
+    """How sessions are named, kept and ended."""
+
     header: HeaderName = "X-Session-ID"
+    """Name of the header that names a session."""
     ttl_seconds: float = Field(3600, ge=1, le=30 * 86_400)
+    """Time after its last call at which a session ends."""
     max_per_worker: int = Field(64, ge=0, le=10_000)
+    """Sessions that a worker has room for; each holds a process."""
     on_worker_loss: Literal["restore", "fail"] = "restore"
+    """Go on from the stored state on another worker, or answer 410."""
     on_busy: Literal["queue", "fail"] = "queue"
+    """A call for a busy session waits, or gets 409."""
 
 
 class Recycle(Model):
     """When an executor is replaced though nothing went wrong."""
 
     max_executions: int = Field(10_000, ge=1)
+    """Executions after which an executor is replaced."""
     max_age_seconds: float = Field(86_400, gt=0)
+    """Age at which it is."""
     memory_growth: Bytes = Field(256 * 2**20, ge=2**20)
-
-
-class EnvVar(Model):
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-    value: str = ""
+    """Private memory that it may gain before it is."""
 
 
 class WorkerPoolSpec(Model):
+    """What is wanted of the pool."""
+
     replicas: int = Field(2, ge=0, le=1000)
+    """Workers."""
+    image: Annotated[str, StringConstraints(max_length=1024, pattern=r"^\S*$")] = ""
+    """The workers' image. Empty: the plain one that came with the operator. Not in local mode."""
+    image_pull_secrets: list[NamedRef] = Field([], max_length=20)
+    """Secrets with which the image is pulled. Not in local mode."""
     executors: int = Field(2, ge=1, le=256)
+    """Executions that one worker runs at once, beside those of sessions."""
     isolation: Literal["shared", "program", "fresh"] = "shared"
-    preload: list[ModuleName] = []
+    """What an executor serves: all programs, one revision, or one execution."""
+    preload: list[ModuleName] = Field([], max_length=200)
+    """Modules that a worker imports once, before it is ready; executors are forked from that."""
     limits: Limits = Limits()
+    """What one execution may use."""
     queue: Queue = Queue()
+    """Calls that wait for a free worker."""
     sessions: Sessions = Sessions()
+    """How sessions are named, kept and ended."""
     recycle: Recycle = Recycle()
-    env: list[EnvVar] = []
+    """When an executor is replaced though nothing went wrong."""
+    env: list[EnvVar] = Field([], max_length=500)
+    """Variables for programs. Readable by every program of the pool."""
+    env_from: list[EnvFrom] = Field([], max_length=50)
+    """Secrets and ConfigMaps whose keys are variables for programs. Not in local mode."""
+    rollout: Rollout = Rollout()
+    """How workers are replaced when what they are made of changes. Not in local mode."""
     drain_seconds: float = Field(30, ge=0, le=3600)
+    """For what runs when a worker is told to stop."""
+    network: Network = Network()
+    """What programs may reach. Not in local mode."""
+    template: PodTemplate = PodTemplate()
+    """Fields of the workers' pods, merged under what the operator sets. Not in local mode."""
 
 
 class Metadata(Model):
@@ -119,7 +134,10 @@ class Metadata(Model):
 
 
 class WorkerPool(Model):
+    """Workers that are alike and run any program of the pool. One trust domain."""
+
     api_version: Literal["anypod.dev/v1alpha1"]
     kind: Literal["WorkerPool"]
     metadata: Metadata
     spec: WorkerPoolSpec = WorkerPoolSpec()
+    """What is wanted of the pool."""
