@@ -7,9 +7,28 @@ anew with a clean one before anything is forked: what is not there cannot be rea
 import os
 import sys
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from anypod.wire import pod
+
+if TYPE_CHECKING:  # stage 0 needs no decoder
+    from anypod.wire.config import WorkerConfig
 
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
 _DEFAULTS = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/", "LANG": "C.UTF-8"}
+
+
+def of_container(host: Mapping[str, str]) -> dict[str, str]:
+    """What a container's environment has for programs: all but what AnyPod and Kubernetes put
+    there for themselves."""
+    hidden = (*pod.OURS, *pod.KUBERNETES)
+    return {name: value for name, value in host.items() if not name.startswith(hidden)}
+
+
+def declared(config: "WorkerConfig") -> dict[str, str]:
+    """What programs get, asked in a process that stage 0 has executed: in a container, it is that
+    process's own environment."""
+    return dict(os.environ) if config.container_env else config.env
 
 
 def clean(host: Mapping[str, str], declared: Mapping[str, str]) -> dict[str, str]:

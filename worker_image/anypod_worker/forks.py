@@ -234,7 +234,7 @@ def _execute_zygote(control: int, config: WorkerConfig) -> int:
     return os.posix_spawn(
         sys.executable,
         [sys.executable, "-P", "-m", "anypod_worker.zygote", str(descriptor)],
-        environment.clean(os.environ, config.env),
+        environment.clean(os.environ, environment.declared(config)),
         file_actions=actions,
         setsigmask=[],
         setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGUSR1],

@@ -93,7 +93,7 @@ def _serve(control: socket.socket) -> None:
         return
     configure = _decode(first)
     assert isinstance(configure, Configure)
-    environment.enter(configure.config.env)
+    environment.enter(environment.declared(configure.config))
     kernel.hide_memory()
     if _preload(control, configure.config.preload):
         _fork_on_request(control, configure)

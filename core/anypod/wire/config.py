@@ -45,6 +45,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_f
     preload_timeout_seconds: float = 300.0
     env: dict[str, str] = {}
     """The whole environment of programs, beside PATH, HOME, LANG and TMPDIR."""
+    container_env: bool = False
+    """Programs get all of the container's environment beside: see ``anypod.wire.pod``."""
     max_sessions: int = 64
     session_queue: int = 100
     """Calls that may wait for one session's executor."""

@@ -30,3 +30,20 @@ def test_the_pool_may_add_and_replace() -> None:
 
 def test_what_must_be_there_is_there() -> None:
     assert set(environment.clean({}, {})) == {"PATH", "HOME", "LANG"}
+
+
+def test_of_a_containers_environment_programs_get_all_but_what_is_not_theirs() -> None:
+    host = {
+        "DATABASE": "db",
+        "KUBERNETES_SERVICE_HOST": "10.0.0.1",
+        "KUBERNETES_PORT_443_TCP_ADDR": "10.0.0.1",
+        "KUBERNETES_TEAM": "a",
+        "ANYPOD_WORKER_NAME": "w",
+        "ANYPOD_LINK_TOKEN": "secret",
+        "ANYPOD_URL": "http://gateway",
+    }
+    assert environment.of_container(host) == {
+        "DATABASE": "db",
+        "KUBERNETES_TEAM": "a",
+        "ANYPOD_URL": "http://gateway",
+    }

@@ -1,0 +1,18 @@
+"""The environment variables by which a pod tells its worker who it is.
+
+Everything else in the container's environment is the pool's, and programs get it: what the image
+sets, and what the pool declares.
+"""
+
+CONFIG = "ANYPOD_WORKER_CONFIG"
+"""A WorkerConfig as JSON."""
+
+NAME = "ANYPOD_WORKER_NAME"
+"""The pod's name, which the configuration cannot know; it goes over ``worker`` there."""
+
+TOKEN = "ANYPOD_LINK_TOKEN"  # noqa: S105 - a variable's name
+"""The link's secret. Not a file: programs run as the same user, and could read it."""
+
+OURS = ("ANYPOD_WORKER_", "ANYPOD_LINK_")
+KUBERNETES = ("KUBERNETES_SERVICE_", "KUBERNETES_PORT")
+"""Beginnings of the names that are not for programs."""

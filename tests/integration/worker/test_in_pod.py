@@ -1,0 +1,95 @@
+"""A worker that is told everything by its environment, as in a pod."""
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+
+import msgspec
+from tests.support.worker import PATIENCE, TOKEN, Worker, _read_log, linked
+
+from anypod.resources.worker_config import worker_config_in_pod
+from anypod.resources.workerpool import WorkerPoolSpec
+
+LOOK = """
+import os, pathlib
+def main():
+    seen = {}
+    for process in pathlib.Path("/proc").iterdir():
+        if process.name.isdigit():
+            for what in ("environ", "cmdline"):
+                try:
+                    seen[f"{process.name}/{what}"] = (process / what).read_text(errors="replace")
+                except OSError:
+                    pass
+    files = [os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if n.isdigit()
+             and os.path.islink(f"/proc/self/fd/{n}")]
+    return {"environment": dict(os.environ), "seen": "\\n".join(seen.values()), "files": files}
+"""
+
+
+@contextlib.asynccontextmanager
+async def pod(**variables: str) -> AsyncIterator[Worker]:
+    """A ready worker, started as the image's entrypoint is."""
+    config = worker_config_in_pod("pool", WorkerPoolSpec(executors=1, drain_seconds=5))
+    config = msgspec.structs.replace(config, host="127.0.0.1", port=0)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": "/tmp",
+        "KUBERNETES_SERVICE_HOST": "10.0.0.1",
+        "KUBERNETES_PORT_443_TCP": "tcp://10.0.0.1:443",
+        "ANYPOD_WORKER_CONFIG": msgspec.json.encode(config).decode(),
+        "ANYPOD_WORKER_NAME": "pool-workers-abc-xyz",
+        "ANYPOD_LINK_TOKEN": TOKEN,
+        **variables,
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "anypod_worker"),
+        env=environment,
+        stderr=asyncio.subprocess.PIPE,
+        limit=2**24,
+    )
+    worker = Worker(config, process, 0, [], asyncio.Condition())
+    worker.reading = asyncio.create_task(_read_log(worker))
+    try:
+        worker.port = json.loads(await worker.wait_for_log("listening"))["port"]
+        await worker.wait_for_log("worker ready")
+        yield worker
+    finally:
+        await worker.stop()
+
+
+async def test_it_has_its_pods_name_and_takes_the_links_secret_from_the_environment() -> None:
+    async with pod() as worker, linked(worker) as gateway, asyncio.timeout(PATIENCE):
+        assert gateway.hello is not None
+        assert gateway.hello.worker == "pool-workers-abc-xyz"
+        assert gateway.hello.pool == "pool"
+
+
+async def test_programs_see_the_containers_environment_without_what_is_not_theirs() -> None:
+    async with pod(DATABASE="db", MODEL_HOME="/models") as worker, linked(worker) as gateway:
+        environment = (await gateway.run(LOOK)).outputs["environment"]
+    assert environment["DATABASE"] == "db"
+    assert environment["MODEL_HOME"] == "/models"
+    assert not [name for name in environment if name.startswith(("ANYPOD_", "KUBERNETES_"))]
+
+
+async def test_the_links_secret_is_in_nothing_that_a_program_can_open() -> None:
+    async with pod() as worker, linked(worker) as gateway:
+        outputs = (await gateway.run(LOOK)).outputs
+    assert TOKEN not in outputs["seen"]
+    assert not [file for file in outputs["files"] if "anypod-worker" in file]
+
+
+async def test_without_a_secret_it_says_what_to_give() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "anypod_worker"),
+        env={"PATH": os.environ["PATH"], "ANYPOD_WORKER_CONFIG": "{}"},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(PATIENCE):
+        _, said = await process.communicate()
+    assert process.returncode == 1
+    assert b"ANYPOD_LINK_TOKEN" in said
