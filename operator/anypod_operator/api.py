@@ -1,0 +1,145 @@
+"""Calls of the Kubernetes API: raw JSON, each with a deadline, errors by what can be done.
+
+The official client makes the requests; its models would cost most of the time of a long list.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from anypod.resources.names import MANAGER
+from anypod_operator.api_errors import (
+    ApiError,
+    Conflict,
+    Ending,
+    Forbidden,
+    NotFound,
+    Refused,
+)
+from anypod_operator.kinds import BY_NAME, Kind, Raw
+from anypod_operator.metrics import Metrics
+
+CALL_SECONDS = 20.0
+PAGE = 500
+
+
+class Api:
+    def __init__(self, connection: client.ApiClient, metrics: Metrics) -> None:
+        self._client = connection
+        self._metrics = metrics
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Raw:
+        return await self._call("GET", kind.path(namespace, name))
+
+    async def list_all(
+        self, kind: Kind, namespace: str | None, selector: str
+    ) -> tuple[list[Raw], str]:
+        """Objects and the version of the whole, read page by page."""
+        items: list[Raw] = []
+        query = {"limit": str(PAGE), "labelSelector": selector}
+        while True:
+            page = await self._call("GET", kind.path(namespace), query)
+            items += page["items"]
+            query["continue"] = page["metadata"].get("continue", "")
+            if not query["continue"]:
+                return items, page["metadata"]["resourceVersion"]
+
+    async def exists(self, path: str) -> bool:
+        try:
+            await self._call("GET", path)
+        except NotFound:
+            return False
+        return True
+
+    async def document(self, path: str) -> Raw:
+        """Of the API's descriptions of itself."""
+        return await self._call("GET", path)
+
+    async def create(self, body: Raw) -> Raw:
+        kind = BY_NAME[body["kind"]]
+        query = {"fieldManager": MANAGER}
+        return await self._call("POST", kind.path(body["metadata"]["namespace"]), query, body)
+
+    async def apply(self, body: Raw, subresource: str = "") -> Raw:
+        """Server-side: what we said before and say no more goes, what others own stays.
+
+        A field that the server does not know is an error; of a status it is left away, for the
+        CRD may be of an older version.
+        """
+        kind, metadata = BY_NAME[body["kind"]], body["metadata"]
+        path = kind.path(metadata["namespace"], metadata["name"]) + subresource
+        strict = "Ignore" if subresource else "Strict"
+        query = {"fieldManager": MANAGER, "force": "true", "fieldValidation": strict}
+        return await self._call("PATCH", path, query, body, "application/apply-patch+yaml")
+
+    async def merge(self, kind: Kind, namespace: str, name: str, body: Raw) -> Raw:
+        query = {"fieldManager": MANAGER}
+        content = "application/merge-patch+json"
+        return await self._call("PATCH", kind.path(namespace, name), query, body, content)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Raw | None = None,
+        content_type: str = "application/json",
+    ) -> Raw:
+        target = f"{path}?{urlencode({k: v for k, v in (query or {}).items() if v})}"
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                request = await self._client.param_serialize(
+                    method, target, header_params=headers, body=body, auth_settings=["BearerToken"]
+                )
+                answer = await self._client.call_api(*request)
+                text = await answer.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as reason:
+            self._metrics.api_calls.labels(method, "unreachable").inc()
+            raise ApiError(f"the API server cannot be reached: {_words(reason)}") from reason
+        self._metrics.api_calls.labels(method, str(answer.status)).inc()
+        if answer.status >= 400:
+            raise _error(answer.status, text, answer.headers)
+        found: Raw = json.loads(text)
+        return found
+
+
+def _words(reason: BaseException) -> str:
+    return str(reason) or type(reason).__name__
+
+
+def _error(status: int, text: bytes, headers: Mapping[str, str]) -> ApiError:
+    try:
+        told = json.loads(text)
+    except ValueError:
+        told = {}
+    message = told.get("message") or text[:300].decode(errors="replace") or f"status {status}"
+    error = _class(status, told)(message)
+    after = headers.get("Retry-After", "")
+    error.retry_after = float(after) if after.isdigit() else 0.0
+    return error
+
+
+def _class(status: int, told: Raw) -> type[ApiError]:
+    causes: list[Any] = (told.get("details") or {}).get("causes") or []
+    if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
+        return Ending
+    classes = {400: Refused, 403: Forbidden, 404: NotFound, 409: Conflict, 413: Refused}
+    return Refused if status == 422 else classes.get(status, ApiError)
+
+
+async def connect() -> client.ApiClient:
+    """With what KUBECONFIG says, else as the pod's service account. Raises ConfigException."""
+    settings = client.Configuration()
+    if os.environ.get("KUBECONFIG"):
+        await config.load_kube_config(client_configuration=settings)
+    else:
+        config.load_incluster_config(client_configuration=settings)
+    settings.connection_pool_maxsize = 32
+    return client.ApiClient(settings)

@@ -1,0 +1,170 @@
+"""What is wrong with pods, in words that say what to do. Pure.
+
+The kubelet and the scheduler say it in a dozen places; here it becomes one stable reason, and one
+message with the text of whoever knows.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from anypod.resources.names import WORKER_CONTAINER
+from anypod_operator.kinds import Raw
+
+_PULL = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "ImageInspectError",
+    }
+)
+_CREATE = frozenset(
+    {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError"}
+)
+_NOT_CRASHED = frozenset({"", "ContainerCreating", "PodInitializing"})
+_TEXT_LIMIT = 800
+
+
+@dataclass(frozen=True)
+class Trouble:
+    reason: str
+    message: str
+    cure: str = ""
+
+    def __str__(self) -> str:
+        text = self.message.strip().removesuffix(".")
+        return f"{text}. {self.cure}" if self.cure else f"{text}."
+
+
+_CURES = {
+    "Unschedulable": "Add nodes, or lower requests and constraints in spec.template.",
+    "ImagePullFailed": "Check spec.image and spec.imagePullSecrets.",
+    "CannotStart": "Check what spec.env, spec.envFrom and spec.template refer to.",
+    "PreloadFailed": "Correct spec.preload, or build an image that has the module.",
+    "OutOfMemory": "Raise the memory limit in spec.template, or lower spec.limits.memory "
+    "or spec.executors.",
+    "WorkerCrashing": "See the worker's log: kubectl logs --previous.",
+    "SidecarFailing": "Correct the container in spec.template.",
+    "PodFailed": "See kubectl describe pod.",
+}
+_ORDER = list(_CURES)
+
+
+def troubles(pods: Iterable[Raw]) -> list[Trouble]:
+    """One for each reason, the one that stands in the way first."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for pod in pods:
+        for reason, text in _of_pod(pod):
+            found[reason].append(text)
+    return [
+        Trouble(reason, _several(found[reason]), _CURES[reason])
+        for reason in _ORDER
+        if reason in found
+    ]
+
+
+def _several(texts: list[str]) -> str:
+    workers = "1 worker" if len(texts) == 1 else f"{len(texts)} workers"
+    return f"{workers}: {texts[-1][:_TEXT_LIMIT]}"
+
+
+def is_terminating(pod: Raw) -> bool:
+    return "deletionTimestamp" in pod["metadata"]
+
+
+def is_ready(pod: Raw) -> bool:
+    return not is_terminating(pod) and condition(pod, "Ready").get("status") == "True"
+
+
+def is_over(pod: Raw) -> bool:
+    """It has ended, and nothing runs in it again."""
+    return pod.get("status", {}).get("phase") in ("Failed", "Succeeded")
+
+
+def condition(raw: Raw, type_: str) -> dict[str, Any]:
+    for one in raw.get("status", {}).get("conditions", []):
+        if one["type"] == type_:
+            return dict(one)
+    return {}
+
+
+def _of_pod(pod: Raw) -> Iterator[tuple[str, str]]:
+    if is_ready(pod) or is_terminating(pod):
+        return
+    if is_over(pod):
+        return  # the ReplicaSet has made another already
+    scheduled = condition(pod, "PodScheduled")
+    if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
+        yield "Unschedulable", f"cannot be scheduled: {scheduled.get('message', '')}"
+        return
+    status = pod.get("status", {})
+    for container in (
+        *status.get("initContainerStatuses", []),
+        *status.get("containerStatuses", []),
+    ):
+        found = _of_container(container)
+        if found is not None:
+            yield found
+            return
+
+
+def _of_container(status: dict[str, Any]) -> tuple[str, str] | None:
+    waiting = status.get("state", {}).get("waiting") or {}
+    reason, name = waiting.get("reason", ""), status["name"]
+    if reason in _PULL:
+        return (
+            "ImagePullFailed",
+            f"image {status.get('image', '')}: {waiting.get('message') or reason}",
+        )
+    if reason in _CREATE:
+        return "CannotStart", f"container {name}: {waiting.get('message') or reason}"
+    ended = status.get("state", {}).get("terminated") or status.get("lastState", {}).get(
+        "terminated"
+    )
+    if not ended or ended.get("exitCode") == 0:
+        crashed = reason not in _NOT_CRASHED
+        return ("WorkerCrashing", f"container {name}: {reason}") if crashed else None
+    return _of_end(name, ended)
+
+
+def _of_end(name: str, ended: dict[str, Any]) -> tuple[str, str]:
+    how = f"exit code {ended.get('exitCode')}"
+    if ended.get("signal"):
+        how = f"signal {ended['signal']}"
+    last = last_line(ended.get("message", ""))
+    text = f"{how}: {last}" if last else how
+    if ended.get("reason") == "OOMKilled":
+        return "OutOfMemory", f"container {name} took more memory than its limit"
+    if name != WORKER_CONTAINER:
+        return "SidecarFailing", f"container {name} ended with {text}"
+    if last.startswith("preload "):
+        return "PreloadFailed", last
+    return "WorkerCrashing", f"ended with {text}"
+
+
+def last_line(text: str) -> str:
+    """Of a log, as a person would quote it: of a JSON line, its message."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    try:
+        document = json.loads(lines[-1])
+        return str(document["message"])
+    except (ValueError, TypeError, KeyError):
+        return lines[-1]
+
+
+def refusal(deployment: Raw | None) -> Trouble | None:
+    """Why pods cannot even be made: a quota, or an admission rule."""
+    found = {} if deployment is None else condition(deployment, "ReplicaFailure")
+    if found.get("status") != "True":
+        return None
+    return Trouble(
+        "PodsRefused",
+        f"pods are refused: {found.get('message', '')[:_TEXT_LIMIT]}",
+        "Correct spec.template, or the namespace's quota or policy.",
+    )

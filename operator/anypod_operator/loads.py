@@ -1,0 +1,73 @@
+"""How busy workers are, asked of themselves: their ``/metrics``, at their pods' addresses.
+
+For two things: the counts in a pool's status, and, before a scale-in, which workers go first.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+import aiohttp
+
+from anypod.resources.names import WORKER_PORT
+from anypod_operator.diagnosis import is_ready
+from anypod_operator.kinds import Raw
+from anypod_operator.status import Load
+
+ANSWER_SECONDS = 2.0
+AT_ONCE = 32
+_LIMIT = 256 * 1024
+_NAMES = {
+    "anypod_worker_executors_busy": "busy",
+    "anypod_worker_sessions": "sessions",
+    "anypod_worker_sessions_busy": "busy_sessions",
+}
+
+
+class Loads:
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+        self._room = asyncio.Semaphore(AT_ONCE)
+
+    async def ask(self, pods: Iterable[Raw]) -> dict[str, Load]:
+        """Of those ready workers that answer in time."""
+        asked = [pod for pod in pods if is_ready(pod) and pod["status"].get("podIP")]
+        answers = await asyncio.gather(*map(self._ask, asked))
+        return {
+            pod["metadata"]["name"]: load
+            for pod, load in zip(asked, answers, strict=True)
+            if load is not None
+        }
+
+    async def _ask(self, pod: Raw) -> Load | None:
+        address = pod["status"]["podIP"]
+        host = f"[{address}]" if ":" in address else address
+        try:
+            async with (
+                self._room,
+                asyncio.timeout(ANSWER_SECONDS),
+                self._session.get(f"http://{host}:{WORKER_PORT}/metrics") as answer,
+            ):
+                answer.raise_for_status()
+                return parse((await answer.content.read(_LIMIT)).decode())
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+            return None
+
+
+def parse(text: str) -> Load:
+    """Raises ValueError when it is not what a worker says."""
+    found: dict[str, int] = {}
+    for line in text.splitlines():
+        name, _, value = line.partition(" ")
+        if name in _NAMES:
+            found[_NAMES[name]] = int(float(value))
+    if len(found) != len(_NAMES):
+        raise ValueError("not the metrics of a worker")
+    return Load(**found)
+
+
+def deletion_cost(load: Load | None) -> int:
+    """What is lost with a worker: a session's memory more than an execution, which can wait for the
+    drain; one that does not answer has nothing to lose."""
+    if load is None:
+        return -1
+    return 1000 * load.busy_sessions + 100 * load.sessions + 10 * load.busy

@@ -1,0 +1,136 @@
+"""The pod of a worker.
+
+Three layers: defaults of ours, the pool's template over them, and over both what makes a worker a
+worker and keeps it within the restricted profile of Pod Security admission.
+"""
+
+import math
+
+import msgspec
+
+from anypod.resources import names
+from anypod.resources.worker_config import worker_config_in_pod
+from anypod.wire import pod as pod_variables
+from anypod_operator.kinds import Raw
+from anypod_operator.objects.layers import lay_over
+from anypod_operator.pools import Pool
+from anypod_operator.settings import Settings
+
+LINK_ANNOTATION = "anypod.dev/link-secret"
+"""The uid of the link Secret that the pod was given: a new Secret means new pods."""
+
+STOP_SECONDS = 15
+"""Beyond drainSeconds, for the last answers and for killing what does not end."""
+
+
+def template(pool: Pool, settings: Settings, link_uid: str) -> Raw:
+    """Raises BadTemplate."""
+    given = pool.spec.template
+    return {
+        "metadata": {
+            "labels": {**given.metadata.labels, **names.labels(pool.name)},
+            "annotations": {**given.metadata.annotations, LINK_ANNOTATION: link_uid},
+        },
+        "spec": lay_over(lay_over(_defaults(pool), given.spec), _ours(pool, settings)),
+    }
+
+
+def _defaults(pool: Pool) -> Raw:
+    return {
+        "containers": [
+            {
+                "name": names.WORKER_CONTAINER,
+                "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}},
+            }
+        ],
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": names.worker_selector(pool.name)},
+                "matchLabelKeys": ["pod-template-hash"],
+            }
+        ],
+    }
+
+
+def _ours(pool: Pool, settings: Settings) -> Raw:
+    spec: Raw = {
+        "automountServiceAccountToken": False,
+        "containers": [_worker(pool, settings)],
+        "enableServiceLinks": False,
+        "hostIPC": False,
+        "hostNetwork": False,
+        "hostPID": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "serviceAccountName": names.workers(pool.name),
+        "shareProcessNamespace": False,
+        "terminationGracePeriodSeconds": math.ceil(pool.spec.drain_seconds) + STOP_SECONDS,
+    }
+    if pool.spec.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": one.name} for one in pool.spec.image_pull_secrets]
+    return spec
+
+
+def _worker(pool: Pool, settings: Settings) -> Raw:
+    container: Raw = {
+        "name": names.WORKER_CONTAINER,
+        "image": pool.spec.image or settings.worker_image,
+        "env": _variables(pool),
+        "ports": [{"name": names.WORKER_PORT_NAME, "containerPort": names.WORKER_PORT}],
+        "startupProbe": _probe("/healthz", period=1, failures=120),
+        "readinessProbe": _probe("/readyz", period=1, failures=2),
+        "livenessProbe": _probe("/healthz", period=10, failures=6),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "privileged": False,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        # The last line of a worker that gives up says why; so it comes into the pod's status.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - in the pod
+    }
+    if pool.spec.env_from:
+        container["envFrom"] = [
+            one.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True)
+            for one in pool.spec.env_from
+        ]
+    return container
+
+
+def _variables(pool: Pool) -> list[Raw]:
+    declared = [
+        one.model_dump(by_alias=True, exclude_none=True, include={"name", "value_from"})
+        if one.value_from is not None
+        else {"name": one.name, "value": one.value}
+        for one in pool.spec.env
+    ]
+    config = worker_config_in_pod(pool.name, pool.spec)
+    return [
+        *declared,
+        {"name": pod_variables.CONFIG, "value": msgspec.json.encode(config).decode()},
+        {"name": pod_variables.NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {
+            "name": pod_variables.TOKEN,
+            "valueFrom": {
+                "secretKeyRef": {"name": names.link_secret(pool.name), "key": names.TOKEN_KEY}
+            },
+        },
+    ]
+
+
+def _probe(path: str, *, period: int, failures: int) -> Raw:
+    return {
+        "httpGet": {"path": path, "port": names.WORKER_PORT_NAME},
+        "periodSeconds": period,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }

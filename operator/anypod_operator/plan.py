@@ -1,0 +1,47 @@
+"""What is wanted of a pool's children, or why that cannot be said. Pure."""
+
+from dataclasses import dataclass
+
+from anypod_operator.api_errors import Forbidden, Refused
+from anypod_operator.diagnosis import Trouble
+from anypod_operator.kinds import Raw
+from anypod_operator.objects import build
+from anypod_operator.objects.layers import BadTemplate
+from anypod_operator.pools import InvalidPool, NameTaken, Pool
+from anypod_operator.settings import Settings
+
+RETRY_SECONDS = 30.0
+"""For what may get right without a change that a watch would tell."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why what is wanted is not applied, and whether it may get right by itself."""
+
+    trouble: Trouble
+    retry: float | None = None
+
+
+def plan(pool: Pool, settings: Settings, link_uid: str) -> list[Raw]:
+    """The children in the order in which they are to be applied. Raises BadTemplate."""
+    return build(pool, settings, link_uid)
+
+
+def problem_of(reason: Exception) -> Problem | None:
+    """None for what is only to be tried again."""
+    text = str(reason)
+    match reason:
+        case InvalidPool():
+            cure = "Bring CRD and operator to one version: the API server let this pass."
+            return Problem(Trouble("InvalidSpec", text, cure))
+        case BadTemplate():
+            return Problem(Trouble("InvalidTemplate", text, "Correct spec.template."))
+        case Refused():
+            cure = "Correct spec.template, or what else the message names."
+            return Problem(Trouble("InvalidTemplate", text, cure))
+        case NameTaken():
+            return Problem(Trouble("NameTaken", text), RETRY_SECONDS)
+        case Forbidden():
+            cure = "Give the operator the permission, or ask who refuses it."
+            return Problem(Trouble("Forbidden", text, cure), RETRY_SECONDS)
+    return None

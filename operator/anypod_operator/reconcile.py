@@ -1,0 +1,180 @@
+"""The one look at a pool that every trigger leads to.
+
+It reads what the pool wants from the API, brings each child to it, and writes the status, if that
+is another. It remembers nothing that it could not do without: killed anywhere, the next look, of
+this process or another, finishes what was begun.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from anypod.resources import names
+from anypod_operator import news
+from anypod_operator.api import Api
+from anypod_operator.api_errors import ApiError, Ending, NotFound
+from anypod_operator.children import Children, digest
+from anypod_operator.events import Events
+from anypod_operator.kinds import DEPLOYMENT, POOL, Raw
+from anypod_operator.metrics import Metrics
+from anypod_operator.plan import Problem, plan, problem_of
+from anypod_operator.pools import NotYet, Owner, Pool, PoolKey, owner_of, parse
+from anypod_operator.scale_in import ScaleIn
+from anypod_operator.settings import Settings
+from anypod_operator.status import Load, Observed, assess
+from anypod_operator.world import World
+
+log = logging.getLogger(__name__)
+
+
+class Reconciler:
+    def __init__(
+        self,
+        api: Api,
+        world: World,
+        children: Children,
+        scale_in: ScaleIn,
+        events: Events,
+        settings: Settings,
+        metrics: Metrics,
+        loads: Callable[[PoolKey], dict[str, Load]],
+    ) -> None:
+        self._api = api
+        self._world = world
+        self._children = children
+        self._scale_in = scale_in
+        self._events = events
+        self._settings = settings
+        self._metrics = metrics
+        self._loads = loads
+        self._uids: dict[PoolKey, str] = {}
+        self._written: dict[PoolKey, tuple[str, str]] = {}
+        """Digests of the status that was written, and of what the API made of it."""
+        self._degraded: dict[PoolKey, str] = {}
+
+    async def look(self, key: PoolKey) -> float | None:
+        """After how many seconds to look again. Raises what failed and is to be tried again."""
+        began = time.monotonic()
+        outcome = "failed"
+        try:
+            again = await self._look(key)
+            outcome = "done"
+        except NotYet as reason:
+            log.info("%s: %s", key, reason)
+            outcome = "waits"
+            raise
+        except ApiError as reason:
+            log.warning("%s: %s", key, reason)
+            raise
+        except Exception:
+            log.exception("%s: the look at this pool broke", key)
+            raise
+        finally:
+            self._metrics.reconciles.labels(outcome).inc()
+            self._metrics.reconcile_seconds.observe(time.monotonic() - began)
+        return again
+
+    async def _look(self, key: PoolKey) -> float | None:
+        try:
+            raw = await self._api.get(POOL, key.namespace, key.name)
+        except NotFound:
+            self._forget(key)
+            self._world.lost(POOL, key.namespace, key.name)
+            return None
+        if "deletionTimestamp" in raw["metadata"]:
+            return None
+        owner = owner_of(raw)
+        if self._uids.get(key) != owner.uid:
+            self._forget(key)
+            self._uids[key] = owner.uid
+        try:
+            problem = await self._bring_about(raw)
+        except Ending:
+            return None
+        await self._write_status(owner, raw, problem)
+        return None if problem is None else problem.retry
+
+    def _forget(self, key: PoolKey) -> None:
+        self._children.forget(key)
+        for remembered in (self._uids, self._written):
+            remembered.pop(key, None)
+        self._note_degraded(key, "")
+
+    # what is wanted
+
+    async def _bring_about(self, raw: Raw) -> Problem | None:
+        """Why it could not be, when trying again at once is of no use."""
+        try:
+            await self._apply(parse(raw))
+        except Ending:
+            raise
+        except Exception as reason:
+            problem = problem_of(reason)
+            if problem is None:
+                raise
+            return problem
+        return None
+
+    async def _apply(self, pool: Pool) -> None:
+        link_uid, what = await self._children.ensure_link(pool)
+        secret = {"kind": "Secret", "metadata": {"name": names.link_secret(pool.name)}}
+        await self._tell_child(pool.owner, what, secret)
+        children = plan(pool, self._settings, link_uid)
+        await self._prepare_scale_in(pool)
+        for child in children:
+            what = await self._children.ensure(pool, child)
+            await self._tell_child(pool.owner, what, child)
+
+    async def _prepare_scale_in(self, pool: Pool) -> None:
+        deployment = self._deployment(pool.owner.key)
+        if deployment is not None and await self._scale_in.prepare(pool, deployment):
+            message = f"from {deployment['spec']['replicas']} to {pool.spec.replicas} workers"
+            await self._events.tell(pool.owner, "Normal", "ScaledIn", f"{message}, idle ones first")
+
+    async def _tell_child(self, owner: Owner, what: str, child: Raw) -> None:
+        if what:
+            self._metrics.repairs.labels(child["kind"], what).inc()
+            log.info("%s: %s %s", owner.key, what, child["kind"])
+        for one in news.of_child(what, child):
+            await self._events.tell(owner, *one)
+
+    # what is
+
+    def _deployment(self, key: PoolKey) -> Raw | None:
+        return self._world.get(DEPLOYMENT, key.namespace, names.workers(key.name))
+
+    async def _write_status(self, owner: Owner, raw: Raw, problem: Problem | None) -> None:
+        key, before = owner.key, raw.get("status", {})
+        observed = Observed(
+            pods=self._world.pods(key),
+            deployment=self._deployment(key),
+            loads=self._loads(key),
+            problem=None if problem is None else problem.trouble,
+        )
+        replicas = raw["spec"].get("replicas", 0)
+        url = self._settings.pool_url
+        after = assess(owner, replicas, url, observed, before, datetime.now(UTC))
+        degraded = next(one for one in after["conditions"] if one["type"] == "Degraded")
+        self._note_degraded(key, degraded["reason"] if degraded["status"] == "True" else "")
+        if self._written.get(key) == (digest(after), digest(before)) or after == before:
+            return
+        body = {
+            "apiVersion": POOL.api_version,
+            "kind": POOL.kind,
+            "metadata": {"name": key.name, "namespace": key.namespace, "uid": owner.uid},
+            "status": after,
+        }
+        result = await self._api.apply(body, "/status")
+        self._written[key] = (digest(after), digest(result.get("status", {})))
+        for one in news.of_status(before, after):
+            await self._events.tell(owner, *one)
+
+    def _note_degraded(self, key: PoolKey, reason: str) -> None:
+        old = self._degraded.pop(key, "")
+        if reason:
+            self._degraded[key] = reason
+        if old != reason:
+            for one in {old, reason} - {""}:
+                count = sum(reason == one for reason in self._degraded.values())
+                self._metrics.degraded.labels(one).set(count)

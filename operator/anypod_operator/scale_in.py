@@ -1,0 +1,54 @@
+"""Which workers a scale-in takes: told to the ReplicaSet by the annotation ``pod-deletion-cost``.
+
+Written once, in the moment before the Deployment gets fewer replicas, and not all the time: every
+write wakes each watcher of pods, and an old cost is worse than none.
+"""
+
+import asyncio
+
+from anypod_operator.api import Api
+from anypod_operator.api_errors import ApiError, NotFound
+from anypod_operator.diagnosis import is_ready
+from anypod_operator.kinds import POD, Raw
+from anypod_operator.loads import Loads, deletion_cost
+from anypod_operator.pools import Pool
+from anypod_operator.world import World
+
+COST = "controller.kubernetes.io/pod-deletion-cost"
+AT_ONCE = 16
+
+
+class ScaleIn:
+    def __init__(self, api: Api, world: World, loads: Loads) -> None:
+        self._api = api
+        self._world = world
+        self._loads = loads
+
+    async def prepare(self, pool: Pool, deployment: Raw | None) -> bool:
+        """Whether the pool shrinks. A cost that cannot be written does not hold it up."""
+        replicas = 0 if deployment is None else deployment["spec"].get("replicas", 0)
+        if not 0 < pool.spec.replicas < replicas:
+            return False
+        pods = [pod for pod in self._world.pods(pool.owner.key) if is_ready(pod)]
+        loads = await self._loads.ask(pods)
+        room = asyncio.Semaphore(AT_ONCE)
+        await asyncio.gather(
+            *(
+                self._write(room, pod, deletion_cost(loads.get(pod["metadata"]["name"])))
+                for pod in pods
+            )
+        )
+        return True
+
+    async def _write(self, room: asyncio.Semaphore, pod: Raw, cost: int) -> None:
+        metadata = pod["metadata"]
+        if metadata.get("annotations", {}).get(COST, "0") == str(cost):
+            return
+        body = {"metadata": {"annotations": {COST: str(cost)}}}
+        try:
+            async with room:
+                await self._api.merge(POD, metadata["namespace"], metadata["name"], body)
+        except NotFound:
+            self._world.lost(POD, metadata["namespace"], metadata["name"])
+        except ApiError:
+            return
