@@ -16,7 +16,7 @@ from anypod_operator.api_errors import NotFound, Refused
 from anypod_operator.kinds import BY_NAME, SECRET, Kind, Raw
 from anypod_operator.objects.metadata import head
 from anypod_operator.pools import NameTaken, NotYet, Pool, PoolKey
-from anypod_operator.world import World
+from anypod_operator.world import World, was_applied
 
 TOKEN_BYTES = 32
 What = Literal["", "created", "changed", "restored", "repaired"]
@@ -66,23 +66,19 @@ class Children:
 
     async def ensure_link(self, pool: Pool) -> tuple[str, What]:
         """The uid of the link Secret: made once, immutable, and made again only when it is gone."""
-        name = names.link_secret(pool.name)
-        wanted = head(pool, SECRET, name)
+        key = pool.owner.key
+        wanted = head(pool, SECRET, names.link_secret(pool.name))
         seen = await self._present(SECRET, wanted)
-        if seen is not None:
-            check_ours(pool, SECRET, seen)
-            self._remember(pool.owner.key, SECRET, _Done("", ""))
-            return seen["metadata"]["uid"], ""
-        token = b64encode(secrets.token_urlsafe(TOKEN_BYTES).encode()).decode()
-        body = {**wanted, "type": "Opaque", "immutable": True, "data": {names.TOKEN_KEY: token}}
-        made = await self._api.create(body)
-        self._world.keep(SECRET, made)
-        return self._link_made(pool.owner.key, made)
-
-    def _link_made(self, key: PoolKey, made: Raw) -> tuple[str, What]:
-        before = self._done.get(key, {}).get(SECRET)
-        self._remember(key, SECRET, _Done("", ""))
-        return made["metadata"]["uid"], "created" if before is None else "restored"
+        made: What = ""
+        if seen is None:
+            made = "restored" if SECRET in self._done.get(key, {}) else "created"
+            seen = await self._api.create(_with_token(wanted))
+            self._world.keep(SECRET, seen)
+        uid: str = seen["metadata"]["uid"]
+        # With the uid nothing is applied to another Secret, nor one made that has no token.
+        wanted["metadata"]["uid"] = uid
+        edited = await self.ensure(pool, wanted)
+        return uid, made or edited
 
     async def _present(self, kind: Kind, wanted: Raw) -> Raw | None:
         """As the watch has it; what it has not is asked for, lest we take over somebody else's."""
@@ -93,7 +89,8 @@ class Children:
                 seen = await self._api.get(kind, namespace, name)
             except NotFound:
                 return None
-            self._world.keep(kind, seen)
+            if is_marked(seen):
+                self._world.keep(kind, seen)  # of others no watch tells
         return seen
 
     def _remember(self, key: PoolKey, kind: Kind, done: _Done) -> None:
@@ -112,6 +109,8 @@ def check_ours(pool: Pool, kind: Kind, seen: Raw) -> None:
     what = f"{kind.kind} {seen['metadata']['name']}"
     controllers = [o for o in seen["metadata"].get("ownerReferences", []) if o.get("controller")]
     if not controllers:
+        if was_applied(seen):
+            return
         raise NameTaken(f"there is a {what} already, which is not this pool's; delete or rename it")
     (controller,) = controllers
     if controller["uid"] == pool.owner.uid:
@@ -122,6 +121,16 @@ def check_ours(pool: Pool, kind: Kind, seen: Raw) -> None:
         raise NotYet(f"{what} of the pool's predecessor is still there")
     owner = f"{controller['kind']} {controller['name']}"
     raise NameTaken(f"there is a {what} already, which belongs to {owner}; delete or rename it")
+
+
+def is_marked(raw: Raw) -> bool:
+    """Whether the watch of our objects has it."""
+    return bool(raw["metadata"].get("labels", {}).get(names.MANAGER_LABEL) == names.MANAGER)
+
+
+def _with_token(wanted: Raw) -> Raw:
+    token = b64encode(secrets.token_urlsafe(TOKEN_BYTES).encode()).decode()
+    return {**wanted, "type": "Opaque", "immutable": True, "data": {names.TOKEN_KEY: token}}
 
 
 def fingerprint(raw: Raw) -> str:

@@ -7,12 +7,15 @@ looks; whether a pool exists and what it wants is always read from the API itsel
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from anypod.resources.names import POOL_LABEL
+from anypod.resources.names import MANAGER, POOL_LABEL
 from anypod_operator.kinds import POD, POOL, Kind, Raw
 from anypod_operator.pools import PoolKey
 
 Name = tuple[str, str]
 """Namespace and name."""
+
+_APPLIED = "anypod.applied"
+"""Beside an object's metadata: what is left of its managedFields."""
 
 _POD_STATUS = (
     "conditions",
@@ -118,6 +121,13 @@ def pool_of(child: Raw) -> PoolKey | None:
     return None if name is None else PoolKey(metadata["namespace"], name)
 
 
+def was_applied(raw: Raw) -> bool:
+    """Whether we made the object what it is: the API remembers who did."""
+    metadata = raw["metadata"]
+    managers = (one.get("manager") for one in metadata.get("managedFields", []))
+    return bool(metadata.get(_APPLIED)) or MANAGER in managers
+
+
 def _name(raw: Raw) -> Name:
     return raw["metadata"]["namespace"], raw["metadata"]["name"]
 
@@ -130,6 +140,7 @@ def _version(raw: Raw) -> int:
 def _slim(kind: Kind, raw: Raw) -> Raw:
     """Without what nobody here asks for, and without any secret."""
     metadata: dict[str, Any] = {k: v for k, v in raw["metadata"].items() if k != "managedFields"}
+    metadata[_APPLIED] = was_applied(raw)
     if kind is POD:
         status: Mapping[str, Any] = raw.get("status", {})
         return {

@@ -1,0 +1,231 @@
+"""What a pool is made of is made, put right, and removed, against a real API server."""
+
+from base64 import b64decode
+
+import pytest
+from tests.support.kubernetes_api import Raw
+from tests.support.operated import CHILDREN, Namespace, until
+from tests.support.operator_process import WORKER_IMAGE, OperatorProcess
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+
+def worker(deployment: Raw) -> Raw:
+    found: Raw = deployment["spec"]["template"]["spec"]["containers"][0]
+    assert found["name"] == "worker"
+    return found
+
+
+def test_everything_is_made_and_belongs_to_the_pool(space: Namespace) -> None:
+    uid = space.apply(replicas=3)["metadata"]["uid"]
+    for child in space.until_children().values():
+        (owner,) = child["metadata"]["ownerReferences"]
+        assert (owner["uid"], owner["controller"]) == (uid, True)
+        assert child["metadata"]["labels"]["anypod.dev/pool"] == "pool"
+        assert "finalizers" not in child["metadata"]
+    assert "finalizers" not in space.pool()["metadata"]
+    assert "annotations" not in space.pool()["metadata"]
+    assert len(space.until_pods(3)) == 3
+
+
+def test_pods_cannot_do_what_they_need_not(space: Namespace) -> None:
+    space.apply()
+    children = space.until_children()
+    pod = children["Deployment"]["spec"]["template"]["spec"]
+    assert worker(children["Deployment"])["image"] == WORKER_IMAGE
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["serviceAccountName"] == "pool-workers"
+    assert children["ServiceAccount"]["automountServiceAccountToken"] is False
+    assert children["Service"]["spec"]["clusterIP"] == "None"
+
+
+@pytest.mark.parametrize("kind", CHILDREN)
+def test_a_deleted_child_is_made_again(space: Namespace, kind: str) -> None:
+    space.apply()
+    uid = space.until_children()[kind]["metadata"]["uid"]
+    space.api.delete(space.child_path(kind))
+    until(lambda: (c := space.child(kind)) and c["metadata"]["uid"] != uid, f"a new {kind}")
+    until(lambda: space.events("Restored"), "an event says so")
+
+
+EDITS: dict[str, Raw] = {
+    "ServiceAccount": {"automountServiceAccountToken": True},
+    "NetworkPolicy": {"spec": {"egress": [{}]}},
+    "Service": {"spec": {"selector": {"app": "other"}}},
+    "PodDisruptionBudget": {"spec": {"maxUnavailable": 0}},
+    "Deployment": {
+        "spec": {"replicas": 7, "template": {"metadata": {"labels": {"anypod.dev/pool": "pool"}}}}
+    },
+}
+
+
+@pytest.mark.parametrize("kind", EDITS)
+def test_an_edited_child_is_put_right(space: Namespace, kind: str) -> None:
+    space.apply()
+    before = space.until_children()[kind]
+    space.api.merge(space.child_path(kind), EDITS[kind])
+
+    def is_right() -> bool:
+        child = space.child(kind)
+        ignored = ("metadata", "status")
+        return child is not None and all(
+            child[part] == before[part] for part in before if part not in ignored
+        )
+
+    until(is_right, f"{kind} is as it was")
+    until(lambda: space.events("Repaired"), "an event says so")
+
+
+@pytest.mark.parametrize("kind", CHILDREN)
+def test_lost_labels_and_owners_are_put_back(space: Namespace, kind: str) -> None:
+    uid = space.apply()["metadata"]["uid"]
+    space.until_children()
+    body = {"metadata": {"labels": None, "ownerReferences": None}}
+    space.api.merge(space.child_path(kind), body)
+
+    def is_ours() -> bool:
+        metadata = (space.child(kind) or {}).get("metadata", {})
+        owners = [one["uid"] for one in metadata.get("ownerReferences", [])]
+        return owners == [uid] and metadata["labels"].get("anypod.dev/pool") == "pool"
+
+    until(is_ours, f"{kind} is the pool's again")
+
+
+def test_what_others_add_stays_and_is_not_fought_over(
+    space: Namespace, operator: OperatorProcess
+) -> None:
+    space.apply()
+    space.until_children()
+    body = {"metadata": {"annotations": {"team": "a"}, "labels": {"cost": "b"}}}
+    space.api.merge(space.child_path("Deployment"), body)
+    space.apply(replicas=3)
+    until(lambda: (d := space.child("Deployment")) and d["spec"]["replicas"] == 3, "3 replicas")
+    metadata = (space.child("Deployment") or {})["metadata"]
+    assert metadata["annotations"]["team"] == "a"
+    assert metadata["labels"]["cost"] == "b"
+
+
+def test_a_change_of_the_spec_reaches_the_pods(space: Namespace) -> None:
+    template = {"spec": {"nodeSelector": {"disk": "ssd"}, "priority": 0}}
+    space.apply(template=template, preload=["json"])
+    before = space.until_children()["Deployment"]
+    assert before["spec"]["template"]["spec"]["nodeSelector"] == {"disk": "ssd"}
+    space.apply(image="registry.example/mine:2", preload=["json", "csv"])
+
+    def changed() -> Raw | None:
+        deployment = space.child("Deployment")
+        assert deployment is not None
+        return deployment if worker(deployment)["image"] == "registry.example/mine:2" else None
+
+    after = until(changed, "the image is changed")
+    variables = {one["name"]: one for one in worker(after)["env"]}
+    assert '"preload":["json","csv"]' in variables["ANYPOD_WORKER_CONFIG"]["value"]
+    # What the pool says no more is gone, and not what somebody set once.
+    assert "nodeSelector" not in after["spec"]["template"]["spec"]
+
+
+def test_a_change_that_only_gateways_heed_makes_no_new_pods(space: Namespace) -> None:
+    space.apply(queue={"depth": 10})
+    before = space.until_children()["Deployment"]
+    space.until_condition("Ready", "False")
+    space.apply(queue={"depth": 20}, sessions={"ttlSeconds": 5})
+    until(lambda: space.condition("Ready"), "the change was seen")
+    after = space.child("Deployment")
+    assert after is not None
+    assert after["metadata"]["generation"] == before["metadata"]["generation"]
+
+
+def test_the_links_secret_is_made_once_and_cannot_be_edited(
+    space: Namespace, operator: OperatorProcess
+) -> None:
+    space.apply()
+    secret = space.until_children()["Secret"]
+    assert len(b64decode(secret["data"]["token"])) >= 40
+    assert secret["immutable"] is True
+    operator.kill()
+    operator.start()
+    space.apply(replicas=4)
+    until(lambda: (d := space.child("Deployment")) and d["spec"]["replicas"] == 4, "4 replicas")
+    again = space.child("Secret")
+    assert again is not None
+    assert again["data"] == secret["data"]
+    assert again["metadata"]["uid"] == secret["metadata"]["uid"]
+
+
+def test_another_secret_means_other_pods(space: Namespace) -> None:
+    space.apply()
+    children = space.until_children()
+    space.api.delete(space.child_path("Secret"))
+
+    def annotation() -> str:
+        deployment = space.child("Deployment") or children["Deployment"]
+        return str(
+            deployment["spec"]["template"]["metadata"]["annotations"]["anypod.dev/link-secret"]
+        )
+
+    old = children["Secret"]["metadata"]["uid"]
+    until(lambda: annotation() not in (old, ""), "pods name the new Secret")
+    assert (space.child("Secret") or {})["metadata"]["uid"] == annotation()
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Secret"])
+def test_what_is_not_ours_is_not_touched(space: Namespace, kind: str) -> None:
+    space.apply("other")
+    theirs = space.until_children("other")[kind]
+    foreign = {
+        "apiVersion": theirs["apiVersion"],
+        "kind": kind,
+        "metadata": {"name": theirs["metadata"]["name"].replace("other", "pool")},
+    }
+    if kind == "Deployment":
+        foreign["spec"] = {
+            "replicas": 1,
+            "selector": {"matchLabels": {"app": "mine"}},
+            "template": {
+                "metadata": {"labels": {"app": "mine"}},
+                "spec": {"containers": [{"name": "mine", "image": "mine"}]},
+            },
+        }
+    made = space.api.apply(space.child_path(kind), foreign)
+    space.apply("pool")
+    condition = space.until_condition("Degraded", "True", "NameTaken")
+    assert f"{kind} {foreign['metadata']['name']}" in condition["message"]
+    seen = space.child(kind)
+    assert seen is not None
+    assert seen["metadata"].get("ownerReferences") is None
+    assert seen.get("spec") == made.get("spec")
+
+
+def test_a_deleted_pool_takes_everything_along(space: Namespace) -> None:
+    space.apply()
+    space.until_children()
+    space.delete_pool()
+    space.until_gone()
+    until(lambda: not space.pods(), "its pods are gone")
+
+
+def test_a_pool_of_the_same_name_begins_anew(space: Namespace) -> None:
+    space.apply()
+    before = space.until_children()
+    space.delete_pool()
+    uid = space.apply(replicas=5)["metadata"]["uid"]
+
+    def all_new() -> bool:
+        children = [space.child(kind) for kind in CHILDREN]
+        return all(
+            child is not None and child["metadata"]["ownerReferences"][0]["uid"] == uid
+            for child in children
+        )
+
+    until(all_new, "all children belong to the new pool")
+    secret = space.child("Secret")
+    assert secret is not None
+    assert secret["data"] != before["Secret"]["data"]
+    until(lambda: (d := space.child("Deployment")) and d["spec"]["replicas"] == 5, "5 replicas")
+
+
+def test_pools_with_the_longest_name_work(space: Namespace) -> None:
+    longest = "p" * 40
+    space.apply(longest, replicas=2)
+    space.until_children(longest)
+    assert all(len(pod["metadata"]["name"]) <= 63 for pod in space.until_pods(2, longest))
