@@ -59,7 +59,14 @@ class Builder:
         with tempfile.TemporaryDirectory(dir=cache.folder()) as folder:
             secrets = pip_settings.write(Path(folder)).files
             self._run(
-                *("build", *self._build_options(), "--tag", order.name, "--file", order.dockerfile),
+                *(
+                    "build",
+                    *self._build_options(),
+                    "--tag",
+                    order.name,
+                    "--file",
+                    str(order.dockerfile),
+                ),
                 *(() if order.may_pull else self.no_pull),
                 *(f"--build-arg={name}={value}" for name, value in order.arguments.items()),
                 *(f"--secret=id={name},src={path}" for name, path in secrets.items()),
