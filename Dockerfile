@@ -33,14 +33,14 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=
     /build/bin/pip install --no-compile ".[gateway,operator]" && /build/bin/pip uninstall --yes anypod
 # Bytecode that is never compared with its source: a builder may set other times on files, and at run time nothing
 # could write it anew.
-RUN ["/opt/anypod/bin/python", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/opt/anypod/lib"]
+RUN ["/opt/anypod/bin/python", "-m", "compileall", "-qf", "--invalidation-mode", "unchecked-hash", "/opt/anypod/lib"]
 
 # Only what the wheel itself brings, at the places where the image has it.
 FROM dependencies AS application
 COPY --from=wheel /wheels /wheels
 RUN ["/build/bin/pip", "install", "--no-compile", "--no-deps", "--no-index", "--find-links", "/wheels", \
      "--root", "/staged", "anypod"]
-RUN ["/opt/anypod/bin/python", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", \
+RUN ["/opt/anypod/bin/python", "-m", "compileall", "-qf", "--invalidation-mode", "unchecked-hash", \
      "-s", "/staged", "-p", "/", "/staged/opt/anypod/lib"]
 
 FROM ${PYTHON_IMAGE}

@@ -9,7 +9,7 @@ TESTED := $(VENV)/.tested
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format crds bench constraints clean
+.PHONY: help install demo test lint format crds bench images constraints clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,6 +37,7 @@ demo: $(INSTALLED) ## A pool of 4 workers, real programs, a killed worker: under
 
 test: $(TESTED) lint ## Check and test everything (installs etcd, wrk and nginx from the system's packages as root)
 	@sh tests/install-system-packages etcd wrk nginx
+	@[ "$$(id -u)" -ne 0 ] || sh tests/install-system-packages buildah runc debootstrap
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(TESTED) ## Format check, lint, types, import contracts
@@ -55,6 +56,10 @@ crds: $(INSTALLED) ## Generate crds/ and docs/workerpool.md from the models
 bench: $(TESTED) ## Measure against the goals (installs wrk and nginx as root)
 	@sh tests/install-system-packages wrk nginx
 	$(BIN)/python -m benchmarks
+
+images: $(TESTED) ## Build the images; say how large they are and how fast they start
+	@[ "$$(id -u)" -ne 0 ] || sh tests/install-system-packages buildah runc debootstrap
+	$(BIN)/python -m tests.cluster.images
 
 constraints: $(TESTED) ## Pin what is installed now, names and versions only
 	$(BIN)/python -m pip freeze --exclude-editable --exclude pip | grep -E '^[A-Za-z0-9_.-]+==' > constraints.txt

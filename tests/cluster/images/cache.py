@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-KEPT = 4
+KEPT = 3
 """Of each kind of file; the newest by use."""
 
 

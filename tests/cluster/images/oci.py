@@ -17,6 +17,7 @@ class ImageFile:
     path: str
     """From the root, without a slash before it."""
     mode: int
+    owner: int
     is_link: bool
     content: bytes
 
@@ -85,6 +86,7 @@ def _image_file(entries: tarfile.TarFile, entry: tarfile.TarInfo) -> ImageFile:
     return ImageFile(
         path=entry.name.removeprefix("./"),
         mode=entry.mode,
+        owner=entry.uid,
         is_link=entry.issym() or entry.islnk(),
         content=content.read() if content is not None else b"",
     )

@@ -43,7 +43,7 @@ ALL = (ANYPOD, WORKER, ETCD)
 
 def archive_of(recipe: Recipe) -> Path:
     """Raises CannotBuild, CommandFailed."""
-    return cache.kept(recipe.title, content_key(recipe), lambda path: _build(recipe, path))
+    return cache.kept(recipe.title, content_key(recipe), lambda path: build(recipe, path))
 
 
 def content_key(recipe: Recipe) -> str:
@@ -85,24 +85,22 @@ def _base_key(recipe: Recipe) -> str:
     return "" if base.why_not() else base.content_key(recipe.base)
 
 
-def _build(recipe: Recipe, archive: Path) -> None:
-    """On the base that was named; else on one of this machine's packages; else a registry's."""
+def build(recipe: Recipe, archive: Path, **arguments: str) -> None:
+    """On the base that was named; else on one of this machine's packages; else a registry's.
+
+    ``arguments`` are more of the Dockerfile's. Raises CannotBuild, CommandFailed.
+    """
     builder = builders.choose()
     given = _given_base(recipe)
-    if given is not None or base.why_not():
-        arguments = {} if given is None else {recipe.base_argument: given}
-        with cache.locked("builder"):
-            builder.tidy()
-            builder.build(_order(recipe, arguments, may_pull=True), archive)
-        return
-    name = f"localhost/anypod-base-{recipe.base.title}:{base.content_key(recipe.base)}"
-    root = base.archive(recipe.base)
+    own = given is None and not base.why_not()
+    root = base.archive(recipe.base) if own else None
+    name = given
     with cache.locked("builder"):
         builder.tidy()
-        builder.use_archive(name, root)
-        order = _order(recipe, {recipe.base_argument: name}, may_pull=False)
+        if root is not None:
+            name = f"localhost/anypod-base-{recipe.base.title}:{base.content_key(recipe.base)}"
+            builder.use_archive(name, root)
+        if name is not None:
+            arguments |= {recipe.base_argument: name}
+        order = Order(recipe.name, recipe.dockerfile, recipe.context, arguments, not own)
         builder.build(order, archive)
-
-
-def _order(recipe: Recipe, arguments: dict[str, str], *, may_pull: bool) -> Order:
-    return Order(recipe.name, recipe.dockerfile, recipe.context, arguments, may_pull)
