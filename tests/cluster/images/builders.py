@@ -19,8 +19,8 @@ from tests.cluster.images.commands import CannotBuild, CommandFailed
 VARIABLE = "IMAGE_BUILDER"
 """Of the environment: which of them, if not the first that works."""
 _FROM_ARCHIVE = "FROM scratch\nADD root.tar /\nCMD []\n"
-_MANY_IMAGES = 150
-"""Steps of a build are images too."""
+_MANY_IMAGES = 600
+"""Each step of a build is one: some twenty builds of changed code."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Builder:
     """podman or docker, as the user runs it."""
 
     command: ClassVar[str]
-    no_pull: ClassVar[tuple[str, ...]] = ()
+    pull_if_missing: ClassVar[tuple[str, ...]] = ()
+    pull_never: ClassVar[tuple[str, ...]] = ()
 
     def why_not(self) -> str:
         """Why it cannot be used here; empty when it can."""
@@ -67,7 +68,7 @@ class Builder:
                     "--file",
                     str(order.dockerfile),
                 ),
-                *(() if order.may_pull else self.no_pull),
+                *(self.pull_if_missing if order.may_pull else self.pull_never),
                 *(f"--build-arg={name}={value}" for name, value in order.arguments.items()),
                 *(f"--secret=id={name},src={path}" for name, path in secrets.items()),
                 order.context,
@@ -110,10 +111,11 @@ class Docker(Builder):
 
 class Podman(Builder):
     command = "podman"
-    no_pull = ("--pull=never",)
+    pull_if_missing = ("--pull=false",)
+    pull_never = ("--pull=never",)
 
     def _build_options(self) -> tuple[str, ...]:
-        return ("--layers",)
+        return ("--layers", "--network=host")
 
     def _save(self, name: str, archive: Path) -> None:
         self._run("save", "--format=oci-archive", "--output", archive, name)
@@ -121,7 +123,8 @@ class Podman(Builder):
 
 class Buildah(Builder):
     command = "buildah"
-    no_pull = ("--pull-never",)
+    pull_if_missing = ("--pull=false",)
+    pull_never = ("--pull-never",)
 
     def why_not(self) -> str:
         if os.geteuid() != 0:

@@ -117,7 +117,8 @@ def running(order: Order) -> Iterator[Container]:
     """Started, perhaps not ready; gone afterwards."""
     archive = Archive(order.archive)
     root = _unpacked(archive)
-    name = f"anypod-{secrets.token_hex(4)}"
+    _end_orphans()
+    name = f"{os.getpid()}-{secrets.token_hex(4)}"
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder)
         config = _configuration(order, archive, root, _write(order.files, bundle))
@@ -146,6 +147,14 @@ def _start(name: str, bundle: Path, log: int) -> subprocess.Popen[bytes]:
 
 def _runc(*arguments: str) -> None:
     subprocess.run(["runc", "--root", _STATE, *arguments], timeout=PATIENCE, check=True)
+
+
+def _end_orphans() -> None:
+    """Containers of a test run that was killed."""
+    for state in _STATE.glob("*-*"):
+        owner = state.name.partition("-")[0]
+        if not Path("/proc", owner).exists():
+            _runc("delete", "--force", state.name)
 
 
 def _status(port: int, path: str) -> int:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -21,7 +22,8 @@ pytestmark = pytest.mark.timeout(1800)
 def test_what_was_built_is_not_built_again(
     built: Images, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for command in ("debootstrap", "apt-get", "nice"):  # needed to know the base; to build anything
+    there = [name for name in ("debootstrap", "apt-get", "nice") if shutil.which(name)]
+    for command in there:  # the first two say which base there would be
         (tmp_path / command).write_text("#!/bin/sh\nexit 1\n")
         (tmp_path / command).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
