@@ -19,6 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--kind-node-image", metavar="IMAGE", help="kind: the image of its nodes")
     group.addoption("--kind-config", type=Path, metavar="FILE", help="kind: its configuration")
     group.addoption("--kind-name", metavar="NAME", help="kind: a cluster that is there already")
+    group.addoption("--keep", action="store_true", help="use a cluster that is up, leave it up")
     group.addoption("--context", metavar="NAME", help="existing: the context of the kubeconfig")
 
 

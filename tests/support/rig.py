@@ -45,11 +45,11 @@ class Answer:
         return self.document["outputs"]
 
 
-@dataclass
-class Gateway:
-    process: asyncio.subprocess.Process
+@dataclass(kw_only=True)
+class Caller:
+    """Calls a gateway, wherever that runs."""
+
     url: str
-    log_file: Path
     http: aiohttp.ClientSession
     pool: str = "default"
 
@@ -83,6 +83,12 @@ class Gateway:
         return await self.ask(
             "POST", f"/programs/{program}/run{query}", json={"inputs": inputs}, headers=headers
         )
+
+
+@dataclass(kw_only=True)
+class Gateway(Caller):
+    process: asyncio.subprocess.Process
+    log_file: Path
 
     async def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
         """Its exit status."""

@@ -1,0 +1,82 @@
+"""One cluster for a run, one namespace for a test, and a report that explains a failure.
+
+With ``--keep`` the cluster is left up, and a failed test's namespace in it.
+"""
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cluster import Cluster, images, why_none
+from tests.cluster.providers import fulfil
+from tests.cluster.pytest_options import wishes
+from tests.support import happenings
+from tests.support.in_cluster import Place
+
+CRDS = Path(__file__).parents[2] / "crds"
+FIGURES = pytest.StashKey[list[str]]()
+FAILED = pytest.StashKey[bool]()
+PLACE = pytest.StashKey[Place]()
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Two nodes that have the project's images, with the custom resource installed."""
+    keep = bool(request.config.getoption("--keep"))
+    wished = wishes(request.config, keep=keep)
+    reason = why_none(wished.provider)
+    if reason is not None:
+        pytest.skip(f"e2e: {reason}")
+    try:
+        archives = images.archives()
+    except images.CannotBuild as cannot:
+        pytest.skip(f"e2e: no images: {cannot}")
+    started = fulfil(wished)
+    try:
+        started.load(archives)
+        started.kubectl("apply", "--server-side", "-f", str(CRDS))
+        started.kubectl("wait", "--for=condition=Established", "crd/workerpools.anypod.dev")
+        yield started
+    finally:
+        started.down()
+
+
+@pytest.fixture
+async def place(cluster: Cluster, request: pytest.FixtureRequest) -> AsyncIterator[Place]:
+    """A fresh namespace."""
+    made = Place(cluster, f"e2e-{next(_numbers)}-{request.node.originalname[5:40].strip('_')}")
+    made = Place(cluster, made.namespace.replace("_", "-").rstrip("-"))
+    cluster.kubectl("create", "namespace", made.namespace)
+    request.node.stash[PLACE] = made
+    yield made
+    if request.node.stash.get(FAILED, False) and request.config.getoption("--keep"):
+        return
+    cluster.kubectl("delete", "namespace", made.namespace, "--wait=false")
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Keeps a line for the end of the run."""
+    return request.config.stash.setdefault(FIGURES, []).append
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[Any]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed and (place := item.stash.get(PLACE, None)) is not None:
+        item.stash[FAILED] = True
+        report.sections += happenings.told(place.cluster, place.namespace)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    figures = config.stash.get(FIGURES, [])
+    if figures:
+        terminalreporter.section("measured on the cluster")
+        for line in figures:
+            terminalreporter.line(line)
