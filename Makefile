@@ -9,10 +9,14 @@ TESTED := $(VENV)/.tested
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format crds bench images constraints clean
+# Which Kubernetes, from where, and what else `python -m tests.cluster up --help` has.
+export KUBERNETES
+CLUSTER ?= auto
+CLUSTER_ARGS ?=
+.PHONY: help install demo test lint format crds bench images cluster cluster-down constraints clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -60,6 +64,12 @@ bench: $(TESTED) ## Measure against the goals (installs wrk and nginx as root)
 images: $(TESTED) ## Build the images; say how large they are and how fast they start
 	@[ "$$(id -u)" -ne 0 ] || sh tests/install-system-packages buildah runc debootstrap
 	$(BIN)/python -m tests.cluster.images
+
+cluster: $(INSTALLED) ## A real Kubernetes with the project's images (KUBERNETES=v1.34, CLUSTER=kind)
+	@$(BIN)/python -m tests.cluster up --cluster $(CLUSTER) $(CLUSTER_ARGS)
+
+cluster-down: $(INSTALLED) ## End it, and leave nothing behind
+	@$(BIN)/python -m tests.cluster down --cluster $(CLUSTER)
 
 constraints: $(TESTED) ## Pin what is installed now, names and versions only
 	$(BIN)/python -m pip freeze --exclude-editable --exclude pip | grep -E '^[A-Za-z0-9_.-]+==' > constraints.txt

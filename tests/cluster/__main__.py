@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import json
 import shlex
 import sys
 import time
@@ -27,7 +28,11 @@ def main() -> None:
 def _up(options: argparse.Namespace) -> None:
     began = time.monotonic()
     cluster = providers.fulfil(_wishes(options))
-    print(f"{cluster.provider}: {len(cluster.nodes())} nodes Ready", _since(began), flush=True)
+    version = json.loads(cluster.kubectl("version", "--output=json"))["serverVersion"]
+    ready = (
+        f"{cluster.provider}: {len(cluster.nodes())} nodes of Kubernetes {version['gitVersion']}"
+    )
+    print(ready, "are Ready", _since(began), flush=True)
     _load_project_images(cluster)
     print("use it with:")
     print(f"export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}")

@@ -10,6 +10,7 @@ RANGE = "198.18.0.0/15"
 SLOTS = 8
 MOST_NODES = 15
 DOMAIN = "cluster.local"
+API_PORT = 6443
 
 
 @dataclass(frozen=True)
@@ -67,4 +68,4 @@ class Addresses:
 
     @property
     def api_server(self) -> str:
-        return f"https://{self.node(1)}:6443"
+        return f"https://{self.node(1)}:{API_PORT}"

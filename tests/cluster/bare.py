@@ -7,15 +7,16 @@ says that it is complete is written last.
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster import control_plane, dns, loading, network, own_images, remains
-from tests.cluster.addresses import MOST_NODES, Addresses
+from tests.cluster.addresses import API_PORT, MOST_NODES, Addresses
 from tests.cluster.alone import alone
-from tests.cluster.binaries import Binaries, all_binaries, why_not
+from tests.cluster.binaries import COREDNS, Binaries, all_binaries, why_not
 from tests.cluster.certificates import Authority
 from tests.cluster.faults import NodeFaults
 from tests.cluster.interface import Cluster
@@ -37,6 +38,7 @@ NEEDS = (
     "nsenter",
     "/usr/lib/cni/bridge",
 )
+_INSTALL = Path(__file__).parents[1] / "install-system-packages"
 _READY_SECONDS = 180.0
 
 
@@ -45,8 +47,8 @@ def why_no_bare(release: Kubernetes) -> str | None:
     if os.uname().sysname != "Linux" or os.getuid() != 0:
         return "it needs Linux and root"
     missing = [name for name in NEEDS if shutil.which(name) is None]
-    if missing:
-        return f"missing: {' '.join(missing)} (sh tests/install-system-packages {' '.join(NEEDS)})"
+    if missing and shutil.which("apt-get") is None:
+        return f"not on PATH: {' '.join(missing)}"
     return why_not(release)
 
 
@@ -91,6 +93,15 @@ class BareCluster(Cluster):
         """Where kubectl and helm are."""
         return self._site.binaries.bin
 
+    def must_be(self, release: Kubernetes, nodes: int) -> None:
+        """Raises RuntimeError if another cluster than that was asked for is up."""
+        is_up = (self._site.release.version, self._site.count)
+        if is_up != (release.version, nodes):
+            raise RuntimeError(
+                f"Kubernetes {is_up[0]} with {is_up[1]} nodes is up, not {release.version} with "
+                f"{nodes}: end it first (make cluster-down)"
+            )
+
     def nodes(self) -> list[str]:
         return list(self._nodes)
 
@@ -100,6 +111,10 @@ class BareCluster(Cluster):
 
     def kubectl(self, *arguments: str, input: str | None = None, timeout: float = 60) -> str:  # noqa: A002
         return self._kubectl(*arguments, input=input, timeout=timeout)
+
+    def run(self, node: str, *command: str) -> str:
+        """Run a command as the node's root, with what the node sees."""
+        return self._nodes[node].run(*command)
 
     def down(self) -> None:
         if not self._keep:
@@ -149,23 +164,39 @@ def running(plan: Addresses, *, keep: bool = True) -> BareCluster | None:
 
 
 def start(plan: Addresses, release: Kubernetes, nodes: int, *, keep: bool) -> BareCluster:
-    """A new cluster, in the place of whatever is left of an earlier one of this slot."""
+    """A new cluster, in the place of what this slot has; if it is kept, one that is up will do."""
     if not 1 <= nodes <= MOST_NODES:
         raise ValueError(f"{nodes} nodes: a bare cluster has 1 to {MOST_NODES}")
+    if keep and (there := _taken(plan, release, nodes)) is not None:
+        return there
+    _install()
     site = Site(plan, release, nodes, all_binaries(release))
-    images = [own_images.PAUSE.archive(), own_images.dns_archive(site.binaries)]
+    pause = own_images.PAUSE.archive()
     with alone(f"anypod-cluster-{plan.slot}"):
-        _clear(plan)
-        _build(site)
-        cluster = BareCluster(site, keep=keep)
-        _wait_for_api(site)
-        cluster.kubectl(
-            *("apply", "-f", "-"), input=dns.manifest(own_images.DNS, plan.dns_service, "n1")
-        )
-        cluster.load(images)
-        _wait_until_ready(cluster)
-        written = {"kubernetes": release.version, "nodes": nodes}
-        (site.state / "cluster.json").write_text(json.dumps(written))
+        # Somebody else may have been quicker.
+        if keep and (there := _taken(plan, release, nodes)) is not None:
+            return there
+        return _start(site, pause, keep=keep)
+
+
+def _taken(plan: Addresses, release: Kubernetes, nodes: int) -> BareCluster | None:
+    there = running(plan)
+    if there is not None:
+        there.must_be(release, nodes)
+    return there
+
+
+def _start(site: Site, pause: Path, *, keep: bool) -> BareCluster:
+    _clear(site.plan)
+    _build(site)
+    cluster = BareCluster(site, keep=keep)
+    # While the API server starts, which takes longer.
+    cluster.load([pause])
+    _wait_for_api(site)
+    cluster.kubectl("apply", "-f", "-", input=_dns(site))
+    _wait_until_ready(cluster)
+    written = {"kubernetes": site.release.version, "nodes": site.count}
+    (site.state / "cluster.json").write_text(json.dumps(written))
     return cluster
 
 
@@ -173,6 +204,15 @@ def end(plan: Addresses) -> None:
     """End it and leave nothing; also what was started half-way, and what is not there."""
     with alone(f"anypod-cluster-{plan.slot}"):
         _clear(plan)
+
+
+def _install() -> None:
+    """What is missing of the system's packages; nothing is asked or changed if nothing is."""
+    done = subprocess.run(
+        ["sh", str(_INSTALL), *NEEDS], capture_output=True, text=True, timeout=900, check=False
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"what a bare cluster needs is missing: {done.stderr.strip()}")
 
 
 def _clear(plan: Addresses) -> None:
@@ -198,20 +238,25 @@ def _build(site: Site) -> None:
         node.boot()
 
 
+def _dns(site: Site) -> str:
+    program = site.binaries.path(COREDNS.name).resolve()
+    first = site.nodes[0].name
+    return dns.manifest(own_images.PAUSE.image, program, site.plan.dns_service, first)
+
+
 def _wait_for_api(site: Site) -> None:
     wait_until(
-        lambda: control_plane.answers_ready(site.plan.node(1), 6443, site.authority),
+        lambda: control_plane.answers_ready(site.plan.node(1), API_PORT, site.authority),
         f"the API server is ready (logs: {site.nodes[0].logs})",
         _READY_SECONDS,
     )
 
 
 def _wait_until_ready(cluster: BareCluster) -> None:
-    for node in cluster.nodes():
-        _wait_for(cluster, "--for=create", f"node/{node}")
-    _wait_for(cluster, "--for=condition=Ready", "nodes", "--all")
     # A pod cannot be made in a namespace before its service account is.
-    _wait_for(cluster, "--for=create", "serviceaccount/default")
+    wanted = [f"node/{node}" for node in cluster.nodes()] + ["serviceaccount/default"]
+    _wait_for(cluster, "--for=create", *wanted)
+    _wait_for(cluster, "--for=condition=Ready", "nodes", "--all")
     _wait_for(cluster, "--for=condition=Available", "-n", "kube-system", "deployment/coredns")
 
 

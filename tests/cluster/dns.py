@@ -5,6 +5,7 @@ As it is a pod with the usual label, a network policy that lets DNS through mean
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 from tests.cluster.addresses import DOMAIN
 
@@ -27,13 +28,16 @@ _COREFILE = f"""\
 """
 
 
-def manifest(image: str, service: str, node: str) -> str:
-    """All of it, for ``kubectl apply``; the pod runs on ``node``."""
+def manifest(image: str, program: Path, service: str, node: str) -> str:
+    """All of it, for ``kubectl apply``; the pod runs on ``node``.
+
+    ``program`` is the node's own: to mount it costs nothing, to load it as an image takes seconds.
+    """
     objects = [
         _object("v1", "ServiceAccount"),
         _object("v1", "ConfigMap", data={"Corefile": _COREFILE}),
         *_role(),
-        _deployment(image, node),
+        _deployment(image, program, node),
         _service(service),
     ]
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
@@ -59,17 +63,20 @@ def _role() -> list[Mapping[str, object]]:
     ]
 
 
-def _deployment(image: str, node: str) -> Mapping[str, object]:
+def _deployment(image: str, program: Path, node: str) -> Mapping[str, object]:
     container = {
         "name": _NAME,
         "image": image,
-        "args": ["-conf", "/etc/coredns/Corefile"],
+        "command": [f"/node/{program.name}", "-conf", "/etc/coredns/Corefile"],
         "ports": [
             {"name": "dns", "containerPort": _PORT, "protocol": "UDP"},
             {"name": "dns-tcp", "containerPort": _PORT, "protocol": "TCP"},
         ],
         "readinessProbe": {"httpGet": {"path": "/ready", "port": _READY}, "periodSeconds": 1},
-        "volumeMounts": [{"name": "config", "mountPath": "/etc/coredns"}],
+        "volumeMounts": [
+            {"name": "config", "mountPath": "/etc/coredns"},
+            {"name": "program", "mountPath": "/node", "readOnly": True},
+        ],
     }
     pod = {
         "serviceAccountName": _NAME,
@@ -78,7 +85,10 @@ def _deployment(image: str, node: str) -> Mapping[str, object]:
         "nodeName": node,
         "tolerations": [{"operator": "Exists"}],
         "containers": [container],
-        "volumes": [{"name": "config", "configMap": {"name": _NAME}}],
+        "volumes": [
+            {"name": "config", "configMap": {"name": _NAME}},
+            {"name": "program", "hostPath": {"path": str(program.parent), "type": "Directory"}},
+        ],
     }
     spec = {
         "replicas": 1,

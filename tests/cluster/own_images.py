@@ -1,4 +1,4 @@
-"""The images that a bare cluster itself needs, and one for the tests of clusters.
+"""The image that a bare cluster itself needs, and one for the tests of clusters.
 
 Each is one static program, written as an archive without a builder (oci.py). A program's image is
 named after its source, so that a change of the one is never taken for the other.
@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster import oci
-from tests.cluster.binaries import COREDNS, Binaries, cache
+from tests.cluster.binaries import cache
 
 _PROGRAMS = Path(__file__).parent / "programs"
-DNS = f"localhost/coredns:{COREDNS.version}"
 
 
 @dataclass(frozen=True)
@@ -51,13 +50,6 @@ PAUSE = Program("pause")
 """What holds a pod's namespaces."""
 PROBE = Program("probe")
 """What the tests of clusters run in pods."""
-
-
-def dns_archive(binaries: Binaries) -> Path:
-    archive = cache() / f"coredns-{COREDNS.version}" / "coredns.tar"
-    if not archive.exists():
-        oci.write_archive(archive, DNS, binaries.path(COREDNS.name))
-    return archive
 
 
 def _compile(source: Path, program: Path) -> None:

@@ -52,10 +52,7 @@ def fulfil(wishes: Wishes) -> Cluster:
         return existing.use(wishes.context)
     if chosen == "kind":
         return kind.start(wishes.kind, wishes.slot, wishes.nodes, keep=wishes.keep)
-    plan = Addresses(wishes.slot)
-    if wishes.keep and (there := bare.running(plan)) is not None:
-        return there
-    return bare.start(plan, kubernetes(), wishes.nodes, keep=wishes.keep)
+    return bare.start(Addresses(wishes.slot), kubernetes(), wishes.nodes, keep=wishes.keep)
 
 
 def why_none(provider: Provider = "auto") -> str | None:

@@ -119,10 +119,10 @@ def test_the_api_server_is_another_one_after_its_restart(pair: Pair) -> None:
 
 
 def test_nothing_can_be_written_while_etcd_is_stopped(pair: Pair) -> None:
-    stopping = Thread(target=pair.faults.stop_etcd, args=(20,))
+    stopping = Thread(target=pair.faults.stop_etcd, args=(10,))
     stopping.start()
     try:
-        wait_until(lambda: not _writes(pair.cluster), "a write fails", 15)
+        wait_until(lambda: not _writes(pair.cluster), "a write fails", 10)
     finally:
         stopping.join(60)
     wait_until(lambda: _writes(pair.cluster), "writes are made again", 60)

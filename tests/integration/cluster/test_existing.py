@@ -1,0 +1,64 @@
+"""A cluster that is there already is used only by the name of its context, and not touched."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.cluster import Pod, Unsupported, up
+from tests.cluster.control_plane import ApiServer
+
+pytestmark = pytest.mark.timeout(3600)  # the first run on a machine builds Kubernetes
+
+
+@pytest.fixture
+def two_contexts(api: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's kubeconfig: the current context is a cluster that is not there."""
+    config = json.loads(api.kubeconfig.read_text())
+    name = config["current-context"]
+    config["clusters"].append({"name": "far", "cluster": {"server": "https://127.0.0.1:1"}})
+    config["contexts"].append({"name": "far", "context": {"cluster": "far", "user": name}})
+    config["current-context"] = "far"
+    written = tmp_path / "kubeconfig"
+    written.write_text(json.dumps(config))
+    monkeypatch.setenv("KUBECONFIG", str(written))
+    return written
+
+
+@pytest.mark.parametrize("context", [None, ""])
+def test_without_the_name_of_a_context_it_is_refused(
+    two_contexts: Path, context: str | None
+) -> None:
+    with pytest.raises(ValueError, match="name the context of the existing cluster"):
+        up("existing", context=context)
+
+
+def test_a_context_that_is_not_there_is_refused(two_contexts: Path) -> None:
+    with pytest.raises(ValueError, match="has no context nowhere"):
+        up("existing", context="nowhere")
+
+
+def test_the_named_context_is_used_and_not_the_current_one(
+    api: ApiServer, two_contexts: Path
+) -> None:
+    before = two_contexts.read_bytes()
+    cluster = up("existing", context="anypod-cluster")
+    assert cluster.provider == "existing"
+    assert cluster.kubectl("get", "--raw=/readyz") == "ok"
+    assert cluster.nodes() == []
+    # Whoever gets the path gets the right cluster, too.
+    assert cluster.kubectl("config", "current-context").strip() == "anypod-cluster"
+    cluster.down()
+    assert not cluster.kubeconfig.exists()
+    assert two_contexts.read_bytes() == before
+    assert api.kubectl("get", "--raw=/readyz") == "ok"
+
+
+def test_what_needs_its_nodes_is_unsupported_with_the_reason(two_contexts: Path) -> None:
+    cluster = up("existing", context="anypod-cluster")
+    try:
+        with pytest.raises(Unsupported, match=r"push probe\.tar to the registry"):
+            cluster.load([Path("probe.tar")])
+        with pytest.raises(Unsupported, match="nodes of an existing cluster cannot be entered"):
+            cluster.faults.kill_process(Pod("default", "any"))
+    finally:
+        cluster.down()
