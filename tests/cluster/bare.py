@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -220,7 +221,8 @@ def _clear(plan: Addresses) -> None:
     state = state_of(plan)
     if state.exists():
         shutil.rmtree(state)
-    if state.parent.exists() and not any(state.parent.iterdir()):
+    # Another cluster may be there, or a file system of the user's be mounted.
+    with suppress(OSError):
         state.parent.rmdir()
 
 
