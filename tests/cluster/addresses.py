@@ -13,6 +13,10 @@ DOMAIN = "cluster.local"
 API_PORT = 6443
 
 
+OF_EVERY_CLUSTER = "anypod[0-9]-*"
+"""Matches what has a name by any cluster's ``prefix``."""
+
+
 @dataclass(frozen=True)
 class Addresses:
     """The plan of one cluster. Nodes are counted from 1; the first has the control plane."""

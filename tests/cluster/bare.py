@@ -159,6 +159,8 @@ def running(plan: Addresses, *, keep: bool = True) -> BareCluster | None:
         written = json.loads((state_of(plan) / "cluster.json").read_text())
     except FileNotFoundError:
         return None
+    if not remains.namespaces(plan):
+        return None  # the machine has been started anew since
     release = Kubernetes(written["kubernetes"])
     site = Site(plan, release, written["nodes"], all_binaries(release))
     return BareCluster(site, keep=keep)

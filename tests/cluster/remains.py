@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.cluster import cgroups, network
-from tests.cluster.addresses import Addresses
+from tests.cluster.addresses import OF_EVERY_CLUSTER, Addresses
 from tests.cluster.node import MOUNT_POINTS
 from tests.cluster.waiting import wait_until
 
@@ -33,9 +33,10 @@ def remove(plan: Addresses) -> None:
     wait_until(lambda: not _end(homes), "the nodes' processes have ended", _SECONDS)
     cgroups.remove(plan.prefix)
     network.disconnect(plan)
+    if any(_NAMESPACES.glob(OF_EVERY_CLUSTER)):
+        return  # what is mounted there in another cluster's nodes would go with the folders
     for folder in MOUNT_POINTS:
-        # Another program may have it, or another cluster of ours.
-        with suppress(OSError):
+        with suppress(OSError):  # another program may have it
             folder.rmdir()
 
 

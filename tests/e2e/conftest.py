@@ -22,7 +22,7 @@ PLACE = pytest.StashKey[Place]()
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Two nodes that have the project's images, with the custom resource installed."""
     keep = bool(request.config.getoption("--keep"))

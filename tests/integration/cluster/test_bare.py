@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
-from tests.cluster import bare
+from tests.cluster import bare, remains
 from tests.cluster.addresses import RANGE, Addresses
 from tests.cluster.bare import BareCluster
 from tests.cluster.own_images import PROBE
@@ -100,6 +100,18 @@ def test_a_node_sees_its_own_kernel_settings(up: BareCluster) -> None:
     assert up.run("n1", "cat", "/proc/sys/vm/overcommit_memory").strip() == "1"
 
 
+def test_the_end_of_another_cluster_takes_nothing_from_this_ones_nodes(up: BareCluster) -> None:
+    """The kernel unmounts a folder everywhere when it is removed anywhere."""
+    bare.end(Addresses(4))
+    config = f"/{PLAN.slot}/n1/kubelet.json"
+    (kubelet,) = (
+        process
+        for process in Path("/proc").glob("[0-9]*")
+        if config in (process / "cmdline").read_text() and os.getpid() != int(process.name)
+    )
+    assert " /var/lib/kubelet " in (kubelet / "mountinfo").read_text()
+
+
 def test_a_second_start_finds_the_cluster_that_is_up(up: BareCluster) -> None:
     done = _command("up")
     assert done.returncode == 0, done.stderr
@@ -145,6 +157,17 @@ def test_a_start_that_was_killed_at_any_moment_leaves_nothing_either(before: Mac
     _kill_after(moments.uniform(0, whole))
     done = _command("up")
     assert done.returncode == 0, done.stderr
+    bare.end(PLAN)
+    assert left_by(PLAN) == []
+
+
+def test_what_a_machine_had_before_it_was_started_anew_is_not_taken_for_a_cluster(
+    before: Machine,
+) -> None:
+    """Namespaces and processes are gone then, and the files are not."""
+    bare.start(PLAN, kubernetes(), 1, keep=True)
+    remains.remove(PLAN)
+    assert bare.running(PLAN) is None
     bare.end(PLAN)
     assert left_by(PLAN) == []
 
