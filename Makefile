@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 export KUBERNETES
 CLUSTER ?= auto
 CLUSTER_ARGS ?=
-.PHONY: help install demo test lint format crds bench images cluster cluster-down constraints clean
+.PHONY: help install demo test test-fast lint format crds bench images cluster cluster-down constraints clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -43,6 +43,10 @@ test: $(TESTED) lint ## Check and test everything (installs etcd, wrk and nginx 
 	@sh tests/install-system-packages etcd wrk nginx
 	@[ "$$(id -u)" -ne 0 ] || sh tests/install-system-packages buildah runc debootstrap
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-fast: $(TESTED) lint ## The same without a cluster: no e2e
+	@sh tests/install-system-packages etcd wrk nginx
+	$(BIN)/python -m pytest --ignore tests/e2e --ignore tests/integration/cluster $(PYTEST_ARGS)
 
 lint: $(TESTED) ## Format check, lint, types, import contracts
 	$(BIN)/ruff format --check .
