@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import subprocess
+import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator
@@ -230,3 +232,25 @@ def test_the_gateways_default_is_its_help(runnable: Images) -> None:
     with containers.running(Order(runnable[images.ANYPOD].path)) as container:
         assert container.until_ended() == 0
         assert "--link-token-file" in container.log
+
+
+def test_the_next_run_ends_what_a_killed_one_left(runnable: Images) -> None:
+    path = runnable[images.WORKER].path
+    port = containers.free_port()
+    killed = f"""
+import os
+from pathlib import Path
+from tests.cluster.images import containers, pods
+with containers.running(pods.worker(Path({str(path)!r}), {port})) as worker:
+    worker.until_answers({port}, "/healthz")
+    print(worker.pid, flush=True)
+    os.kill(os.getpid(), 9)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", killed], cwd=ROOT, stdout=subprocess.PIPE, timeout=120, check=False
+    )
+    orphan = Path("/proc", run.stdout.decode().strip())
+    assert orphan.exists()
+    with containers.running(Order(path, ["--help"])) as container:
+        container.until_ended()
+    assert not orphan.exists()
