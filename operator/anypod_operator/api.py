@@ -27,6 +27,8 @@ from anypod_operator.metrics import Metrics
 
 CALL_SECONDS = 20.0
 PAGE = 500
+_UNTYPED = "failed to create typed patch object"
+"""How an apply with a field that does not exist is refused, with status 500."""
 
 
 class Api:
@@ -130,6 +132,8 @@ def _class(status: int, told: Raw) -> type[ApiError]:
     causes: list[Any] = (told.get("details") or {}).get("causes") or []
     if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
         return Ending
+    if str(told.get("message")).startswith(_UNTYPED):
+        return Refused
     classes = {400: Refused, 403: Forbidden, 404: NotFound, 409: Conflict, 413: Refused}
     return Refused if status == 422 else classes.get(status, ApiError)
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from anypod.resources.names import MANAGER
 from anypod_operator.api import Api
-from anypod_operator.api_errors import ApiError, Conflict
+from anypod_operator.api_errors import ApiError, Conflict, Ending
 from anypod_operator.kinds import EVENT, POOL, Raw
 from anypod_operator.pools import Owner
 
@@ -42,6 +42,8 @@ class Events:
         if self._is_fresh(body["metadata"]["name"]):
             try:
                 await self._write(body)
+            except Ending:
+                return
             except ApiError as failure:
                 log.warning("%s: the event %s could not be written: %s", owner.key, reason, failure)
 

@@ -58,9 +58,9 @@ class KubernetesApi:
     directory: Path
     tokens: Mapping[str, str]
 
-    def kubeconfig(self, who: str) -> Path:
+    def kubeconfig(self, who: str, directory: Path | None = None, url: str = "") -> Path:
         """For a user: ``admin``, or ``operator``, who has only what tests grant."""
-        path = self.directory / f"{who}.kubeconfig"
+        path = (directory or self.directory) / f"{who}.kubeconfig"
         path.write_text(
             json.dumps(
                 {
@@ -70,7 +70,10 @@ class KubernetesApi:
                     "clusters": [
                         {
                             "name": "test",
-                            "cluster": {"server": self.url, "insecure-skip-tls-verify": True},
+                            "cluster": {
+                                "server": url or self.url,
+                                "insecure-skip-tls-verify": True,
+                            },
                         }
                     ],
                     "users": [{"name": who, "user": {"token": self.tokens[who]}}],
@@ -192,6 +195,7 @@ def _options(directory: Path, etcd: str, port: int) -> list[str]:
         "--bind-address=127.0.0.1",
         f"--secure-port={port}",
         "--permit-port-sharing",
+        "--allow-privileged",
         f"--cert-dir={directory / 'certificates'}",
         f"--token-auth-file={directory / 'tokens.csv'}",
         "--authorization-mode=RBAC",

@@ -18,10 +18,13 @@ WORKER_IMAGE = "registry.example/anypod-worker:test"
 
 
 class OperatorProcess:
-    def __init__(self, api: KubernetesApi, directory: Path, *options: str) -> None:
-        self._api = api
+    def __init__(self, api: KubernetesApi, directory: Path, *options: str, url: str = "") -> None:
+        """``url`` is another way to the API than the straight one."""
+        self.api = api
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
+        self._directory = directory
+        self._url = url
         self.port = 0
         self.log_file = directory / "operator.log"
         directory.mkdir(parents=True, exist_ok=True)
@@ -37,7 +40,7 @@ class OperatorProcess:
         # Nothing of the environment but the way to the API; no proxy for loopback.
         environment = {
             "PATH": os.environ["PATH"],
-            "KUBECONFIG": str(self._api.kubeconfig("operator")),
+            "KUBECONFIG": str(self.api.kubeconfig("operator", self._directory, self._url)),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         with self.log_file.open("ab") as log:
