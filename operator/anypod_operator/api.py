@@ -27,8 +27,8 @@ from anypod_operator.metrics import Metrics
 
 CALL_SECONDS = 20.0
 PAGE = 500
-_UNTYPED = "failed to create typed patch object"
-"""How an apply with a field that does not exist is refused, with status 500."""
+_NOT_TYPED = ("failed to create typed patch object", "failed to convert new object")
+"""How an apply is refused that has unknown fields or values of a wrong form: with status 500."""
 
 
 class Api:
@@ -68,22 +68,21 @@ class Api:
         query = {"fieldManager": MANAGER}
         return await self._call("POST", kind.path(body["metadata"]["namespace"]), query, body)
 
-    async def apply(self, body: Raw, subresource: str = "") -> Raw:
-        """Server-side: what we said before and say no more goes, what others own stays.
-
-        A field that the server does not know is an error; of a status it is left away, for the
-        CRD may be of an older version.
-        """
+    async def apply(self, body: Raw) -> Raw:
+        """Server-side: what we said before and say no more goes, what others own stays. A field
+        that the server does not know is an error."""
         kind, metadata = BY_NAME[body["kind"]], body["metadata"]
-        path = kind.path(metadata["namespace"], metadata["name"]) + subresource
-        strict = "Ignore" if subresource else "Strict"
-        query = {"fieldManager": MANAGER, "force": "true", "fieldValidation": strict}
+        path = kind.path(metadata["namespace"], metadata["name"])
+        query = {"fieldManager": MANAGER, "force": "true", "fieldValidation": "Strict"}
         return await self._call("PATCH", path, query, body, "application/apply-patch+yaml")
 
-    async def merge(self, kind: Kind, namespace: str, name: str, body: Raw) -> Raw:
+    async def merge(
+        self, kind: Kind, namespace: str, name: str, body: Raw, subresource: str = ""
+    ) -> Raw:
+        """What the server does not know of it is left away."""
         query = {"fieldManager": MANAGER}
-        content = "application/merge-patch+json"
-        return await self._call("PATCH", kind.path(namespace, name), query, body, content)
+        path = kind.path(namespace, name) + subresource
+        return await self._call("PATCH", path, query, body, "application/merge-patch+json")
 
     async def _call(
         self,
@@ -132,7 +131,7 @@ def _class(status: int, told: Raw) -> type[ApiError]:
     causes: list[Any] = (told.get("details") or {}).get("causes") or []
     if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
         return Ending
-    if str(told.get("message")).startswith(_UNTYPED):
+    if str(told.get("message")).startswith(_NOT_TYPED):
         return Refused
     classes = {400: Refused, 403: Forbidden, 404: NotFound, 409: Conflict, 413: Refused}
     return Refused if status == 422 else classes.get(status, ApiError)

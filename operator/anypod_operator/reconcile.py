@@ -15,6 +15,7 @@ from anypod_operator import news
 from anypod_operator.api import Api
 from anypod_operator.api_errors import ApiError, Ending, NotFound
 from anypod_operator.children import Children, digest
+from anypod_operator.diagnosis import Trouble
 from anypod_operator.events import Events
 from anypod_operator.kinds import DEPLOYMENT, POOL, Raw
 from anypod_operator.metrics import Metrics
@@ -26,6 +27,9 @@ from anypod_operator.status import Load, Observed, assess
 from anypod_operator.world import World
 
 log = logging.getLogger(__name__)
+
+FAILURES = 4
+"""In a row, from which on a pool's status tells of them."""
 
 
 class Reconciler:
@@ -52,6 +56,7 @@ class Reconciler:
         self._written: dict[PoolKey, tuple[str, str]] = {}
         """Digests of the status that was written, and of what the API made of it."""
         self._degraded: dict[PoolKey, str] = {}
+        self._failures: dict[PoolKey, int] = {}
 
     async def look(self, key: PoolKey) -> float | None:
         """After how many seconds to look again. Raises what failed and is to be tried again."""
@@ -92,13 +97,25 @@ class Reconciler:
             problem = await self._bring_about(raw)
         except Ending:
             return None
+        except ApiError as reason:
+            await self._note_failure(owner, raw, reason)
+            raise
+        self._failures.pop(key, None)
         await self._write_status(owner, raw, problem)
         return None if problem is None else problem.retry
 
+    async def _note_failure(self, owner: Owner, raw: Raw, reason: ApiError) -> None:
+        """What fails again and again is not hidden in a log."""
+        count = self._failures[owner.key] = self._failures.get(owner.key, 0) + 1
+        if count >= FAILURES:
+            trouble = Trouble("ApplyFailed", str(reason), "It is tried again and again.")
+            await self._write_status(owner, raw, Problem(trouble))
+
     def _forget(self, key: PoolKey) -> None:
         self._children.forget(key)
-        for remembered in (self._uids, self._written):
-            remembered.pop(key, None)
+        self._uids.pop(key, None)
+        self._written.pop(key, None)
+        self._failures.pop(key, None)
         self._note_degraded(key, "")
 
     # what is wanted
@@ -159,13 +176,10 @@ class Reconciler:
         self._note_degraded(key, degraded["reason"] if degraded["status"] == "True" else "")
         if self._written.get(key) == (digest(after), digest(before)) or after == before:
             return
-        body = {
-            "apiVersion": POOL.api_version,
-            "kind": POOL.kind,
-            "metadata": {"name": key.name, "namespace": key.namespace, "uid": owner.uid},
-            "status": after,
-        }
-        result = await self._api.apply(body, "/status")
+        # Not applied: an older CRD does not know every field, and an apply would be refused.
+        gone = dict.fromkeys(before.keys() - after.keys())
+        body = {"metadata": {"uid": owner.uid}, "status": {**gone, **after}}
+        result = await self._api.merge(POOL, key.namespace, key.name, body, "/status")
         self._written[key] = (digest(after), digest(result.get("status", {})))
         for one in news.of_status(before, after):
             await self._events.tell(owner, *one)

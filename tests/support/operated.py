@@ -44,7 +44,11 @@ CHILDREN = {
 }
 
 
-def until(found: Callable[[], Found | None], what: str, seconds: float = PATIENCE) -> Found:
+def until(
+    found: Callable[[], Found | None],
+    what: str | Callable[[], str],
+    seconds: float = PATIENCE,
+) -> Found:
     """What it finds, when that is something. The deadline is generous: it is never the test."""
     end = time.monotonic() + seconds
     while True:
@@ -52,7 +56,8 @@ def until(found: Callable[[], Found | None], what: str, seconds: float = PATIENC
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"not within {seconds:g} s: {what}")
+            why = what if isinstance(what, str) else what()
+            raise AssertionError(f"not within {seconds:g} s: {why}")
         time.sleep(0.05)
 
 

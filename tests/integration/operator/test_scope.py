@@ -1,0 +1,135 @@
+"""Which namespaces an operator serves, and with which rights."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.kubernetes_api import KubernetesApi
+from tests.support.operated import (
+    CRDS,
+    Namespace,
+    grant,
+    install_crd,
+    namespace,
+    revoke,
+    until,
+)
+from tests.support.operator_process import OperatorProcess
+
+from anypod.resources.crd import definition
+
+
+@pytest.fixture
+def three(api: KubernetesApi) -> Iterator[list[Namespace]]:
+    with namespace(api) as first, namespace(api) as second, namespace(api) as third:
+        yield [first, second, third]
+
+
+@pytest.fixture
+def rights_in_two(three: list[Namespace]) -> Iterator[None]:
+    """In the first two, and nowhere else."""
+    api = three[0].api
+    revoke(api)
+    grant(api, (three[0].name, three[1].name))
+    try:
+        yield
+    finally:
+        grant(api)
+
+
+@pytest.mark.usefixtures("rights_in_two")
+def test_with_rights_in_its_namespaces_it_serves_them_and_no_other(
+    three: list[Namespace], tmp_path: Path
+) -> None:
+    first, second, third = three
+    options = [option for one in (first, second) for option in ("--namespace", one.name)]
+    operator = OperatorProcess(first.api, tmp_path, *options)
+    operator.start()
+    try:
+        for space in three:
+            space.apply(replicas=2)
+        first.until_children()
+        second.until_children()
+        assert third.child("Deployment") is None
+        first.api.delete(first.child_path("Service"))
+        until(lambda: first.child("Service"), "the Service is made again")
+        first.until_ready()
+    finally:
+        operator.kill()
+    refused = [r for r in first.api.audit("operator") if r["responseStatus"]["code"] == 403]
+    assert [r["requestURI"] for r in refused] == []
+
+
+def test_pools_of_one_name_in_two_namespaces_are_two(
+    three: list[Namespace], tmp_path: Path
+) -> None:
+    first, second, _ = three
+    operator = OperatorProcess(first.api, tmp_path)
+    operator.start()
+    try:
+        first.apply(replicas=1)
+        second.apply(replicas=2)
+        one, two = first.until_children(), second.until_children()
+        assert one["Secret"]["data"] != two["Secret"]["data"]
+        first.delete_pool()
+        first.until_gone()
+        assert second.child("Deployment") is not None
+        assert one["Service"]["spec"]["selector"] == two["Service"]["spec"]["selector"]
+    finally:
+        operator.kill()
+
+
+def test_a_missing_permission_ends_in_a_condition(three: list[Namespace], tmp_path: Path) -> None:
+    space = three[0]
+    role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/operator"
+    rules = space.api.call("GET", role)["rules"]
+    less = [
+        {**rule, "verbs": ["get", "list", "watch"]}
+        if rule["resources"] == ["networkpolicies"]
+        else rule
+        for rule in rules
+    ]
+    space.api.merge(role, {"rules": less})
+    operator = OperatorProcess(space.api, tmp_path, "--namespace", space.name)
+    try:
+        operator.start()
+        space.apply()
+        condition = space.until_condition("Degraded", "True", "Forbidden")
+        assert "networkpolicies" in condition["message"]
+        assert space.child("Deployment") is None, "no pods without their policy"
+    finally:
+        operator.kill()
+        space.api.merge(role, {"rules": rules})
+
+
+def test_it_waits_for_the_crd_and_names_what_an_old_one_lacks(
+    three: list[Namespace], tmp_path: Path
+) -> None:
+    space = three[0]
+    api = space.api
+    api.delete(f"{CRDS}/workerpools.anypod.dev")
+    until(lambda: api.get("/apis/anypod.dev/v1alpha1") is None, "the CRD is gone")
+    operator = OperatorProcess(api, tmp_path, "--namespace", space.name)
+    try:
+        operator.start(wait=False)
+        until(lambda: "the cluster has no workerpools" in operator.log, "it says what lacks")
+        old = json.loads(json.dumps(definition()))
+        (version,) = old["spec"]["versions"]
+        properties = version["schema"]["openAPIV3Schema"]["properties"]
+        del properties["spec"]["properties"]["network"]
+        del properties["spec"]["default"]["network"]
+        del properties["status"]["properties"]["timeToReady"]
+        api.apply(f"{CRDS}/workerpools.anypod.dev", old)
+        operator.wait_until_ready()
+        until(lambda: "does not know" in operator.log, "it names the fields")
+        assert "spec.network, spec.network.egress" in operator.log
+        assert "status.timeToReady" in operator.log
+        until(lambda: api.get("/apis/anypod.dev/v1alpha1"), "the old CRD is served")
+        space.apply(replicas=2)
+        space.until_ready()
+    finally:
+        operator.kill()
+        api.delete(f"{CRDS}/workerpools.anypod.dev")
+        until(lambda: api.get("/apis/anypod.dev/v1alpha1") is None, "the old CRD is gone")
+        install_crd(api)
