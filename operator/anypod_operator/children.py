@@ -6,19 +6,15 @@ remember what we applied and what came of it. Anything else is applied again, wh
 
 import hashlib
 import json
-import secrets
-from base64 import b64encode
 from typing import Literal, NamedTuple
 
 from anypod.resources import names
 from anypod_operator.api import Api
 from anypod_operator.api_errors import NotFound, Refused
-from anypod_operator.kinds import BY_NAME, SECRET, Kind, Raw
-from anypod_operator.objects.metadata import head
+from anypod_operator.kinds import BY_NAME, Kind, Raw
 from anypod_operator.pools import NameTaken, NotYet, Pool, PoolKey
 from anypod_operator.world import World, was_applied
 
-TOKEN_BYTES = 32
 What = Literal["", "created", "changed", "restored", "repaired"]
 """``restored``: somebody had deleted it. ``repaired``: somebody had edited it."""
 
@@ -63,22 +59,6 @@ class Children:
         self._world.keep(kind, result)
         self._remember(key, kind, _Done(wanted_digest, fingerprint(result)))
         return _what(done, wanted_digest, seen, result)
-
-    async def ensure_link(self, pool: Pool) -> tuple[str, What]:
-        """The uid of the link Secret: made once, immutable, and made again only when it is gone."""
-        key = pool.owner.key
-        wanted = head(pool, SECRET, names.link_secret(pool.name))
-        seen = await self._present(SECRET, wanted)
-        made: What = ""
-        if seen is None:
-            made = "restored" if SECRET in self._done.get(key, {}) else "created"
-            seen = await self._api.create(_with_token(wanted))
-            self._world.keep(SECRET, seen)
-        uid: str = seen["metadata"]["uid"]
-        # With the uid nothing is applied to another Secret, nor one made that has no token.
-        wanted["metadata"]["uid"] = uid
-        edited = await self.ensure(pool, wanted)
-        return uid, made or edited
 
     async def _present(self, kind: Kind, wanted: Raw) -> Raw | None:
         """As the watch has it; what it has not is asked for, lest we take over somebody else's."""
@@ -128,11 +108,6 @@ def is_marked(raw: Raw) -> bool:
     return bool(raw["metadata"].get("labels", {}).get(names.MANAGER_LABEL) == names.MANAGER)
 
 
-def _with_token(wanted: Raw) -> Raw:
-    token = b64encode(secrets.token_urlsafe(TOKEN_BYTES).encode()).decode()
-    return {**wanted, "type": "Opaque", "immutable": True, "data": {names.TOKEN_KEY: token}}
-
-
 def fingerprint(raw: Raw) -> str:
     """Changes when anybody changes what is wanted of an object, and not when its status does."""
     metadata = {
@@ -141,11 +116,7 @@ def fingerprint(raw: Raw) -> str:
     }
     annotations = dict(raw["metadata"].get("annotations", {}))
     annotations.pop("deployment.kubernetes.io/revision", None)
-    rest = {
-        k: v
-        for k, v in raw.items()
-        if k not in ("metadata", "status", "data", "kind", "apiVersion")
-    }
+    rest = {k: v for k, v in raw.items() if k not in ("metadata", "status", "kind", "apiVersion")}
     return digest({"metadata": metadata, "annotations": annotations, **rest})
 
 

@@ -22,9 +22,9 @@ class Problem:
     retry: float | None = None
 
 
-def plan(pool: Pool, settings: Settings, link_uid: str) -> list[Raw]:
+def plan(pool: Pool, settings: Settings) -> list[Raw]:
     """The children in the order in which they are to be applied. Raises BadTemplate."""
-    return build(pool, settings, link_uid)
+    return build(pool, settings)
 
 
 def problem_of(reason: Exception) -> Problem | None:

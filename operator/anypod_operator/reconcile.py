@@ -134,10 +134,7 @@ class Reconciler:
         return None
 
     async def _apply(self, pool: Pool) -> None:
-        link_uid, what = await self._children.ensure_link(pool)
-        secret = {"kind": "Secret", "metadata": {"name": names.link_secret(pool.name)}}
-        await self._tell_child(pool.owner, what, secret)
-        children = plan(pool, self._settings, link_uid)
+        children = plan(pool, self._settings)
         await self._prepare_scale_in(pool)
         for child in children:
             what = await self._children.ensure(pool, child)

@@ -5,6 +5,7 @@ import ipaddress
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 GATEWAY_LABELS = {
@@ -21,6 +22,8 @@ OPERATOR_LABELS = {
 class Settings:
     worker_image: str
     """Of pools that name none."""
+    link_key: str = field(repr=False)
+    """Shared with gateways: each pool's link token is derived from it."""
     namespaces: tuple[str, ...] = ()
     """Whose pools are served; none given: all."""
     home: str = "anypod"
@@ -67,6 +70,14 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--worker-image", required=True, metavar="IMAGE", help="of pools that name none")
     add(
+        "--link-key-file",
+        dest="link_key",
+        type=_secret,
+        required=True,
+        metavar="FILE",
+        help="holds the key that gateways have too, and that pools' link tokens come from",
+    )
+    add(
         "--namespace",
         dest="namespaces",
         action="append",
@@ -111,6 +122,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--resync-seconds", type=_seconds, default=300.0, metavar="S")
     add("--load-seconds", type=_seconds, default=15.0, metavar="S")
     return parser
+
+
+def _secret(path: str) -> str:
+    try:
+        text = Path(path).read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as reason:
+        raise argparse.ArgumentTypeError(f"no key: {reason}") from None
+    if not text:
+        raise argparse.ArgumentTypeError(f"{path} is empty")
+    return text
 
 
 def _label(text: str) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from tests.cluster import Cluster, images
 from tests.cluster.kubectl import find_kubectl
 from tests.support.rig import Caller
 
-from anypod.resources import link_tokens, names
+from anypod.resources import names
 from anypod_operator.objects.build import build
 from anypod_operator.pools import parse
 from anypod_operator.settings import Settings
@@ -67,14 +67,9 @@ class Place:
             "metadata": {"name": name, "namespace": self.namespace, "uid": "made-here"},
             "spec": spec,
         }
-        settings = Settings(worker_image=images.WORKER, home=self.namespace)
-        objects = build(parse(raw), settings, "once")
-        token = link_tokens.derive(KEY, self.namespace, name)
-        await self.apply(
-            raw | {"metadata": {"name": name}},
-            _secret(names.link_secret(name), names.TOKEN_KEY, token),
-            *map(_without_owner, objects),
-        )
+        settings = Settings(worker_image=images.WORKER, link_key=KEY, home=self.namespace)
+        objects = build(parse(raw), settings)
+        await self.apply(raw | {"metadata": {"name": name}}, *map(_without_owner, objects))
 
     async def add_gateway(self, node: str) -> None:
         """Ready when this returns."""

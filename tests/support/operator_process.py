@@ -14,6 +14,7 @@ from tests.support.kubernetes_api import KubernetesApi
 
 START_SECONDS = 90.0
 POOL_URL = "http://gateway.anypod:8700/v1/namespaces/{namespace}/pools/{pool}"
+LINK_KEY = "the key of all link tokens"
 WORKER_IMAGE = "registry.example/anypod-worker:test"
 
 
@@ -28,12 +29,15 @@ class OperatorProcess:
         self.port = 0
         self.log_file = directory / "operator.log"
         directory.mkdir(parents=True, exist_ok=True)
+        self._key_file = directory / "key"
+        self._key_file.write_text(LINK_KEY)
 
     def start(self, *, wait: bool = True) -> None:
         self.port = _free_port()
         command = [
             *(sys.executable, "-m", "anypod_operator"),
             *("--worker-image", WORKER_IMAGE, "--pool-url", POOL_URL),
+            *("--link-key-file", str(self._key_file)),
             *("--listen", f"127.0.0.1:{self.port}", "--log-format", "text"),
             *self._options,
         ]

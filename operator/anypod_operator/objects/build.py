@@ -1,7 +1,9 @@
-"""All objects of a pool but its link Secret, which is made once and never again."""
+"""All objects of a pool."""
 
-from anypod.resources import names
-from anypod_operator.kinds import BUDGET, DEPLOYMENT, SERVICE, SERVICE_ACCOUNT, Raw
+from base64 import b64encode
+
+from anypod.resources import link_tokens, names
+from anypod_operator.kinds import BUDGET, DEPLOYMENT, SECRET, SERVICE, SERVICE_ACCOUNT, Raw
 from anypod_operator.objects import pod
 from anypod_operator.objects.metadata import head
 from anypod_operator.objects.network_policy import network_policy
@@ -12,15 +14,26 @@ DISRUPTED = "25%"
 """Of the workers, that a drain of nodes may take at once; rounded up, so never none."""
 
 
-def build(pool: Pool, settings: Settings, link_uid: str) -> list[Raw]:
+def build(pool: Pool, settings: Settings) -> list[Raw]:
     """In the order in which they are to be applied. Raises BadTemplate."""
+    token = link_tokens.derive(settings.link_key, pool.namespace, pool.name)
     return [
+        _secret(pool, token),
         _service_account(pool),
         network_policy(pool, settings),
         _service(pool),
         _budget(pool),
-        _deployment(pool, settings, link_uid),
+        _deployment(pool, settings, token),
     ]
+
+
+def _secret(pool: Pool, token: str) -> Raw:
+    """What gateways show to the pool's workers."""
+    return {
+        **head(pool, SECRET, names.link_secret(pool.name)),
+        "type": "Opaque",
+        "data": {names.TOKEN_KEY: b64encode(token.encode()).decode()},
+    }
 
 
 def _service_account(pool: Pool) -> Raw:
@@ -62,7 +75,7 @@ def _budget(pool: Pool) -> Raw:
     }
 
 
-def _deployment(pool: Pool, settings: Settings, link_uid: str) -> Raw:
+def _deployment(pool: Pool, settings: Settings, token: str) -> Raw:
     rollout = pool.spec.rollout
     return {
         **head(pool, DEPLOYMENT, names.workers(pool.name)),
@@ -78,6 +91,6 @@ def _deployment(pool: Pool, settings: Settings, link_uid: str) -> Raw:
             },
             "progressDeadlineSeconds": rollout.progress_deadline_seconds,
             "revisionHistoryLimit": 3,
-            "template": pod.template(pool, settings, link_uid),
+            "template": pod.template(pool, settings, token),
         },
     }

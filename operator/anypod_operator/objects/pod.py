@@ -8,7 +8,7 @@ import math
 
 import msgspec
 
-from anypod.resources import names
+from anypod.resources import link_tokens, names
 from anypod.resources.worker_config import worker_config_in_pod
 from anypod.wire import pod as pod_variables
 from anypod_operator.kinds import Raw
@@ -16,20 +16,20 @@ from anypod_operator.objects.layers import lay_over
 from anypod_operator.pools import Pool
 from anypod_operator.settings import Settings
 
-LINK_ANNOTATION = "anypod.dev/link-secret"
-"""The uid of the link Secret that the pod was given: a new Secret means new pods."""
+LINK_ANNOTATION = "anypod.dev/link"
+"""Tells one link token from another, and not what it is: a new token means new pods."""
 
 STOP_SECONDS = 15
 """Beyond drainSeconds, for the last answers and for killing what does not end."""
 
 
-def template(pool: Pool, settings: Settings, link_uid: str) -> Raw:
+def template(pool: Pool, settings: Settings, token: str) -> Raw:
     """Raises BadTemplate."""
     given = pool.spec.template
     return {
         "metadata": {
             "labels": {**given.metadata.labels, **names.labels(pool.name)},
-            "annotations": {**given.metadata.annotations, LINK_ANNOTATION: link_uid},
+            "annotations": {**given.metadata.annotations, LINK_ANNOTATION: link_tokens.mark(token)},
         },
         "spec": lay_over(lay_over(_defaults(pool), given.spec), _ours(pool, settings)),
     }

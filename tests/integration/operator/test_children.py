@@ -1,11 +1,13 @@
 """What a pool is made of is made, put right, and removed, against a real API server."""
 
-from base64 import b64decode
+from base64 import b64decode, b64encode
 
 import pytest
 from tests.support.kubernetes_api import Raw
 from tests.support.operated import CHILDREN, Namespace, until
-from tests.support.operator_process import WORKER_IMAGE, OperatorProcess
+from tests.support.operator_process import LINK_KEY, WORKER_IMAGE, OperatorProcess
+
+from anypod.resources import link_tokens
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -135,37 +137,29 @@ def test_a_change_that_only_gateways_heed_makes_no_new_pods(space: Namespace) ->
     assert after["metadata"]["generation"] == before["metadata"]["generation"]
 
 
-def test_the_links_secret_is_made_once_and_cannot_be_edited(
+def test_the_links_secret_is_what_gateways_derive_whatever_is_done_to_it(
     space: Namespace, operator: OperatorProcess
 ) -> None:
+    wanted = link_tokens.derive(LINK_KEY, space.name, "pool")
+
+    def is_right() -> bool:
+        secret = space.child("Secret")
+        return secret is not None and b64decode(secret["data"]["token"]).decode() == wanted
+
     space.apply()
-    secret = space.until_children()["Secret"]
-    assert len(b64decode(secret["data"]["token"])) >= 40
-    assert secret["immutable"] is True
+    before = space.until_children()["Deployment"]
+    assert is_right()
+    space.api.merge(space.child_path("Secret"), {"data": {"token": b64encode(b"x").decode()}})
+    until(is_right, "what was edited is right again")
+    space.api.delete(space.child_path("Secret"))
+    until(is_right, "what was deleted is there again")
     operator.kill()
     operator.start()
-    space.apply(replicas=4)
-    until(lambda: (d := space.child("Deployment")) and d["spec"]["replicas"] == 4, "4 replicas")
-    again = space.child("Secret")
-    assert again is not None
-    assert again["data"] == secret["data"]
-    assert again["metadata"]["uid"] == secret["metadata"]["uid"]
-
-
-def test_another_secret_means_other_pods(space: Namespace) -> None:
-    space.apply()
-    children = space.until_children()
-    space.api.delete(space.child_path("Secret"))
-
-    def annotation() -> str:
-        deployment = space.child("Deployment") or children["Deployment"]
-        return str(
-            deployment["spec"]["template"]["metadata"]["annotations"]["anypod.dev/link-secret"]
-        )
-
-    old = children["Secret"]["metadata"]["uid"]
-    until(lambda: annotation() not in (old, ""), "pods name the new Secret")
-    assert (space.child("Secret") or {})["metadata"]["uid"] == annotation()
+    assert is_right()
+    after = space.child("Deployment")
+    assert after is not None
+    assert after["spec"]["template"] == before["spec"]["template"]
+    assert wanted not in operator.log
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "Secret"])
@@ -206,7 +200,7 @@ def test_a_deleted_pool_takes_everything_along(space: Namespace) -> None:
 
 def test_a_pool_of_the_same_name_begins_anew(space: Namespace) -> None:
     space.apply()
-    before = space.until_children()
+    space.until_children()
     space.delete_pool()
     uid = space.apply(replicas=5)["metadata"]["uid"]
 
@@ -218,9 +212,6 @@ def test_a_pool_of_the_same_name_begins_anew(space: Namespace) -> None:
         )
 
     until(all_new, "all children belong to the new pool")
-    secret = space.child("Secret")
-    assert secret is not None
-    assert secret["data"] != before["Secret"]["data"]
     until(lambda: (d := space.child("Deployment")) and d["spec"]["replicas"] == 5, "5 replicas")
 
 
