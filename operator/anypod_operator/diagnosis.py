@@ -49,7 +49,6 @@ _CURES = {
     "or spec.executors.",
     "WorkerCrashing": "See the worker's log: kubectl logs --previous.",
     "SidecarFailing": "Correct the container in spec.template.",
-    "PodFailed": "See kubectl describe pod.",
 }
 _ORDER = list(_CURES)
 

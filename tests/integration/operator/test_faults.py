@@ -52,6 +52,17 @@ def test_an_error_half_way_leaves_nothing_undone(
     space.until_pods(3)
 
 
+def test_what_fails_again_and_again_is_told_of(
+    space: Namespace, way: FaultyApi, remote: OperatorProcess
+) -> None:
+    remote.start()
+    way.fail(lambda method, path: method == "PATCH" and "deployments" in path, 500, 6)
+    space.apply()
+    condition = space.until_condition("Degraded", "True", "ApplyFailed")
+    assert "the test says 500" in condition["message"]
+    space.until_condition("Degraded", "False", "AsExpected")
+
+
 def test_refused_reads_at_the_start_are_waited_out(
     space: Namespace, way: FaultyApi, remote: OperatorProcess
 ) -> None:

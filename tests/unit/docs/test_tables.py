@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.support.operated import RULES
 from typer.core import TyperGroup
 from typer.main import get_command
 
@@ -11,10 +12,12 @@ from anypod.api.problems import TABLE
 from anypod.cli.app import make_app
 from anypod_gateway import settings as gateway_settings
 from anypod_gateway.routes import TABLE as ROUTES
+from anypod_operator import diagnosis
 from anypod_operator import settings as operator_settings
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
+OPERATOR = ROOT / "operator" / "anypod_operator"
 
 
 def rows(page: str, first_heading: str, which: int = 0) -> list[list[str]]:
@@ -45,6 +48,25 @@ def test_every_option_of_the_operator_is_in_its_table() -> None:
     told = {code(option).split()[0] for option, *_ in rows("operator.md", "operator option")}
     actions = operator_settings._parser()._actions
     assert told == {action.option_strings[-1] for action in actions} - {"--help"}
+
+
+def test_every_permission_of_the_operator_is_in_its_table() -> None:
+    told = [
+        ([code(group)], [code(one) for one in resources.split(", ")], verbs.split(", "))
+        for group, resources, verbs in rows("operator.md", "API group")
+    ]
+    assert told == [(rule["apiGroups"], rule["resources"], rule["verbs"]) for rule in RULES]
+
+
+def test_every_reason_of_degraded_is_in_its_table() -> None:
+    told = {
+        code(reason)
+        for cell, _ in rows("operator.md", "reason of `Degraded`")
+        for reason in cell.split(", ")
+    }
+    sources = "".join(path.read_text() for path in OPERATOR.glob("*.py"))
+    made = set(re.findall(r'Trouble\(\s*"([A-Za-z]+)"', sources)) | set(diagnosis._CURES)
+    assert told == made
 
 
 def test_every_option_of_the_gateway_is_in_its_table() -> None:
