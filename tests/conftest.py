@@ -14,7 +14,7 @@ settings.load_profile("any-machine")
 
 pytest_plugins = ["tests.cluster.pytest_options"]
 
-OURS = ["anypod", "anypod_gateway", "anypod_worker"]
+OURS = ["anypod", "anypod_gateway", "anypod_operator", "anypod_worker"]
 
 
 @pytest.fixture(autouse=True)

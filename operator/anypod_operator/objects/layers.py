@@ -52,11 +52,10 @@ def _merge(name: str, under: Any, over: Any, path: str) -> Any:
     return over
 
 
-def _merge_items(name: str, under: Any, over: list[Raw], path: str) -> list[Raw]:
+def _merge_items(name: str, under: Any, over: list[Any], path: str) -> list[Raw]:
     key = _KEYS[name]
     found = _by_key(under, key, path)
-    for item in over:
-        value = item[key]
+    for value, item in _by_key(over, key, path).items():
         if value in found and name not in _WHOLE_ITEMS:
             found[value] = lay_over(found[value], item, f"{path}[{value}]")
         else:

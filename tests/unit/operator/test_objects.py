@@ -1,0 +1,367 @@
+"""What a pool is made of, as whole manifests."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.operator_pools import SETTINGS, make_pool
+
+from anypod_operator.objects import build
+from anypod_operator.objects.layers import BadTemplate, lay_over
+from anypod_operator.objects.network_policy import NOT_PUBLIC_4, NOT_PUBLIC_6
+from anypod_operator.settings import Settings
+
+LABELS = {
+    "app.kubernetes.io/name": "anypod",
+    "app.kubernetes.io/managed-by": "anypod-operator",
+    "anypod.dev/pool": "texts",
+    "app.kubernetes.io/component": "worker",
+}
+SELECTOR = {"anypod.dev/pool": "texts", "app.kubernetes.io/component": "worker"}
+METADATA = {
+    "name": "texts-workers",
+    "namespace": "team",
+    "labels": LABELS,
+    "ownerReferences": [
+        {
+            "apiVersion": "anypod.dev/v1alpha1",
+            "kind": "WorkerPool",
+            "name": "texts",
+            "uid": "u-1",
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
+    ],
+}
+
+
+def built(settings: Settings = SETTINGS, **spec: Any) -> dict[str, Any]:
+    objects = build(make_pool(**spec), settings, "secret-uid")
+    return {one["kind"]: one for one in objects}
+
+
+def pod(**spec: Any) -> Any:
+    return built(**spec)["Deployment"]["spec"]["template"]["spec"]
+
+
+def worker(**spec: Any) -> Any:
+    return pod(**spec)["containers"][0]
+
+
+def test_the_service_and_the_account_and_the_budget() -> None:
+    objects = built()
+    assert objects["Service"] == {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": METADATA,
+        "spec": {
+            "clusterIP": "None",
+            "selector": SELECTOR,
+            "ports": [{"name": "link", "port": 8701, "targetPort": "link", "protocol": "TCP"}],
+        },
+    }
+    assert objects["ServiceAccount"] == {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": METADATA,
+        "automountServiceAccountToken": False,
+    }
+    assert objects["PodDisruptionBudget"] == {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": METADATA,
+        "spec": {
+            "selector": {"matchLabels": SELECTOR},
+            "maxUnavailable": "25%",
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        },
+    }
+
+
+def test_the_deployment_of_a_plain_pool() -> None:
+    deployment = built(replicas=3)["Deployment"]
+    config = deployment["spec"]["template"]["spec"]["containers"][0]["env"][0].pop("value")
+    assert json.loads(config)["pool"] == "texts"
+    assert deployment == {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": METADATA,
+        "spec": {
+            "replicas": 3,
+            "selector": {"matchLabels": SELECTOR},
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"},
+            },
+            "progressDeadlineSeconds": 600,
+            "revisionHistoryLimit": 3,
+            "template": {
+                "metadata": {
+                    "labels": LABELS,
+                    "annotations": {"anypod.dev/link-secret": "secret-uid"},
+                },
+                "spec": POD,
+            },
+        },
+    }
+
+
+POD = {
+    "automountServiceAccountToken": False,
+    "containers": [
+        {
+            "name": "worker",
+            "image": "anypod-worker:1",
+            "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}},
+            "env": [
+                {"name": "ANYPOD_WORKER_CONFIG"},
+                {
+                    "name": "ANYPOD_WORKER_NAME",
+                    "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}},
+                },
+                {
+                    "name": "ANYPOD_LINK_TOKEN",
+                    "valueFrom": {"secretKeyRef": {"name": "texts-link", "key": "token"}},
+                },
+            ],
+            "ports": [{"name": "link", "containerPort": 8701}],
+            "startupProbe": {
+                "httpGet": {"path": "/healthz", "port": "link"},
+                "periodSeconds": 1,
+                "timeoutSeconds": 5,
+                "failureThreshold": 120,
+            },
+            "readinessProbe": {
+                "httpGet": {"path": "/readyz", "port": "link"},
+                "periodSeconds": 1,
+                "timeoutSeconds": 5,
+                "failureThreshold": 2,
+            },
+            "livenessProbe": {
+                "httpGet": {"path": "/healthz", "port": "link"},
+                "periodSeconds": 10,
+                "timeoutSeconds": 5,
+                "failureThreshold": 6,
+            },
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+                "privileged": False,
+                "readOnlyRootFilesystem": True,
+                "runAsNonRoot": True,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+            "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+        }
+    ],
+    "enableServiceLinks": False,
+    "hostIPC": False,
+    "hostNetwork": False,
+    "hostPID": False,
+    "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+    "serviceAccountName": "texts-workers",
+    "shareProcessNamespace": False,
+    "terminationGracePeriodSeconds": 45,
+    "topologySpreadConstraints": [
+        {
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": SELECTOR},
+            "matchLabelKeys": ["pod-template-hash"],
+        }
+    ],
+    "volumes": [{"name": "tmp", "emptyDir": {}}],
+}
+
+
+def test_variables_come_before_ours_and_from_where_they_are_said_to() -> None:
+    reference = {"secretKeyRef": {"name": "db", "key": "url"}}
+    found = worker(
+        env=[{"name": "A", "value": "1"}, {"name": "URL", "valueFrom": reference}],
+        envFrom=[{"prefix": "S3_", "configMapRef": {"name": "s3", "optional": True}}],
+    )
+    assert found["env"][:2] == [
+        {"name": "A", "value": "1"},
+        {
+            "name": "URL",
+            "valueFrom": {"secretKeyRef": {"name": "db", "key": "url", "optional": False}},
+        },
+    ]
+    assert [one["name"] for one in found["env"][2:]] == [
+        "ANYPOD_WORKER_CONFIG",
+        "ANYPOD_WORKER_NAME",
+        "ANYPOD_LINK_TOKEN",
+    ]
+    assert found["envFrom"] == [{"prefix": "S3_", "configMapRef": {"name": "s3", "optional": True}}]
+
+
+def test_a_fraction_of_a_second_of_draining_is_waited_for() -> None:
+    assert pod(drainSeconds=0.5)["terminationGracePeriodSeconds"] == 16
+
+
+def test_the_template_adds_and_lies_under_what_is_ours() -> None:
+    template = {
+        "metadata": {"labels": {"team": "a", "anypod.dev/pool": "other"}},
+        "spec": {
+            "nodeSelector": {"disk": "ssd"},
+            "serviceAccountName": "admin",
+            "hostNetwork": True,
+            "securityContext": {"fsGroup": 7, "runAsNonRoot": False},
+            "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}, {"name": "models"}],
+            "containers": [
+                {"name": "side", "image": "side:1"},
+                {
+                    "name": "worker",
+                    "image": "evil:1",
+                    "command": ["sh"],
+                    "resources": {"limits": {"memory": "2Gi"}},
+                    "env": [{"name": "ANYPOD_LINK_TOKEN", "value": "x"}, {"name": "B"}],
+                    "volumeMounts": [{"name": "models", "mountPath": "/models"}],
+                    "securityContext": {
+                        "privileged": True,
+                        "runAsUser": 7,
+                        "capabilities": {"add": ["SYS_ADMIN"]},
+                    },
+                    "livenessProbe": {"exec": {"command": ["true"]}},
+                },
+            ],
+        },
+    }
+    deployment = built(template=template)["Deployment"]["spec"]["template"]
+    found = deployment["spec"]
+    assert deployment["metadata"]["labels"] == {**LABELS, "team": "a"}
+    assert found["nodeSelector"] == {"disk": "ssd"}
+    assert found["serviceAccountName"] == "texts-workers"
+    assert found["hostNetwork"] is False
+    assert found["securityContext"]["fsGroup"] == 7
+    assert found["securityContext"]["runAsNonRoot"] is True
+    assert found["volumes"] == [
+        {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
+        {"name": "models"},
+    ]
+    ours, side = found["containers"]
+    assert side == {"name": "side", "image": "side:1"}
+    assert ours["image"] == "anypod-worker:1"
+    assert ours["resources"] == {
+        "requests": {"cpu": "100m", "memory": "256Mi"},
+        "limits": {"memory": "2Gi"},
+    }
+    assert ours["env"][0] == {"name": "B"}
+    assert "x" not in [one.get("value") for one in ours["env"]]
+    assert [one["mountPath"] for one in ours["volumeMounts"]] == ["/models", "/tmp"]
+    assert ours["securityContext"]["privileged"] is False
+    assert ours["securityContext"]["runAsUser"] == 7
+    assert ours["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert "exec" not in ours["livenessProbe"]
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ({"containers": "x"}, "spec.template.spec.containers must be a list"),
+        ({"containers": [{"image": "x"}]}, "containers[0] must be an object with name"),
+        ({"containers": ["x"]}, "containers[0] must be an object with name"),
+        (
+            {"containers": [{"name": "a"}, {"name": "a"}]},
+            "containers[1]: name 'a' stands twice",
+        ),
+        ({"securityContext": []}, "spec.template.spec.securityContext must be an object"),
+        (
+            {"containers": [{"name": "worker", "env": {}}]},
+            "spec.template.spec.containers[worker].env must be a list",
+        ),
+    ],
+)
+def test_a_template_of_another_shape_is_refused_at_its_place(template: Any, said: str) -> None:
+    with pytest.raises(BadTemplate) as refused:
+        built(template={"spec": template})
+    assert said in str(refused.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["name", "env", "containerPort", "x"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+FIELDS = st.sampled_from([*POD, "initContainers", "imagePullSecrets", "nodeSelector", "unknown"])
+
+
+@given(
+    st.dictionaries(FIELDS, JSON, max_size=4),
+    st.dictionaries(st.sampled_from(sorted(POD["containers"][0])), JSON, max_size=4),
+)
+def test_any_template_is_built_from_or_refused(spec: Any, container: Any) -> None:
+    """And whatever it is, the worker stays what it is."""
+    for template in (spec, {**spec, "containers": [{**container, "name": "worker"}]}):
+        try:
+            found = pod(template={"spec": template})
+        except BadTemplate:
+            continue
+        ours = next(one for one in found["containers"] if one["name"] == "worker")
+        assert ours["securityContext"]["privileged"] is False
+        assert ours["image"] == "anypod-worker:1"
+        assert found["automountServiceAccountToken"] is False
+
+
+def test_laying_over_changes_neither_layer() -> None:
+    under = {"a": {"b": 1}, "env": [{"name": "x"}]}
+    over = {"a": {"c": 2}, "env": [{"name": "y"}]}
+    assert lay_over(under, over) == {"a": {"b": 1, "c": 2}, "env": [{"name": "x"}, {"name": "y"}]}
+    assert under == {"a": {"b": 1}, "env": [{"name": "x"}]}
+    assert over == {"a": {"c": 2}, "env": [{"name": "y"}]}
+
+
+def policy(settings: Settings = SETTINGS, **network: Any) -> Any:
+    return built(settings, network=network)["NetworkPolicy"]["spec"]
+
+
+def test_only_gateways_and_the_operator_reach_workers() -> None:
+    (rule,) = policy()["ingress"]
+    assert rule["ports"] == [{"port": 8701, "protocol": "TCP"}]
+    for peer, component in zip(rule["from"], ("gateway", "operator"), strict=True):
+        assert peer == {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "anypod-system"}},
+            "podSelector": {
+                "matchLabels": {
+                    "app.kubernetes.io/name": "anypod",
+                    "app.kubernetes.io/component": component,
+                }
+            },
+        }
+
+
+def test_programs_reach_the_internet_and_nothing_of_the_cluster() -> None:
+    settings = Settings(
+        worker_image="w", cluster_networks=("52.1.0.0/16", "2600:1::/32", "fd00::/8")
+    )
+    dns, internet = policy(settings)["egress"]
+    assert {port["port"] for port in dns["ports"]} == {53}
+    four, six = (one["ipBlock"] for one in internet["to"])
+    assert four == {"cidr": "0.0.0.0/0", "except": [*NOT_PUBLIC_4, "52.1.0.0/16"]}
+    assert six == {"cidr": "2000::/3", "except": [*NOT_PUBLIC_6, "2600:1::/32"]}
+    for secret in ("169.254.0.0/16", "10.0.0.0/8", "198.18.0.0/15", "100.64.0.0/10"):
+        assert secret in four["except"]
+
+
+def test_egress_may_be_nothing_or_everything_and_peers_beside() -> None:
+    assert policy(egress="none")["egress"] == []
+    assert policy(egress="all")["egress"] == [{}]
+    assert policy(egress="none")["policyTypes"] == ["Ingress", "Egress"]
+    peers = [
+        {"cidr": "10.1.0.0/16", "ports": [{"port": 5432}, {"port": 53, "protocol": "UDP"}]},
+        {"namespaceSelector": {"matchLabels": {"team": "a"}}, "podSelector": {}},
+    ]
+    assert policy(egress="none", peers=peers)["egress"] == [
+        {
+            "to": [{"ipBlock": {"cidr": "10.1.0.0/16"}}],
+            "ports": [{"port": 5432, "protocol": "TCP"}, {"port": 53, "protocol": "UDP"}],
+        },
+        {"to": [{"namespaceSelector": {"matchLabels": {"team": "a"}}, "podSelector": {}}]},
+    ]
