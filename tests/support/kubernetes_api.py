@@ -6,7 +6,6 @@ are real too; there is no scheduler and no kubelet, so what pods report, tests w
 
 import contextlib
 import json
-import os
 import secrets
 import shutil
 import socket
@@ -21,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.cluster import versions
+from tests.cluster.binaries import kubernetes_binaries
 from tests.support.etcd import running_etcd
 
 Raw = dict[str, Any]
@@ -41,15 +42,6 @@ class ApiFailure(Exception):
         super().__init__(document.get("message", ""))
         self.status = status
         self.document = document
-
-
-def binaries() -> Path:
-    """Raises RuntimeError that says what to do: a test must not pass for want of Kubernetes."""
-    cache = Path(os.environ.get("ANYPOD_CLUSTER_CACHE", Path.home() / ".cache/anypod-cluster"))
-    found = sorted(cache.glob("v*/bin/kube-apiserver"))
-    if not found:
-        raise RuntimeError(f"no kube-apiserver in {cache}; build the cluster's binaries first")
-    return found[-1].parent
 
 
 @dataclass(frozen=True)
@@ -149,7 +141,7 @@ def _opener() -> urllib.request.OpenerDirector:
 @contextmanager
 def running_api(directory: Path) -> Iterator[KubernetesApi]:
     """Ready, with its controllers; all of it ends with the block."""
-    folder = binaries()
+    folder = kubernetes_binaries(versions.kubernetes()).bin
     directory.mkdir(parents=True, exist_ok=True)
     tokens = {who: secrets.token_hex(16) for who in _TOKENS}
     _write_files(directory, tokens)

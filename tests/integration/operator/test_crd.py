@@ -3,8 +3,10 @@
 import subprocess
 
 import pytest
+from tests.cluster import versions
+from tests.cluster.binaries import kubernetes_binaries
 from tests.support.bad_pools import BAD, Bad
-from tests.support.kubernetes_api import ApiFailure, KubernetesApi, binaries
+from tests.support.kubernetes_api import ApiFailure, KubernetesApi
 from tests.support.operated import Namespace
 
 
@@ -59,7 +61,8 @@ def test_two_variables_merge_by_name(space: Namespace) -> None:
 
 
 def kubectl(api: KubernetesApi, *arguments: str) -> str:
-    command = [str(binaries() / "kubectl"), f"--kubeconfig={api.kubeconfig('admin')}", *arguments]
+    program = kubernetes_binaries(versions.kubernetes()).path("kubectl")
+    command = [str(program), f"--kubeconfig={api.kubeconfig('admin')}", *arguments]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=120, check=False, env={"HOME": "/nowhere"}
     )
