@@ -6,7 +6,7 @@ from anypod.resources.workerpool import API_VERSION, KIND
 from anypod_operator.pools import Pool, parse
 from anypod_operator.settings import Settings
 
-SETTINGS = Settings(worker_image="anypod-worker:1", home="anypod-system")
+SETTINGS = Settings(worker_image="anypod-worker:1", link_key="a key", home="anypod-system")
 
 
 def make_pool(**spec: Any) -> Pool:

@@ -1,6 +1,8 @@
 """What a pool is made of, as whole manifests."""
 
 import json
+from base64 import b64encode
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.operator_pools import SETTINGS, make_pool
 
+from anypod.resources import link_tokens
 from anypod_operator.objects import build
 from anypod_operator.objects.layers import BadTemplate, lay_over
 from anypod_operator.objects.network_policy import NOT_PUBLIC_4, NOT_PUBLIC_6
 from anypod_operator.settings import Settings
 
+TOKEN = link_tokens.derive("a key", "team", "texts")
 LABELS = {
     "app.kubernetes.io/name": "anypod",
     "app.kubernetes.io/managed-by": "anypod-operator",
@@ -38,7 +42,7 @@ METADATA = {
 
 
 def built(settings: Settings = SETTINGS, **spec: Any) -> dict[str, Any]:
-    objects = build(make_pool(**spec), settings, "secret-uid")
+    objects = build(make_pool(**spec), settings)
     return {one["kind"]: one for one in objects}
 
 
@@ -48,6 +52,25 @@ def pod(**spec: Any) -> Any:
 
 def worker(**spec: Any) -> Any:
     return pod(**spec)["containers"][0]
+
+
+def test_the_secret_holds_what_gateways_derive_from_the_same_key() -> None:
+    assert built()["Secret"] == {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": METADATA | {"name": "texts-link"},
+        "type": "Opaque",
+        "data": {"token": b64encode(TOKEN.encode()).decode()},
+    }
+
+
+def test_another_key_means_other_pods() -> None:
+    one, other = (
+        built(replace(SETTINGS, link_key=key))["Deployment"]["spec"]["template"]
+        for key in ("a", "b")
+    )
+    assert one["metadata"] != other["metadata"]
+    assert one["spec"] == other["spec"]
 
 
 def test_the_service_and_the_account_and_the_budget() -> None:
@@ -100,7 +123,7 @@ def test_the_deployment_of_a_plain_pool() -> None:
             "template": {
                 "metadata": {
                     "labels": LABELS,
-                    "annotations": {"anypod.dev/link-secret": "secret-uid"},
+                    "annotations": {"anypod.dev/link": link_tokens.mark(TOKEN)},
                 },
                 "spec": POD,
             },
@@ -339,7 +362,9 @@ def test_only_gateways_and_the_operator_reach_workers() -> None:
 
 def test_programs_reach_the_internet_and_nothing_of_the_cluster() -> None:
     settings = Settings(
-        worker_image="w", cluster_networks=("52.1.0.0/16", "2600:1::/32", "fd00::/8")
+        worker_image="w",
+        link_key="a key",
+        cluster_networks=("52.1.0.0/16", "2600:1::/32", "fd00::/8"),
     )
     dns, internet = policy(settings)["egress"]
     assert {port["port"] for port in dns["ports"]} == {53}

@@ -1,5 +1,7 @@
 """Small parts of the operator: what it is told, what workers say, its health."""
 
+from pathlib import Path
+
 import pytest
 from tests.support.operator_pools import make_pool
 
@@ -16,14 +18,19 @@ from anypod_operator.status import Load
 from anypod_worker.health import _metrics
 
 
-def test_settings_have_defaults_and_lists() -> None:
-    found = parse_settings(["--worker-image", "w:1"])
+def test_settings_have_defaults_and_lists(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("a key\n")
+    key = ("--link-key-file", str(tmp_path / "key"))
+    found = parse_settings(["--worker-image", "w:1", *key])
+    assert found.link_key == "a key"
+    assert "a key" not in repr(found)
     assert (found.namespaces, found.gateway_labels) == ((), GATEWAY_LABELS)
     found = parse_settings(
         [
             *("--worker-image", "w:1", "--namespace", "a", "--namespace", "b", "--namespace", "a"),
             *("--gateway-label", "app=g", "--cluster-network", "52.0.0.0/8"),
             *("--pool-url", "http://g/{namespace}/{pool}"),
+            *key,
         ]
     )
     assert found.namespaces == ("a", "b")
@@ -39,6 +46,8 @@ def test_settings_have_defaults_and_lists() -> None:
         (["--worker-image", "w", "--gateway-label", "app"], "KEY=VALUE"),
         (["--worker-image", "w", "--pool-url", "http://{name}"], "{namespace} and {pool}"),
         (["--worker-image", "w", "--listen", "8080"], "HOST:PORT"),
+        (["--worker-image", "w", "--link-key-file", "/nowhere"], "no key"),
+        (["--worker-image", "w", "--link-key-file", "/dev/null"], "is empty"),
         (["--worker-image", "w", "--load-seconds", "0"], "--load-seconds"),
     ],
 )
