@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
@@ -90,7 +91,7 @@ def test_this_machine_reaches_pods_and_services_as_a_client_does(
         name = f"on-{node}"
         service = up.kubectl("get", "service", name, *address)
         for url in (probes.url(name), f"http://{service}/"):
-            wait_until(lambda url=url: _get(url) is not None, f"{url} answers", 60)
+            wait_until(partial(_answers, url), f"{url} answers", 60)
             assert (_get(url) or "").startswith(name)
 
 
@@ -113,10 +114,18 @@ def test_the_end_of_another_cluster_takes_nothing_from_this_ones_nodes(up: BareC
 
 
 def test_a_second_start_finds_the_cluster_that_is_up(up: BareCluster) -> None:
-    done = _command("up")
-    assert done.returncode == 0, done.stderr
-    assert f"export KUBECONFIG={up.kubeconfig}" in done.stdout
-    assert _command("kubeconfig").stdout.strip() == str(up.kubeconfig)
+    assert f"export KUBECONFIG={up.kubeconfig}" in _told("up")
+    assert _told("kubeconfig").strip() == str(up.kubeconfig)
+
+
+def test_its_nodes_are_reached_by_the_command_line(up: BareCluster, probes: Probes) -> None:
+    url = probes.url("on-n2")
+    wait_until(partial(_answers, url), f"{url} answers", 60)
+    _told("load", str(PROBE.archive()))
+    _told("node", "n2", "isolate")
+    assert not _answers(url)
+    _told("node", "n2", "heal")
+    wait_until(partial(_answers, url), f"{url} answers again", 60)
 
 
 def test_a_cluster_of_another_version_is_not_taken_for_the_one_that_was_asked_for(
@@ -138,12 +147,12 @@ def test_it_ends_and_leaves_nothing(before: Machine, up: BareCluster, probes: Pr
 
 
 def test_the_end_of_nothing_is_no_error(up: BareCluster) -> None:
-    assert _command("down").returncode == 0
+    _told("down")
 
 
 def test_a_start_that_was_killed_at_any_moment_leaves_nothing_either(before: Machine) -> None:
     began = time.monotonic()
-    assert _command("up").returncode == 0
+    _told("up")
     whole = time.monotonic() - began
     bare.end(PLAN)
     seed = random.randrange(1 << 32)
@@ -151,12 +160,11 @@ def test_a_start_that_was_killed_at_any_moment_leaves_nothing_either(before: Mac
     for _ in range(KILLS):
         seconds = moments.uniform(0, whole)
         _kill_after(seconds)
-        assert _command("down").returncode == 0
+        _told("down")
         assert left_by(PLAN) == [], f"killed after {seconds:.2f} s (seed {seed})"
     # The next start also clears what was left.
     _kill_after(moments.uniform(0, whole))
-    done = _command("up")
-    assert done.returncode == 0, done.stderr
+    _told("up")
     bare.end(PLAN)
     assert left_by(PLAN) == []
 
@@ -185,9 +193,11 @@ def test_two_starts_at_once_make_one_cluster(before: Machine) -> None:
         bare.end(PLAN)
 
 
-def _start(verb: str, **environment: str) -> subprocess.Popen[str]:
+def _start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    verb, *others = arguments
+    ours = ("--cluster=bare", f"--slot={PLAN.slot}")
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.cluster", verb, "--cluster=bare", f"--slot={PLAN.slot}"],
+        [sys.executable, "-m", "tests.cluster", verb, *ours, *others],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -197,13 +207,20 @@ def _start(verb: str, **environment: str) -> subprocess.Popen[str]:
     )
 
 
-def _command(verb: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    process = _start(verb, **environment)
+def _command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    process = _start(*arguments, **environment)
     try:
         stdout, stderr = process.communicate(timeout=SECONDS)
     finally:
         process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def _told(*arguments: str) -> str:
+    """What a command prints that must succeed."""
+    done = _command(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def _kill_after(seconds: float) -> None:
@@ -213,6 +230,10 @@ def _kill_after(seconds: float) -> None:
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGKILL)
     process.communicate(timeout=SECONDS)
+
+
+def _answers(url: str) -> bool:
+    return _get(url) is not None
 
 
 def _get(url: str) -> str | None:
