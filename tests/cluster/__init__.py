@@ -5,10 +5,9 @@
 
 from tests.cluster.interface import Cluster, Faults, Pod, Unsupported
 from tests.cluster.kubectl import KubectlError
-from tests.cluster.providers import TEST_SLOT, Wishes, up, why_none
+from tests.cluster.providers import Wishes, up, why_none
 
 __all__ = [
-    "TEST_SLOT",
     "Cluster",
     "Faults",
     "KubectlError",

@@ -8,11 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-from tests.cluster import bare, kind, providers
+from tests.cluster import bare, kind, providers, slots
 from tests.cluster.addresses import SLOTS, Addresses
 from tests.cluster.interface import Cluster
 from tests.cluster.kind import KindOptions
-from tests.cluster.providers import PROVIDERS, USER_SLOT, Wishes
+from tests.cluster.providers import PROVIDERS, Wishes
 
 _IMAGES = "tests.cluster.images"
 
@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--cluster", choices=PROVIDERS, default="auto", help="who provides it")
     which.add_argument("--context", help="existing: the context of the kubeconfig")
     which.add_argument(
-        "--slot", type=int, choices=range(SLOTS), default=USER_SLOT, help="which of several"
+        "--slot", type=int, choices=range(SLOTS), default=slots.USER, help="which of several"
     )
     parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster import control_plane, dns, loading, network, own_images, remains
+from tests.cluster import control_plane, dns, loading, network, own_images, remains, slots
 from tests.cluster.addresses import API_PORT, MOST_NODES, Addresses
 from tests.cluster.alone import alone
 from tests.cluster.binaries import COREDNS, Binaries, all_binaries, why_not
@@ -120,6 +120,7 @@ class BareCluster(Cluster):
     def down(self) -> None:
         if not self._keep:
             end(self._site.plan)
+            slots.give_back(self._site.plan.slot)
 
 
 class BareNodes:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.cluster import loading
+from tests.cluster import loading, slots
 from tests.cluster.faults import NodeFaults
 from tests.cluster.interface import Cluster
 from tests.cluster.kubectl import Kubectl, find_kubectl
@@ -146,6 +146,7 @@ class KindCluster(Cluster):
     def down(self) -> None:
         if not self._keep:
             end(self._kind.name)
+            slots.give_back(int(self._kind.name.rpartition("-")[2]))
 
 
 def name_of(slot: int) -> str:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ class Kubectl:
         context = () if self.context is None else (f"--context={self.context}",)
         try:
             done = subprocess.run(
-                [self.binary, *context, *arguments],
+                [*_ending_with_us(), self.binary, *context, *arguments],
                 input=input,
                 # Not the option: the user's variable may name several files.
                 env=os.environ | {"KUBECONFIG": str(self.kubeconfig)},
@@ -40,6 +41,11 @@ class Kubectl:
         if done.returncode != 0:
             raise KubectlError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
+
+
+def _ending_with_us() -> Sequence[str]:
+    """A caller that is killed must not leave a kubectl behind that waits for its cluster."""
+    return ("setpriv", "--pdeathsig=KILL", "--") if shutil.which("setpriv") else ()
 
 
 def find_kubectl() -> Path | None:

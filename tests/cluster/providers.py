@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tests.cluster import bare, existing, kind
+from tests.cluster import bare, existing, kind, slots
 from tests.cluster.addresses import Addresses
 from tests.cluster.interface import Cluster
 from tests.cluster.kind import KindOptions
@@ -11,9 +11,6 @@ from tests.cluster.versions import kubernetes
 
 Provider = Literal["auto", "kind", "bare", "existing"]
 PROVIDERS: tuple[Provider, ...] = ("auto", "kind", "bare", "existing")
-USER_SLOT = 0
-TEST_SLOT = 1
-"""Tests have a cluster of their own, beside the one that `make cluster` starts."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +21,8 @@ class Wishes:
     nodes: int = 2
     keep: bool = False
     """Use one that is up, and leave it up."""
-    slot: int = TEST_SLOT
+    slot: int | None = None
+    """None: one that no other run of tests has, or that of clusters that are kept."""
     kind: KindOptions = field(default_factory=KindOptions)
     context: str | None = None
 
@@ -38,7 +36,7 @@ def up(
     nodes: int = 2,
     keep: bool = False,
     *,
-    slot: int = TEST_SLOT,
+    slot: int | None = None,
     kind: KindOptions | None = None,
     context: str | None = None,
 ) -> Cluster:
@@ -50,9 +48,16 @@ def fulfil(wishes: Wishes) -> Cluster:
     chosen = _choose(wishes)
     if chosen == "existing":
         return existing.use(wishes.context)
+    slot = _slot(wishes)
     if chosen == "kind":
-        return kind.start(wishes.kind, wishes.slot, wishes.nodes, keep=wishes.keep)
-    return bare.start(Addresses(wishes.slot), kubernetes(), wishes.nodes, keep=wishes.keep)
+        return kind.start(wishes.kind, slot, wishes.nodes, keep=wishes.keep)
+    return bare.start(Addresses(slot), kubernetes(), wishes.nodes, keep=wishes.keep)
+
+
+def _slot(wishes: Wishes) -> int:
+    if wishes.slot is not None:
+        return wishes.slot
+    return slots.KEPT if wishes.keep else slots.take()
 
 
 def why_none(provider: Provider = "auto") -> str | None:

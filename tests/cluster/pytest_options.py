@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 from tests.cluster.interface import Unsupported
 from tests.cluster.kind import KindOptions
-from tests.cluster.providers import PROVIDERS, TEST_SLOT, Provider, Wishes
+from tests.cluster.providers import PROVIDERS, Provider, Wishes
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,15 +32,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         pytest.skip(f"{item.name}: {reason}")
 
 
-def wishes(
-    config: pytest.Config, *, nodes: int = 2, keep: bool = False, slot: int = TEST_SLOT
-) -> Wishes:
+def wishes(config: pytest.Config, *, nodes: int = 2, keep: bool = False) -> Wishes:
     """What the options say, for ``providers.fulfil``."""
     return Wishes(
         provider=cast("Provider", config.getoption("--cluster")),
         nodes=nodes,
         keep=keep,
-        slot=slot,
         kind=KindOptions(
             name=config.getoption("--kind-name"),
             image=config.getoption("--kind-node-image"),

@@ -1,11 +1,14 @@
 """What a cluster could change on the machine that it runs on, looked at from outside."""
 
+import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster import cgroups
-from tests.cluster.addresses import Addresses
+from tests.cluster.addresses import OF_EVERY_CLUSTER, Addresses
 from tests.cluster.bare import state_of
 from tests.cluster.node import MOUNT_POINTS
 
@@ -20,7 +23,22 @@ _SETTINGS = (
     "net/netfilter/nf_conntrack_max",
     "net/bridge/bridge-nf-call-iptables",
 )
-_WRITTEN_BY_NODES = ("/run", "/var/log", "/var/lib", "/etc", "/opt", "/usr/libexec", "/tmp")
+# Where the programs of a node would write if it were this machine.
+_WRITTEN_BY_NODES = (
+    "/etc/cni",
+    "/etc/kubernetes",
+    "/opt/cni",
+    "/run/containerd",
+    "/run/flannel",
+    "/run/kubernetes",
+    "/usr/libexec/kubernetes",
+    "/var/lib/containerd",
+    "/var/lib/cni",
+    "/var/lib/dockershim",
+    "/var/lib/kubelet",
+    "/var/log/containers",
+    "/var/log/pods",
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +46,7 @@ class Machine:
     """Two are equal if nothing was changed between them."""
 
     settings: dict[str, str]
-    folders: dict[str, frozenset[str]]
+    written: frozenset[str]
     firewall: str
 
 
@@ -36,7 +54,9 @@ def machine() -> Machine:
     settings = {name: Path("/proc/sys") / name for name in _SETTINGS}
     return Machine(
         settings={name: file.read_text() for name, file in settings.items() if file.exists()},
-        folders={name: _names_in(Path(name)) for name in _WRITTEN_BY_NODES},
+        written=frozenset(
+            str(file) for folder in _WRITTEN_BY_NODES for file in Path(folder).rglob("*")
+        ),
         firewall=_print("iptables", "-S"),
     )
 
@@ -44,22 +64,30 @@ def machine() -> Machine:
 def left_by(plan: Addresses) -> list[str]:
     """Processes, namespaces, links, routes, mounts, control groups and files of a bare cluster."""
     state = str(state_of(plan))
-    processes = _print("ps", "-eo", "pid,args").splitlines()
+    others = any(Path("/run/netns").glob(OF_EVERY_CLUSTER))
+    folders = (state_of(plan),) if others else (state_of(plan), *MOUNT_POINTS)
     mounts = Path("/proc/mounts").read_text().splitlines()
     routes = _print("ip", "route", "show", "table", "all").splitlines()
     return [
-        *(f"process: {line}" for line in processes if state in line),
+        *(f"process: {line}" for line in _processes(state)),
         *(f"namespace: {file}" for file in Path("/run/netns").glob(f"{plan.prefix}*")),
         *(f"link: {file}" for file in Path("/sys/class/net").glob(f"{plan.prefix}*")),
         *(f"route: {line}" for line in routes if plan.host_link in line),
         *(f"mount: {line}" for line in mounts if state in line),
         *(f"control group: {group}" for group in cgroups.found(plan.prefix)),
-        *(f"file: {file}" for file in (state_of(plan), *MOUNT_POINTS) if file.exists()),
+        *(f"file: {file}" for file in folders if file.exists()),
     ]
 
 
-def _names_in(folder: Path) -> frozenset[str]:
-    return frozenset(file.name for file in folder.iterdir()) if folder.exists() else frozenset()
+def _processes(state: str) -> Iterator[str]:
+    """Those that were told of the cluster's files, by arguments or environment; but not us."""
+    for process in Path("/proc").glob("[0-9]*"):
+        if int(process.name) == os.getpid():
+            continue
+        with suppress(OSError):
+            told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+            if f"{state}/".encode() in told:
+                yield f"{process.name} {told[:200]!r}"
 
 
 def _print(*command: str) -> str:

@@ -10,9 +10,6 @@ from tests.cluster.providers import fulfil
 from tests.cluster.pytest_options import wishes
 from tests.support.probes import Probes
 
-# Not the slot of the tests that run on a cluster: theirs may be up at the same time.
-SLOT = 2
-
 
 @pytest.fixture(scope="session")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
@@ -26,7 +23,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
 @pytest.fixture(scope="module")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Two nodes, of the provider that the options name."""
-    wished = wishes(request.config, slot=SLOT)
+    wished = wishes(request.config)
     reason = why_none(wished.provider)
     if reason is not None:
         pytest.skip(reason)
