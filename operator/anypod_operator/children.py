@@ -13,7 +13,7 @@ from anypod_operator.api import Api
 from anypod_operator.api_errors import NotFound, Refused
 from anypod_operator.kinds import BY_NAME, Kind, Raw
 from anypod_operator.pools import NameTaken, NotYet, Pool, PoolKey
-from anypod_operator.world import World, was_applied
+from anypod_operator.world import World, veiled, was_applied
 
 What = Literal["", "created", "changed", "restored", "repaired"]
 """``restored``: somebody had deleted it. ``repaired``: somebody had edited it."""
@@ -117,7 +117,7 @@ def fingerprint(raw: Raw) -> str:
     annotations = dict(raw["metadata"].get("annotations", {}))
     annotations.pop("deployment.kubernetes.io/revision", None)
     rest = {k: v for k, v in raw.items() if k not in ("metadata", "status", "kind", "apiVersion")}
-    return digest({"metadata": metadata, "annotations": annotations, **rest})
+    return digest({"metadata": metadata, "annotations": annotations, **veiled(rest)})
 
 
 def digest(value: Raw) -> str:

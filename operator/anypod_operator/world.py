@@ -4,6 +4,8 @@ A cache that may lag, and is healed by ``replace`` with a complete list now and 
 looks; whether a pool exists and what it wants is always read from the API itself.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -14,6 +16,7 @@ from anypod_operator.pools import PoolKey
 Name = tuple[str, str]
 """Namespace and name."""
 
+_DIGEST = "sha256"
 _APPLIED = "anypod.applied"
 """Beside an object's metadata: what is left of its managedFields."""
 
@@ -150,5 +153,14 @@ def _slim(kind: Kind, raw: Raw) -> Raw:
         }
     if kind is POOL:
         return {"metadata": metadata}
-    rest = {k: v for k, v in raw.items() if k not in ("metadata", "data", "stringData")}
-    return {"metadata": metadata, **rest}
+    rest = {k: v for k, v in raw.items() if k != "metadata"}
+    return {"metadata": metadata, **veiled(rest)}
+
+
+def veiled(raw: Raw) -> Raw:
+    """A Secret's data only by its digest, which tells whether somebody has edited it."""
+    data = raw.get("data")
+    if data is None or _DIGEST in data:
+        return raw
+    text = json.dumps(data, sort_keys=True).encode()
+    return {**raw, "data": {_DIGEST: hashlib.sha256(text).hexdigest()}}

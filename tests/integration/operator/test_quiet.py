@@ -74,6 +74,22 @@ def test_a_pool_that_is_as_it_should_be_costs_nothing(
     assert calls_while_nothing_happens(space) <= 6
 
 
+def test_what_is_right_is_not_written_again(space: Namespace, own: OperatorProcess) -> None:
+    own.start()
+    space.apply(replicas=2)
+    space.until_ready()
+    before = len(calls(space.api, space.name))
+    space.apply(replicas=3)
+    space.until_pods(3)
+    until(lambda: space.condition("Ready"), "the change was seen")
+    written = [
+        record["objectRef"]["resource"]
+        for record in calls(space.api, space.name)[before:]
+        if record["verb"] == "patch" and record["objectRef"].get("subresource") is None
+    ]
+    assert written == ["deployments"]
+
+
 def test_a_pool_is_made_with_few_calls(space: Namespace, own: OperatorProcess) -> None:
     own.start()
     space.apply(replicas=8)

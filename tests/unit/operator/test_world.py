@@ -83,6 +83,18 @@ def test_secrets_are_not_kept() -> None:
     assert "c2VjcmV0" not in str(told.world.get(SECRET, "team", "texts-link"))
 
 
+def test_what_is_kept_of_a_secret_tells_whether_it_is_another() -> None:
+    told = Told()
+    secret, edited = (
+        {**raw("texts-link", 1), "data": {"token": text}} for text in ("YQ==", "Yg==")
+    )
+    told.world.note(SECRET, "ADDED", secret)
+    kept = told.world.get(SECRET, "team", "texts-link")
+    assert kept is not None
+    assert fingerprint(kept) == fingerprint(secret)
+    assert fingerprint(kept) != fingerprint(edited)
+
+
 def test_a_pod_that_changes_its_pool_leaves_the_old_one() -> None:
     told = Told()
     told.world.note(POD, "ADDED", raw("a", 1))
