@@ -166,7 +166,13 @@ class Rig:
                 env=os.environ,
             )
             url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-        gateway = Gateway(process, url, log_file, self.http, self.pool.metadata.name)
+        gateway = Gateway(
+            process=process,
+            url=url,
+            log_file=log_file,
+            http=self.http,
+            pool=self.pool.metadata.name,
+        )
         self.gateways.append(gateway)
         if listening:
             await gateway.ready()
