@@ -70,7 +70,7 @@ def _endpoint(raw: Raw, port: int) -> Endpoint | None:
         name=target["name"],
         host=addresses[0],
         port=port,
-        ready=conditions.get("ready") is True,
+        ready=conditions.get("ready") is not False,  # unknown means ready, says the API
         terminating=conditions.get("terminating") is True,
     )
 

@@ -4,6 +4,7 @@ While the server is away the last known state holds: workers go on serving, and 
 them. A watch that goes silent is taken for broken and begun anew.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Collection
 
@@ -12,6 +13,10 @@ from anypod_gateway.cluster.connection import Api, ApiAway, Expired
 from anypod_gateway.cluster.objects import Name, Raw, name_of
 
 log = logging.getLogger(__name__)
+
+TRUSTED_SECONDS = 2.0
+"""A list and a watch that have lasted this long were well; what ends sooner is not tried again at
+once, whatever its end was: a server in trouble must not be asked without a pause."""
 
 
 class Reflection:
@@ -30,8 +35,10 @@ class Reflection:
 
     async def run(self) -> None:
         """For ever."""
+        loop = asyncio.get_running_loop()
         version = ""
         while True:
+            began = loop.time()
             try:
                 version = await self._follow(version or await self._read_all())
             except Expired:
@@ -40,11 +47,11 @@ class Reflection:
                 # What was missed meanwhile may be forgotten by then; a list is always right.
                 version = ""
                 self._outage.failed(str(reason))
+            if loop.time() - began < TRUSTED_SECONDS:
                 await self._outage.pause()
 
     async def _read_all(self) -> str:
         items, version = await self._api.list_all(self._path, self._selector)
-        self._outage.over()
         self._objects = {name_of(item): item for item in items}
         self.is_synced = True
         self._on_change()
@@ -52,8 +59,11 @@ class Reflection:
 
     async def _follow(self, version: str) -> str:
         """Until the server ends the watch; the version to go on from."""
+        loop = asyncio.get_running_loop()
+        trusted_at = loop.time() + TRUSTED_SECONDS
         async for event in self._api.watch(self._path, self._selector, version):
-            self._outage.over()
+            if loop.time() >= trusted_at:
+                self._outage.over()
             changed = event["object"]
             version = changed["metadata"]["resourceVersion"]
             match event["type"]:
@@ -63,4 +73,6 @@ class Reflection:
                 case "DELETED":
                     self._objects.pop(name_of(changed), None)
                     self._on_change()
+        if loop.time() >= trusted_at:
+            self._outage.over()
         return version

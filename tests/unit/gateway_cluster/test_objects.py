@@ -41,7 +41,7 @@ def test_a_pod_of_the_slice_is_a_worker() -> None:
     ("conditions", "ready", "terminating"),
     [
         ({"ready": False}, False, False),
-        ({"ready": None}, False, False),
+        ({"ready": None}, True, False),
         ({"ready": False, "serving": True, "terminating": True}, False, True),
         ({"ready": True, "terminating": True}, True, True),
     ],
