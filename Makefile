@@ -70,6 +70,7 @@ images: $(TESTED) ## Build the images; say how large they are and how fast they 
 	$(BIN)/python -m tests.cluster.images
 
 cluster: $(INSTALLED) ## A real Kubernetes with the project's images (KUBERNETES=v1.34, CLUSTER=kind)
+	@[ "$$(id -u)" -ne 0 ] || sh tests/install-system-packages buildah runc debootstrap
 	@$(BIN)/python -m tests.cluster up --cluster $(CLUSTER) $(CLUSTER_ARGS)
 
 cluster-down: $(INSTALLED) ## End it, and leave nothing behind

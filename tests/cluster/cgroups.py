@@ -24,30 +24,37 @@ def create(name: str) -> None:
         (tree / name).mkdir(exist_ok=True)
 
 
-def remove(prefix: str) -> None:
-    """End whatever is in the groups whose name begins so, and remove the groups."""
+def remove(pattern: str) -> None:
+    """End whatever is in the groups of such names, and remove the groups."""
     until = time.monotonic() + _GONE_SECONDS
-    while left := [pid for group in _groups(prefix) for pid in _processes(group)]:
+    while left := [pid for group in found(pattern) for pid in _processes(group)]:
         if time.monotonic() > until:
-            raise RuntimeError(f"processes of {prefix}* do not end: {left}")
+            raise RuntimeError(f"processes of {pattern} do not end: {left}")
         for pid in left:
             _kill(pid)
         time.sleep(0.05)
-    for group in _groups(prefix):
+    for group in found(pattern):
         for folder, _, _ in os.walk(group, topdown=False):
             Path(folder).rmdir()
 
 
-def found(prefix: str) -> list[Path]:
-    return list(_groups(prefix))
+def found(pattern: str) -> list[Path]:
+    return [group for tree in _every_tree() for group in tree.glob(pattern)]
 
 
 def _trees() -> list[Path]:
+    """Those that have controllers: a node's programs are put into a group in each."""
     if _is_version_2(_ROOT):
         return [_ROOT]
-    # A machine may show version 2 beside version 1, without controllers.
+    return [tree for tree in _every_tree() if not _is_version_2(tree)]
+
+
+def _every_tree() -> list[Path]:
+    """Of version 2 too beside version 1: it has no controllers, but runc puts pods into it."""
+    if _is_version_2(_ROOT):
+        return [_ROOT]
     folders = [folder for folder in _ROOT.iterdir() if (folder / "cgroup.procs").exists()]
-    return [folder for folder in folders if not folder.is_symlink() and not _is_version_2(folder)]
+    return [folder for folder in folders if not folder.is_symlink()]
 
 
 def _is_version_2(tree: Path) -> bool:
@@ -67,11 +74,6 @@ def _hand_down(root: Path) -> None:
             f"{control} refuses {controller} ({refused.strerror}): in a container, first move its "
             "processes into a group below the root"
         ) from refused
-
-
-def _groups(prefix: str) -> Iterator[Path]:
-    for tree in _trees():
-        yield from tree.glob(f"{prefix}*")
 
 
 def _processes(group: Path) -> Iterator[int]:

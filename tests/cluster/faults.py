@@ -6,6 +6,7 @@ node, as both have containerd, a shell and iptables.
 
 import json
 import time
+from contextlib import suppress
 from typing import Any, Protocol
 
 from tests.cluster import packets
@@ -47,10 +48,18 @@ class NodeFaults(Faults):
         self._access.stop(node)
 
     def start_node(self, node: str) -> None:
-        before = self._heartbeat(node)
+        before = self._last_heartbeat(node)
         self._access.start(node)
+
+        def is_renewed() -> bool:
+            nonlocal before
+            now = self._last_heartbeat(node)
+            if before is None:  # the API server was on that node: what it says first is old
+                before = now
+            return now not in (None, before)
+
         # The API server believes that a node is Ready until it has missed some heartbeats.
-        wait_until(lambda: self._heartbeat(node) != before, f"{node} renews its lease", 60)
+        wait_until(is_renewed, f"{node} renews its lease", 90)
         self._kubectl(
             *("wait", f"node/{node}", "--for=condition=Ready", f"--timeout={_READY_SECONDS}s"),
             timeout=_READY_SECONDS + 10,
@@ -68,12 +77,15 @@ class NodeFaults(Faults):
 
     def freeze_container(self, pod: Pod, container: str | None = None) -> None:
         stopped: set[int] = set()
+        until = time.monotonic() + _READY_SECONDS
         # What was forked while others were being stopped is stopped in the next round.
         while True:
             node, first, every = self._processes(pod, container)
             fresh = [first, *sorted(every - {first})] if not stopped else sorted(every - stopped)
             if not fresh:
                 return
+            if time.monotonic() > until:
+                raise RuntimeError(f"{pod} makes processes faster than they can be stopped")
             self._signal(node, "STOP", *fresh)
             stopped.update(fresh)
 
@@ -97,7 +109,7 @@ class NodeFaults(Faults):
         node, pid = self._access.control_plane_process("kube-apiserver")
         self._signal(node, "KILL", pid)
         wait_until(
-            lambda: self._access.control_plane_process("kube-apiserver") != (node, pid),
+            lambda: self._is_another("kube-apiserver", (node, pid)),
             "another kube-apiserver runs",
             _READY_SECONDS,
         )
@@ -111,9 +123,22 @@ class NodeFaults(Faults):
         finally:
             self._signal(node, "CONT", pid)
 
+    def _is_another(self, program: str, before: tuple[str, int]) -> bool:
+        try:
+            return self._access.control_plane_process(program) != before
+        except (RuntimeError, OSError):
+            return False  # there is none at the moment
+
+    def _last_heartbeat(self, node: str) -> str | None:
+        with suppress(KubectlError):
+            return self._heartbeat(node)
+        return None
+
     def _signal(self, node: str, name: str, *pids: int) -> None:
-        # A shell's own kill: not every node has the program.
-        self._access.run(node, "sh", "-c", f'kill -{name} "$@"', "sh", *map(str, pids))
+        # A shell's own kill: not every node has the program. Some may have ended meanwhile.
+        each = f"kill -{name} $pid 2>/dev/null || ! kill -0 $pid 2>/dev/null || exit 1"
+        script = f'for pid in "$@"; do {each}; done'
+        self._access.run(node, "sh", "-c", script, "sh", *map(str, pids))
 
     def _processes(self, pod: Pod, container: str | None) -> tuple[str, int, set[int]]:
         """The pod's node, and as this counts: the container's first process, and all of them."""

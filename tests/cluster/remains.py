@@ -27,11 +27,13 @@ def namespaces(plan: Addresses) -> list[Path]:
 def remove(plan: Addresses) -> None:
     """End every process of the cluster, then take away what they lived in."""
     homes = {_identity(file) for file in namespaces(plan)}
-    for file in namespaces(plan):
-        # Their names first: what is about to enter one fails, instead of being missed below.
-        subprocess.run(["ip", "netns", "delete", file.name], timeout=_SECONDS, check=True)
+    # By the names alone can the processes be found, if this is killed: so they end first.
     wait_until(lambda: not _end(homes), "the nodes' processes have ended", _SECONDS)
-    cgroups.remove(plan.prefix)
+    for file in namespaces(plan):
+        subprocess.run(["ip", "netns", "delete", file.name], timeout=_SECONDS, check=True)
+    # And once more, what was about to enter one while it still had its name.
+    wait_until(lambda: not _end(homes), "the nodes' last processes have ended", _SECONDS)
+    cgroups.remove(f"{plan.prefix}*")
     network.disconnect(plan)
     if any(_NAMESPACES.glob(OF_EVERY_CLUSTER)):
         return  # what is mounted there in another cluster's nodes would go with the folders

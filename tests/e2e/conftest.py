@@ -3,7 +3,7 @@
 With ``--keep`` the cluster is left up, and a failed test's namespace in it.
 """
 
-import itertools
+import secrets
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ CRDS = Path(__file__).parents[2] / "crds"
 FIGURES = pytest.StashKey[list[str]]()
 FAILED = pytest.StashKey[bool]()
 PLACE = pytest.StashKey[Place]()
-_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="package")
@@ -47,8 +46,9 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 @pytest.fixture
 async def place(cluster: Cluster, request: pytest.FixtureRequest) -> AsyncIterator[Place]:
     """A fresh namespace."""
-    made = Place(cluster, f"e2e-{next(_numbers)}-{request.node.originalname[5:40].strip('_')}")
-    made = Place(cluster, made.namespace.replace("_", "-").rstrip("-"))
+    about = request.node.originalname.removeprefix("test_")[:30].replace("_", "-").strip("-")
+    # With --keep there may be namespaces of an earlier run.
+    made = Place(cluster, f"e2e-{about}-{secrets.token_hex(3)}")
     cluster.kubectl("create", "namespace", made.namespace)
     request.node.stash[PLACE] = made
     yield made

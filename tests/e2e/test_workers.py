@@ -108,9 +108,6 @@ class Load:
     """When, and by which worker."""
     slowest: float = 0.0
 
-    def last_of(self, worker: str) -> float:
-        return max(at for at, who in self.answers if who == worker)
-
 
 @contextlib.asynccontextmanager
 async def under_load(gateway: Caller, program: str) -> AsyncIterator[Load]:
@@ -172,17 +169,14 @@ async def test_what_happens_to_a_worker_is_noticed(
         async with under_load(gateway, "echo") as load:
             await until(lambda: _has_answered(load, name))
             happened = time.monotonic()
-            await asyncio.to_thread(FAULTS[fault], faults, pod, second)
-            done = time.monotonic()
-
-            async def is_out() -> bool:
-                found = await gateway.ask("GET", f"/workers/{name}")
-                return found.status == 404 or not found.document["ready"]
-
-            await until(is_out)
-            noticed = time.monotonic()
-            told = load.outcomes.copy()
-            await asyncio.to_thread(MENDED[fault], faults, pod, second)
+            try:
+                await asyncio.to_thread(FAULTS[fault], faults, pod, second)
+                done = time.monotonic()
+                await until(lambda: _is_out(gateway, name))
+                noticed = time.monotonic()
+                told = load.outcomes.copy()
+            finally:
+                await asyncio.to_thread(MENDED[fault], faults, pod, second)
             await until(lambda: _has_answered(load, name, since=noticed))
             back = time.monotonic()
         lost = load.outcomes["worker-lost"]
@@ -194,6 +188,12 @@ async def test_what_happens_to_a_worker_is_noticed(
         )
         assert set(load.outcomes) <= {"ok", "worker-lost"}, (load.outcomes, told)
         assert lost <= (0 if idempotent else CALLERS)
+
+
+async def _is_out(gateway: Caller, worker: str) -> bool:
+    """The gateway sends nothing there any more."""
+    found = await gateway.ask("GET", f"/workers/{worker}")
+    return found.status == 404 or not found.document["ready"]
 
 
 async def _has_answered(load: Load, worker: str, since: float = 0.0) -> bool:

@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster import cgroups
 from tests.cluster.addresses import OF_EVERY_CLUSTER, Addresses
 from tests.cluster.bare import state_of
 from tests.cluster.node import MOUNT_POINTS
@@ -74,7 +73,7 @@ def left_by(plan: Addresses) -> list[str]:
         *(f"link: {file}" for file in Path("/sys/class/net").glob(f"{plan.prefix}*")),
         *(f"route: {line}" for line in routes if plan.host_link in line),
         *(f"mount: {line}" for line in mounts if state in line),
-        *(f"control group: {group}" for group in cgroups.found(plan.prefix)),
+        *(f"control group: {group}" for group in Path("/sys/fs/cgroup").rglob(f"{plan.prefix}*")),
         *(f"file: {file}" for file in folders if file.exists()),
     ]
 

@@ -50,6 +50,7 @@ class TcpProxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         passes = self._passes
+        back: asyncio.StreamWriter | None = None
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
             self._writers.add(back)
@@ -57,7 +58,7 @@ class TcpProxy:
         except OSError:
             return
         finally:
-            for one in (writer, back):
+            for one in filter(None, (writer, back)):
                 self._writers.discard(one)
                 one.transport.abort()
 

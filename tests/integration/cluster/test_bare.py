@@ -230,6 +230,21 @@ def test_a_start_that_was_killed_at_any_moment_leaves_nothing_either(
     assert left_by(plan) == []
 
 
+def test_an_end_that_was_killed_at_any_moment_is_finished_by_the_next(
+    plan: Addresses, command_line: CommandLine
+) -> None:
+    seed = random.randrange(1 << 32)
+    moments = random.Random(seed)
+    for _ in range(3):
+        bare.start(plan, kubernetes(), 1, keep=True)
+        process = command_line.start("down")
+        time.sleep(moments.uniform(0, 1.5))  # the moment is what the test is about
+        process.kill()
+        process.communicate(timeout=SECONDS)
+        command_line.told("down")
+        assert left_by(plan) == [], f"seed {seed}"
+
+
 def test_what_a_machine_had_before_it_was_started_anew_is_not_taken_for_a_cluster(
     plan: Addresses,
 ) -> None:

@@ -79,6 +79,17 @@ def test_a_stopped_node_is_not_ready_and_comes_back(pair: Pair) -> None:
     assert pair.identity() != before
 
 
+def test_a_stopped_control_plane_comes_back(cluster: Cluster, pair: Pair) -> None:
+    if cluster.provider != "bare":
+        pytest.skip("one at a time is enough: kind's node is stopped by the same verb")
+    first = cluster.nodes()[0]
+    pair.faults.stop_node(first)
+    with pytest.raises(KubectlError):
+        cluster.kubectl("get", "--raw=/readyz", timeout=5)
+    pair.faults.start_node(first)
+    assert cluster.kubectl("get", "--raw=/readyz") == "ok"
+
+
 def test_lost_packets_are_lost_between_two_pods_and_nowhere_else(
     pair: Pair, cluster: Cluster, probes: Probes
 ) -> None:

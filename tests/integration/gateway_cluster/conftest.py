@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.cluster.control_plane import ApiServer, api_server, why_no_api_server
+from tests.cluster.control_plane import ApiServer, api_server
+from tests.support.built import why_no_api_yet
 
 CRDS = Path(__file__).parents[3] / "crds"
 _numbers = itertools.count(1)
@@ -13,7 +14,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    reason = why_no_api_server()
+    reason = why_no_api_yet()
     if reason is not None:
         pytest.skip(reason)
     with api_server(tmp_path_factory.mktemp("kubernetes")) as server:

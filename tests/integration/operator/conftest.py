@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.built import why_no_api_yet
 from tests.support.kubernetes_api import KubernetesApi, running_api
 from tests.support.operated import Namespace, grant, install_crd, namespace
 from tests.support.operator_process import OperatorProcess
@@ -11,6 +12,9 @@ from tests.support.operator_process import OperatorProcess
 
 @pytest.fixture(scope="package")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesApi]:
+    reason = why_no_api_yet()
+    if reason is not None:
+        pytest.skip(reason)
     with running_api(tmp_path_factory.mktemp("kubernetes")) as running:
         install_crd(running)
         grant(running)
