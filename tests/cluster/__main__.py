@@ -1,20 +1,17 @@
 """``python -m tests.cluster``: the cluster of `make cluster`, for people and scripts."""
 
 import argparse
-import importlib
 import json
 import shlex
 import sys
 import time
 from pathlib import Path
 
-from tests.cluster import bare, kind, providers, slots
+from tests.cluster import bare, images, kind, providers, slots
 from tests.cluster.addresses import SLOTS, Addresses
 from tests.cluster.interface import Cluster
 from tests.cluster.kind import KindOptions
 from tests.cluster.providers import PROVIDERS, Wishes
-
-_IMAGES = "tests.cluster.images"
 
 
 def main() -> None:
@@ -29,11 +26,10 @@ def _up(options: argparse.Namespace) -> None:
     began = time.monotonic()
     cluster = providers.fulfil(_wishes(options))
     version = json.loads(cluster.kubectl("version", "--output=json"))["serverVersion"]
-    ready = (
-        f"{cluster.provider}: {len(cluster.nodes())} nodes of Kubernetes {version['gitVersion']}"
-    )
-    print(ready, "are Ready", _since(began), flush=True)
-    _load_project_images(cluster)
+    nodes = f"{len(cluster.nodes())} nodes of Kubernetes {version['gitVersion']}"
+    print(f"{cluster.provider}: {nodes} are Ready", _since(began), flush=True)
+    if options.images:
+        _load_project_images(cluster)
     print("use it with:")
     print(f"export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}")
     if isinstance(cluster, bare.BareCluster):
@@ -42,13 +38,6 @@ def _up(options: argparse.Namespace) -> None:
 
 def _load_project_images(cluster: Cluster) -> None:
     began = time.monotonic()
-    try:
-        images = importlib.import_module(_IMAGES)
-    except ModuleNotFoundError as missing:
-        if missing.name != _IMAGES:
-            raise
-        print(f"the project's images are not loaded: there is no {_IMAGES} yet")
-        return
     cluster.load(images.archives())
     print("the project's images are loaded", _since(began), flush=True)
 
@@ -126,6 +115,9 @@ def _parser() -> argparse.ArgumentParser:
     up = verbs.add_parser("up", parents=[which], help="start one, with the project's images")
     up.set_defaults(verb=_up)
     up.add_argument("--nodes", type=int, default=2)
+    up.add_argument(
+        "--without-images", dest="images", action="store_false", help="load none of the project's"
+    )
     up.add_argument("--kind-node-image", metavar="IMAGE")
     up.add_argument("--kind-config", type=Path, metavar="FILE")
     up.add_argument("--kind-name", metavar="NAME", help="a kind cluster that is there already")

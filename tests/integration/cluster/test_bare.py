@@ -36,7 +36,9 @@ class CommandLine:
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         verb, *others = arguments
-        ours = ("--cluster=bare", f"--slot={self._plan.slot}")
+        ours = ["--cluster=bare", f"--slot={self._plan.slot}"]
+        if verb == "up":
+            ours.append("--without-images")
         return subprocess.Popen(
             [sys.executable, "-m", "tests.cluster", verb, *ours, *others],
             cwd=ROOT,
