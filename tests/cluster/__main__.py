@@ -3,6 +3,7 @@
 import argparse
 import json
 import shlex
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ def main() -> None:
     options = _parser().parse_args()
     try:
         options.verb(options)
-    except (RuntimeError, ValueError, TimeoutError) as refused:
+    except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as refused:
         sys.exit(f"error: {refused}")
 
 
@@ -26,6 +27,9 @@ def _up(options: argparse.Namespace) -> None:
     began = time.monotonic()
     cluster = providers.fulfil(_wishes(options))
     version = json.loads(cluster.kubectl("version", "--output=json"))["serverVersion"]
+    cluster.kubectl(
+        "wait", "nodes", "--all", "--for=condition=Ready", "--timeout=120s", timeout=130
+    )
     nodes = f"{len(cluster.nodes())} nodes of Kubernetes {version['gitVersion']}"
     print(f"{cluster.provider}: {nodes} are Ready", _since(began), flush=True)
     if options.images:
@@ -37,6 +41,7 @@ def _up(options: argparse.Namespace) -> None:
 
 
 def _load_project_images(cluster: Cluster) -> None:
+    print("building and loading the project's images: minutes at first", flush=True)
     began = time.monotonic()
     cluster.load(images.archives())
     print("the project's images are loaded", _since(began), flush=True)
