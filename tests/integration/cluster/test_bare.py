@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
@@ -153,6 +154,14 @@ def test_a_node_sees_its_own_kernel_settings(up: BareCluster) -> None:
     assert up.run("n1", "cat", "/proc/sys/vm/overcommit_memory").strip() == "1"
 
 
+def mounts_of(argument: str) -> Iterator[str]:
+    """Of the processes of this machine, or of a node, that were given such an argument."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            if argument in (process / "cmdline").read_text():
+                yield (process / "mountinfo").read_text()
+
+
 def test_the_end_of_another_cluster_takes_nothing_from_this_ones_nodes(
     plan: Addresses, up: BareCluster
 ) -> None:
@@ -160,13 +169,8 @@ def test_the_end_of_another_cluster_takes_nothing_from_this_ones_nodes(
     other = slots.take()
     bare.end(Addresses(other))
     slots.give_back(other)
-    config = f"/{plan.slot}/n1/kubelet.json"
-    (kubelet,) = (
-        process
-        for process in Path("/proc").glob("[0-9]*")
-        if config in (process / "cmdline").read_text() and os.getpid() != int(process.name)
-    )
-    assert " /var/lib/kubelet " in (kubelet / "mountinfo").read_text()
+    (mounts,) = mounts_of(f"/{plan.slot}/n1/kubelet.json")
+    assert " /var/lib/kubelet " in mounts
 
 
 def test_a_second_start_finds_the_cluster_that_is_up(
