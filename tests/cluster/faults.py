@@ -58,6 +58,8 @@ class NodeFaults(Faults):
                 before = now
             return now not in (None, before)
 
+        # If that node has it: it answers before it says that it is ready.
+        wait_until(self._api_answers, "the API server is ready", _READY_SECONDS)
         # The API server believes that a node is Ready until it has missed some heartbeats.
         wait_until(is_renewed, f"{node} renews its lease", 90)
         self._kubectl(
