@@ -54,6 +54,10 @@ class DesiredPool:
         return name if self.is_home else f"{name}.{self.namespace}"
 
 
+Apply = Callable[[list[DesiredPool]], None]
+"""Takes all pools that there are meant to be."""
+
+
 class Source(Protocol):
     async def run(self) -> None:
         """Hand over all pools whenever something may have changed, for ever."""
@@ -103,9 +107,7 @@ def desired_pools(content: PoolsFile, namespace: str) -> list[DesiredPool]:
 class PoolsFileSource:
     """Reads the pools file whenever it has changed; keeps the last good state otherwise."""
 
-    def __init__(
-        self, path: Path, namespace: str, apply: Callable[[list[DesiredPool]], None]
-    ) -> None:
+    def __init__(self, path: Path, namespace: str, apply: Apply) -> None:
         self._path = path
         self._namespace = namespace
         self._apply = apply

@@ -10,7 +10,7 @@ import aiohttp
 
 from anypod.api.problems import problem
 from anypod.store.kv import KeyValue
-from anypod_gateway.discovery import DesiredPool, Source
+from anypod_gateway.discovery import Apply, DesiredPool, Source
 from anypod_gateway.errands import Errands, vital
 from anypod_gateway.events import Events
 from anypod_gateway.links import Identity
@@ -19,8 +19,6 @@ from anypod_gateway.pool import Pool
 __all__ = ["Pool", "Pools"]
 
 log = logging.getLogger(__name__)
-
-Apply = Callable[[list[DesiredPool]], None]
 
 
 class Pools:

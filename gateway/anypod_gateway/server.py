@@ -20,7 +20,7 @@ from anypod.store.kv import KeyValue
 from anypod.store.open import open_store
 from anypod_gateway import connections, docs_page, openapi, routing
 from anypod_gateway.access_log import AccessLog
-from anypod_gateway.discovery import DesiredPool, PoolsFileSource, Source
+from anypod_gateway.discovery import Apply, DesiredPool, PoolsFileSource, Source
 from anypod_gateway.events import Events
 from anypod_gateway.gauges import Gauges
 from anypod_gateway.hosts import AnyHost, LoopbackHosts, is_loopback
@@ -29,7 +29,7 @@ from anypod_gateway.links import Identity
 from anypod_gateway.log_lines import LineWriter
 from anypod_gateway.metrics import Metrics
 from anypod_gateway.middleware import Front, Hosts
-from anypod_gateway.pools import Apply, Pools
+from anypod_gateway.pools import Pools
 from anypod_gateway.routes import TABLE
 from anypod_gateway.services import SERVICES, KnownPools, Services
 from anypod_gateway.settings import Settings

@@ -9,12 +9,12 @@ import re
 from aiohttp import hdrs, web
 
 from anypod_gateway.connections import BaseEntry, Entry
-from anypod_gateway.handlers.runs import run_named
+from anypod_gateway.handlers.runs import run_named, run_program
 from anypod_gateway.middleware import Front
+from anypod_gateway.routes import TABLE
 from anypod_gateway.services import SERVICES
 
-RUN = "/v1/pools/{pool}/programs/{program_ref}/run"
-
+_ROUTE = next(route.path for route in TABLE if route.handler is run_program)
 _PLAIN = re.compile(r"/v1/pools/([A-Za-z0-9._@-]+)/programs/([A-Za-z0-9._@-]+)/run")
 
 
@@ -30,6 +30,6 @@ def past_router(app: web.Application, front: Front, general: BaseEntry) -> Entry
         async def run(request: web.Request) -> web.StreamResponse:
             return await run_named(request, app[SERVICES], pool, program)
 
-        return await front.serve(request, RUN, run)
+        return await front.serve(request, _ROUTE, run)
 
     return enter

@@ -80,7 +80,6 @@ class Worker:
         max_message_bytes: int,
     ) -> None:
         self.name = endpoint.name
-        self.pool = pool
         self.endpoint = endpoint
         self.hello: WorkerHello | None = None
         """Of the process that was last linked."""

@@ -54,7 +54,7 @@ def api_server(directory: Path) -> Iterator[ApiServer]:
     authority.create()
     authority.issue("apiserver", "/CN=kube-apiserver", "IP:127.0.0.1", "DNS:localhost")
     authority.issue("admin", "/O=system:masters/CN=admin")
-    with running_etcd(directory / "etcd") as etcd, _reserved_port() as port:
+    with running_etcd(directory / "etcd") as etcd, reserved_port() as port:
         url = f"https://127.0.0.1:{port}"
         kubeconfig = authority.kubeconfig("admin", url)
         log = directory / "kube-apiserver.log"
@@ -160,7 +160,7 @@ def issue_certificates(authority: Authority, plan: Addresses) -> None:
 
 
 @contextmanager
-def _reserved_port() -> Iterator[int]:
+def reserved_port() -> Iterator[int]:
     """A port that nobody else gets: bound here, and shared with the API server alone."""
     with socket.socket() as reservation:
         reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

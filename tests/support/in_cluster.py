@@ -21,7 +21,7 @@ from tests.support.rig import Caller
 from anypod.resources import names
 from anypod_operator.objects.build import build
 from anypod_operator.pools import parse
-from anypod_operator.settings import Settings
+from anypod_operator.settings import GATEWAY_LABELS, Settings
 
 KEY = "the key of all link tokens"
 GATEWAY_PORT = 8700
@@ -77,7 +77,6 @@ class Place:
             _secret("gateway", "key", KEY),
             *_rights(self.namespace),
             _gateway(node, self.namespace),
-            _gateway_service(),
         )
         await self.rolled_out("gateway")
 
@@ -145,7 +144,6 @@ def _rights(namespace: str) -> list[Object]:
 
 
 def _gateway(node: str, namespace: str) -> Object:
-    labels = {"app.kubernetes.io/name": "anypod", "app.kubernetes.io/component": "gateway"}
     arguments = [
         "anypod_gateway",
         "--kubernetes",
@@ -192,17 +190,7 @@ def _gateway(node: str, namespace: str) -> Object:
         "metadata": {"name": "gateway"},
         "spec": {
             "replicas": 1,
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": pod},
+            "selector": {"matchLabels": GATEWAY_LABELS},
+            "template": {"metadata": {"labels": GATEWAY_LABELS}, "spec": pod},
         },
-    }
-
-
-def _gateway_service() -> Object:
-    labels = {"app.kubernetes.io/name": "anypod", "app.kubernetes.io/component": "gateway"}
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "gateway"},
-        "spec": {"selector": labels, "ports": [{"port": 80, "targetPort": GATEWAY_PORT}]},
     }

@@ -8,7 +8,6 @@ import contextlib
 import json
 import secrets
 import shutil
-import socket
 import ssl
 import subprocess
 import time
@@ -22,6 +21,7 @@ from typing import Any
 
 from tests.cluster import versions
 from tests.cluster.binaries import kubernetes_binaries
+from tests.cluster.control_plane import reserved_port
 from tests.support.etcd import running_etcd
 
 Raw = dict[str, Any]
@@ -147,7 +147,7 @@ def running_api(directory: Path) -> Iterator[KubernetesApi]:
     _write_files(directory, tokens)
     with ExitStack() as stack:
         etcd = stack.enter_context(running_etcd(directory / "etcd"))
-        port = stack.enter_context(_reserved_port())
+        port = stack.enter_context(reserved_port())
         api = KubernetesApi(f"https://127.0.0.1:{port}", directory, tokens)
         command = [str(folder / "kube-apiserver"), *_options(directory, etcd.url, port)]
         server = stack.enter_context(_process(command, directory / "kube-apiserver.log"))
@@ -199,15 +199,6 @@ def _options(directory: Path, etcd: str, port: int) -> list[str]:
         f"--audit-policy-file={directory / 'audit.json'}",
         f"--audit-log-path={directory / 'audit.log'}",
     ]
-
-
-@contextmanager
-def _reserved_port() -> Iterator[int]:
-    """A port that nobody else gets: bound here, and shared with the API server alone."""
-    with socket.socket() as reservation:
-        reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reservation.bind(("127.0.0.1", 0))
-        yield reservation.getsockname()[1]
 
 
 @contextmanager

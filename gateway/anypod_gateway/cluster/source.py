@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from pydantic import ValidationError
 
@@ -12,7 +12,7 @@ from anypod.resources.workerpool import API_VERSION
 from anypod_gateway.cluster.connection import Api, connected
 from anypod_gateway.cluster.objects import Name, Raw, endpoints_of, manifest_of, name_of
 from anypod_gateway.cluster.reflection import Reflection
-from anypod_gateway.discovery import DesiredPool
+from anypod_gateway.discovery import Apply, DesiredPool
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +20,7 @@ log = logging.getLogger(__name__)
 class KubernetesSource:
     """A ``discovery.Source``."""
 
-    def __init__(
-        self, namespaces: tuple[str, ...], home: str, apply: Callable[[list[DesiredPool]], None]
-    ) -> None:
+    def __init__(self, namespaces: tuple[str, ...], home: str, apply: Apply) -> None:
         """``namespaces``: none for all; ``home``: whose pools need no namespace in their names."""
         self._namespaces = namespaces
         self._home = home

@@ -11,13 +11,14 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.cluster import binaries
+
 KEPT = 3
 """Of each kind of file; the newest by use."""
 
 
 def folder() -> Path:
-    cache = os.environ.get("CLUSTER_CACHE") or Path.home() / ".cache/anypod-cluster"
-    found = Path(cache).absolute() / "images"
+    found = binaries.cache().absolute() / "images"
     found.mkdir(parents=True, exist_ok=True)
     return found
 
