@@ -142,6 +142,9 @@ class EtcdStore:
                 outage.failed(error)
             await outage.pause()
 
+    def stamp(self) -> int | None:
+        return None
+
     async def close(self) -> None:
         await self._connector.close()
 

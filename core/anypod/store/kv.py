@@ -75,6 +75,8 @@ class Reset:
 
     entries: list[Entry]
     revision: int
+    stamp: int | None = None
+    """The store's stamp before this was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,8 @@ class Synced:
     """All changes up to ``revision`` have been delivered."""
 
     revision: int
+    stamp: int | None = None
+    """The store's stamp before they were read."""
 
 
 WatchEvent = Change | Reset | Synced
@@ -157,6 +161,11 @@ class KeyValue(Protocol):
         restarts and compaction of the store by itself (another Reset when it must), with
         back-off and one log line per outage. Ends when the iterator is closed.
         """
+        ...
+
+    def stamp(self) -> int | None:
+        """Another one after every write of whatever process, before that is answered. Asks nobody
+        and costs next to nothing; None from a driver that has none, or not at the moment."""
         ...
 
     async def close(self) -> None: ...

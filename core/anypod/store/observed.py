@@ -48,6 +48,9 @@ class ObservedStore:
     def watch(self, prefix: str) -> AsyncGenerator[WatchEvent, None]:
         return self._store.watch(prefix)
 
+    def stamp(self) -> int | None:
+        return self._store.stamp()
+
     async def close(self) -> None:
         await self._store.close()
 

@@ -4,7 +4,8 @@ A view (of programs, of sessions) is current for a request if a read of the pool
 began at most WINDOW before the request came has returned, and the watch has delivered that
 version. A writer waits for SETTLE, which is longer, between its commit and its answer
 (``confirm``). So whoever has seen the answer of a write finds every gateway past it. Both are
-intervals by one machine's clock; clocks are not compared.
+intervals by one machine's clock; clocks are not compared. Where the store has a stamp, and it is
+still the one before what was last delivered, nothing was written since, and nothing need be read.
 
 When the store has been silent for a while, nobody can have written, and the views are served as
 they are (AWAY). Silence is counted in turns of a loop that is alive: a stall of this process is
@@ -66,6 +67,8 @@ class PoolWatch:
         self._keys = keys
         self._views: list[tuple[str, View]] = []
         self._delivered = 0
+        self._stamp: int | None = None
+        """Before what was last delivered was read."""
         self._known = 0
         self._known_since = float("-inf")
         self._answered_at = float("-inf")
@@ -98,6 +101,8 @@ class PoolWatch:
 
     async def current(self) -> Freshness:
         """What the views are worth for a request that has come before this call."""
+        if self._is_unwritten():
+            return Freshness.FRESH
         came = time.monotonic()
         needed: int | None = None
         turns = 0
@@ -115,6 +120,10 @@ class PoolWatch:
             if needed is None:
                 self._wanted.set()
             turns += 0 if await _happens(self._news) else 1
+
+    def _is_unwritten(self) -> bool:
+        """Since what was last delivered was read."""
+        return self._stamp is not None and self._stamp == self._store.stamp()
 
     async def confirm(self) -> None:
         """Wait, after a commit, until no gateway serves what was before it."""
@@ -138,23 +147,23 @@ class PoolWatch:
                     case Reset():
                         self._reset(event)
                     case Synced():
-                        self._deliver(event.revision)
+                        self._deliver(event)
         raise StoreUnavailable("the watch of the store has ended")
 
     def _reset(self, event: Reset) -> None:
         for prefix, view in self._views:
             view.reset([entry for entry in event.entries if entry.key.startswith(prefix)])
         self.synced.set()
-        self._deliver(event.revision)
+        self._deliver(event)
 
     def _change(self, change: Change) -> None:
         for prefix, view in self._views:
             if change.key.startswith(prefix):
                 view.change(change)
 
-    def _deliver(self, revision: int) -> None:
-        self._delivered = revision
-        if revision >= self._known:
+    def _deliver(self, event: Reset | Synced) -> None:
+        self._delivered, self._stamp = event.revision, event.stamp
+        if event.revision >= self._known:
             self._tell()
 
     async def _keep_asking(self) -> None:

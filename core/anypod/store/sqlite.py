@@ -1,15 +1,17 @@
 """The driver for one SQLite file, for local mode; several processes may open the same file.
 
-The watch reads a change log in the file, at once after a write of this process and every few
-milliseconds for the writes of others. Leases end by the wall clock: an ended one's keys are not
-seen any more, and are deleted by the next writer or watcher.
+The watch reads a change log in the file: at once after a write of this process, and within a few
+milliseconds after one of another, which it sees by the stamp. Leases end by the wall clock: an
+ended one's keys are not seen any more, and are deleted by the next writer or watcher.
 """
 
 import asyncio
 import json
 import logging
+import math
 import time
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,9 @@ from anypod.store.sqlite_transactions import LogBound
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.02
+_READ_SECONDS = 1.0
+"""A watch reads the log that often, stamped or not: a process may be killed between its commit and
+its stamp."""
 _PAGE_BYTES = 4 * 1024 * 1024
 _ALL = -1
 """The LIMIT of a query that has none."""
@@ -46,6 +51,8 @@ class SqliteStore:
         self._log_bound = log_bound or LogBound()
         self._news = asyncio.Event()
         self._polled = 0
+        self._next_end = 0.0
+        """When the next lease ends, by the wall clock, as far as is known."""
 
     async def get(self, key: str) -> Entry | None:
         check_key(key)
@@ -93,19 +100,21 @@ class SqliteStore:
         check_prefix(prefix)
         outage = Outage(log, f"{self._name}: watch of {prefix}")
         delivered = 0
+        seen: int | None = None
         while not self._connections.closed:
             news = self._news
             try:
                 if not delivered:
                     reset = await self._snapshot(prefix)
                     yield reset
-                    delivered = reset.revision
+                    delivered, seen = reset.revision, reset.stamp
+                stamp = self.stamp()
                 changes, revision = await self._changes(prefix, delivered)
                 for change in changes:
                     yield change
-                if revision != delivered:
-                    yield Synced(revision)
-                delivered = revision
+                if (revision, stamp) != (delivered, seen):
+                    yield Synced(revision, stamp)
+                delivered, seen = revision, stamp
                 outage.over()
             except _Trimmed as error:
                 log.info("%s: watch of %s: %s", self._name, prefix, error)
@@ -114,7 +123,10 @@ class SqliteStore:
                 outage.failed(error)
                 await outage.pause()
             else:
-                await _wait(news)
+                await self._wait(news, seen)
+
+    def stamp(self) -> int | None:
+        return self._connections.stamp.read()
 
     async def close(self) -> None:
         await self._connections.close()
@@ -138,12 +150,14 @@ class SqliteStore:
         )
 
     async def _snapshot(self, prefix: str) -> Reset:
+        stamp = self.stamp()
         rows = await self._page(prefix, "", _ALL, True, 1 << 62)
-        return Reset([Entry(*row[2:]) for row in rows if row[2] is not None], rows[0][0])
+        return Reset([Entry(*row[2:]) for row in rows if row[2] is not None], rows[0][0], stamp)
 
     async def _changes(self, prefix: str, delivered: int) -> tuple[list[Change], int]:
         """What has happened since, and up to which revision. Raises _Trimmed."""
         ((revision, next_end),) = await self._select(sql.STATE)
+        self._next_end = math.inf if next_end is None else next_end
         if next_end is not None and next_end <= time.time():
             await self._sweep()
         elif revision == delivered:
@@ -161,6 +175,15 @@ class SqliteStore:
         await self._connections.write(transactions.sweep)
         self._tell()
 
+    async def _wait(self, news: asyncio.Event, seen: int | None) -> None:
+        """Until there may be something new."""
+        until = time.monotonic() + _READ_SECONDS
+        while not news.is_set() and time.monotonic() < until:
+            await _happens(news)
+            self._connections.stamp.check()
+            if seen is None or self.stamp() != seen or time.time() >= self._next_end:
+                return
+
     def _seen(self, entry: Entry) -> Entry:
         """A reader has seen a write of another process: let the watches read it now."""
         if entry.version > self._polled:
@@ -176,9 +199,7 @@ class _Trimmed(Exception):
     """The log does not reach back that far."""
 
 
-async def _wait(news: asyncio.Event) -> None:
-    try:
+async def _happens(news: asyncio.Event) -> None:
+    with suppress(TimeoutError):
         async with asyncio.timeout(_POLL_SECONDS):
             await news.wait()
-    except TimeoutError:
-        return

@@ -16,6 +16,7 @@ import aiosqlite
 
 from anypod.store import sqlite_schema as sql
 from anypod.store.kv import StoreUnavailable
+from anypod.store.sqlite_stamp import Stamp
 
 _CALL_SECONDS = 5.0
 _OPEN_SECONDS = 10.0
@@ -37,6 +38,7 @@ class Connections:
     """All methods raise StoreUnavailable for what goes wrong with the file."""
 
     def __init__(self, path: Path) -> None:
+        self.stamp = Stamp(path)
         self._path = path
         self._opening = asyncio.Lock()
         self._opened: tuple[_Connection, _Connection] | None = None
@@ -47,7 +49,7 @@ class Connections:
 
     async def write(self, work: Work[T]) -> T:
         """Do the work as one transaction: committed at its end, rolled back when it raises."""
-        return await self._run(0, lambda db: _transaction(db, work))
+        return await self._run(0, lambda db: self._transaction(db, work))
 
     async def close(self) -> None:
         """What was begun is finished first."""
@@ -56,6 +58,7 @@ class Connections:
             opened, self._opened = self._opened, None
         for connection in opened or ():
             await connection.close()
+        self.stamp.close()
 
     async def _run(self, which: int, work: Work[T]) -> T:
         try:
@@ -79,7 +82,7 @@ class Connections:
 
     async def _open_both(self) -> tuple[_Connection, _Connection]:
         try:
-            await asyncio.to_thread(self._path.parent.mkdir, parents=True, exist_ok=True)
+            await asyncio.to_thread(self._make_files)
         except OSError as error:
             raise StoreUnavailable(f"{self._path}: {error}") from error
         # The writer first: it makes the tables.
@@ -89,6 +92,10 @@ class Connections:
         except BaseException:
             await writer.close()
             raise
+
+    def _make_files(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self.stamp.open()
 
     async def _connect(self) -> _Connection:
         connection = _Connection(self._new, _FETCHED_AT_ONCE)
@@ -102,6 +109,12 @@ class Connections:
 
     def _new(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, isolation_level=None)
+
+    def _transaction(self, db: sqlite3.Connection, work: Work[T]) -> T:
+        try:
+            return _transaction(db, work)
+        finally:  # an error does not always mean that nothing was written
+            self.stamp.renew()
 
 
 def _transaction(db: sqlite3.Connection, work: Work[T]) -> T:

@@ -4,15 +4,17 @@ import asyncio
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.support.counted import counted
 
+from anypod.store import sqlite_transactions as transactions
 from anypod.store.keys import PoolKeys
 from anypod.store.kv import Change, Conflict, DeletePrefix, KeyValue, Put, Reset, StoreUnavailable
 from anypod.store.open import open_store
-from anypod.store.pool_watch import Freshness, PoolWatch
+from anypod.store.pool_watch import WINDOW_SECONDS, Freshness, PoolWatch
 from anypod.store.sqlite import SqliteStore
 from anypod.store.sqlite_transactions import LogBound
 
@@ -211,5 +213,86 @@ async def test_what_is_kept_survives_the_end_of_all_processes(path: Path) -> Non
 
 
 async def test_a_watch_that_does_not_run_lets_nobody_wait_for_ever(store: KeyValue) -> None:
-    watch = PoolWatch(store, PoolKeys("test", "pool"))
+    watch = PoolWatch(store, watch_keys())
     assert await watch.current() is Freshness.AWAY
+
+
+async def test_the_stamp_is_another_one_after_a_write_of_any_process(
+    path: Path, store: KeyValue
+) -> None:
+    await store.get("/x/count")
+    other = SqliteStore(path)
+    stamps = [store.stamp()]
+    await store.commit([Put("/x/a", b"")])
+    stamps.append(store.stamp())
+    lease = await other.grant(600)
+    stamps.append(store.stamp())
+    await other.renew(lease)
+    stamps.append(store.stamp())
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", INCREMENT, f"sqlite:{path}", "/x/count", "1")
+    )
+    assert await process.wait() == 0
+    stamps.append(store.stamp())
+    await other.get("/x/count")
+    assert other.stamp() == store.stamp() == stamps[-1]
+    assert None not in stamps
+    assert len(set(stamps)) == len(stamps)
+    await other.close()
+
+
+async def test_while_nothing_is_written_it_costs_no_read_to_be_fresh(store: KeyValue) -> None:
+    observed, calls = counted(store)
+    async with _watching(observed) as watch:
+        calls.clear()
+        for _ in range(200):
+            assert await watch.current() is Freshness.FRESH
+            await asyncio.sleep(WINDOW_SECONDS / 20)
+        assert calls["get"] < 10  # the heartbeat's
+
+
+async def test_a_write_whose_process_died_before_its_stamp_is_seen(
+    path: Path, store: KeyValue
+) -> None:
+    def write_unstamped() -> int:
+        file = sqlite3.connect(path, isolation_level=None)
+        file.execute("BEGIN IMMEDIATE")
+        revision = transactions.commit(file, [Put("/x/a", b"1")], [], LogBound())
+        file.execute("COMMIT")
+        file.close()
+        return revision
+
+    async with aclosing(store.watch("/x/")) as events:
+        await anext(events)
+        stamp = store.stamp()
+        revision = await asyncio.to_thread(write_unstamped)
+        assert store.stamp() == stamp
+        assert await anext(events) == Change("/x/a", b"1", revision)
+
+
+async def test_whose_stamp_was_removed_reads_as_if_there_were_none(
+    path: Path, store: KeyValue
+) -> None:
+    async with _watching(store) as watch:
+        await asyncio.to_thread(path.with_name(f"{path.name}-stamp").unlink)
+        while store.stamp() is not None:
+            await asyncio.sleep(0.01)
+        other = SqliteStore(path)
+        await other.commit([Put(watch_keys().changes, b"")])
+        assert await watch.current() is Freshness.FRESH
+        await other.close()
+
+
+def watch_keys() -> PoolKeys:
+    return PoolKeys("test", "pool")
+
+
+@asynccontextmanager
+async def _watching(store: KeyValue) -> AsyncIterator[PoolWatch]:
+    watch = PoolWatch(store, watch_keys())
+    running = asyncio.create_task(watch.run())
+    await watch.synced.wait()
+    assert await watch.current() is Freshness.FRESH
+    yield watch
+    running.cancel()
+    await asyncio.wait([running])
