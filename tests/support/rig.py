@@ -217,11 +217,14 @@ async def rig(
     workers: int = 1,
     gateways: int = 1,
     options: tuple[str, ...] = (),
+    key: str = "",
 ) -> AsyncIterator[Rig]:
-    """All of it ready; the store is SQLite unless it is named."""
+    """All of it ready; the store is SQLite unless it is named. ``key``: what callers show."""
     store = store or f"sqlite:{directory / 'store.db'}"
     await asyncio.to_thread((directory / "token").write_text, TOKEN)
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE)) as http:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    patience = aiohttp.ClientTimeout(total=PATIENCE)
+    async with aiohttp.ClientSession(timeout=patience, headers=headers) as http:
         made = Rig(directory, store, pool or pool_of(), http)
         try:
             await asyncio.gather(*(made.add_worker(f"w{n + 1}") for n in range(workers)))
