@@ -27,6 +27,8 @@ def etcd_binary() -> str:
 class EtcdServer:
     """One server of one member. The same ports and data survive ``kill`` and ``start``."""
 
+    scheme = "http"
+
     def __init__(self, directory: Path) -> None:
         self._binary = etcd_binary()
         self._directory = directory
@@ -84,7 +86,8 @@ class EtcdServer:
 
     def _spawn(self) -> None:
         assert self._process is None
-        client, peer = f"http://{self.endpoint}", f"http://127.0.0.1:{self._peer_port}"
+        client = f"{self.scheme}://{self.endpoint}"
+        peer = f"http://127.0.0.1:{self._peer_port}"
         arguments = {
             "name": "test",
             "data-dir": str(self._directory / "data"),
@@ -96,12 +99,16 @@ class EtcdServer:
             # Shorter than the defaults: leases of one second become possible.
             "heartbeat-interval": "20",
             "election-timeout": "200",
+            **self.more_options(),
         }
         command = [self._binary, *(f"--{name}={value}" for name, value in arguments.items())]
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={}
             )
+
+    def more_options(self) -> dict[str, str]:
+        return {}
 
     def _wait_until_healthy(self) -> None:
         until = time.monotonic() + _START_SECONDS
@@ -113,12 +120,16 @@ class EtcdServer:
             time.sleep(0.02)
 
     def _healthy(self) -> bool:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), *self.more_handlers())
         try:
-            with opener.open(f"http://{self.endpoint}/health", timeout=2) as answer:
+            with opener.open(f"{self.scheme}://{self.endpoint}/health", timeout=2) as answer:
                 return b'"true"' in answer.read()
         except (OSError, urllib.error.URLError):
             return False
+
+    def more_handlers(self) -> list[urllib.request.BaseHandler]:
+        """Of requests to it."""
+        return []
 
 
 def _free_ports(count: int) -> list[int]:

@@ -15,12 +15,20 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 from etcd3aio._protobuf import Compare
-from etcd3aio.errors import EtcdConnectionError, EtcdError, EtcdTransientError
+from etcd3aio.errors import (
+    EtcdConnectionError,
+    EtcdError,
+    EtcdPermissionDeniedError,
+    EtcdTransientError,
+    EtcdUnauthenticatedError,
+)
 from etcd3aio.kv import KVService
 
 from anypod.store import etcd_watch
 from anypod.store.checks import Write, check_commit, check_key, check_keys, check_prefix, prefix_end
 from anypod.store.etcd_connection import Connection, Connector
+from anypod.store.etcd_login import is_refusal
+from anypod.store.etcd_security import EtcdSecurity
 from anypod.store.kv import (
     Conflict,
     Delete,
@@ -42,6 +50,8 @@ _READ_SECONDS = 2.0
 """Of one attempt of a read."""
 
 _RETRY_SECONDS = 0.05
+_MAX_REFUSALS = 50
+"""Of one call: until all members know a new token."""
 _FIRST_CHUNK = 32
 _PAGE_BYTES = 4 * 1024 * 1024
 _STABLE_SECONDS = 5.0
@@ -51,9 +61,13 @@ Call = Callable[[Connection], Awaitable[T]]
 
 
 class EtcdStore:
-    def __init__(self, endpoints: Sequence[str]) -> None:
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        security: EtcdSecurity = EtcdSecurity(),  # noqa: B008
+    ) -> None:
         self._name = f"etcd {','.join(endpoints)}"
-        self._connector = Connector(endpoints)
+        self._connector = Connector(endpoints, security)
 
     async def get(self, key: str) -> Entry | None:
         check_key(key)
@@ -77,7 +91,7 @@ class EtcdStore:
         ]
         operations = [_operation(write) for write in writes]
         try:
-            response = await self._once(
+            response = await self._write(
                 lambda at: at.kv.txn(compare, operations, timeout=_CALL_SECONDS)
             )
         except _NotFound as error:
@@ -104,7 +118,7 @@ class EtcdStore:
 
     async def grant(self, ttl_seconds: float) -> int:
         ttl = math.ceil(ttl_seconds)
-        response = await self._once(lambda at: at.lease.grant(ttl, timeout=_CALL_SECONDS))
+        response = await self._write(lambda at: at.lease.grant(ttl, timeout=_CALL_SECONDS))
         return int(response.ID)
 
     async def renew(self, lease: int) -> bool:
@@ -151,13 +165,20 @@ class EtcdStore:
     async def _follow(
         self, prefix: str, delivered: int, outage: Outage
     ) -> AsyncGenerator[etcd_watch.Batch, None]:
-        connection = await self._connector.connection()
+        connection = await self._once(_itself)
+        token = connection.token
         loop = asyncio.get_running_loop()
         calm = loop.call_later(_STABLE_SECONDS, outage.over)
         try:
             async with aclosing(etcd_watch.stream(connection, prefix, delivered)) as batches:
                 async for batch in batches:
                     yield batch
+        except etcd_watch.Refused:
+            # Old servers call every token that they do not know a want of permission; that it is
+            # one shows when a new token is refused too.
+            login = connection.login
+            if login is None or not login.refuse(token, unless_younger=_STABLE_SECONDS):
+                raise
         except StoreUnavailable:
             self._connector.failed(connection)
             raise
@@ -222,9 +243,31 @@ class EtcdStore:
         except TimeoutError:
             raise StoreUnavailable(f"{self._name}: no answer in {_CALL_SECONDS:g} s") from None
 
-    async def _once(self, call: Call[T]) -> T:
-        connection = await self._connector.connection()
+    async def _write(self, call: Call[T]) -> T:
         try:
+            async with asyncio.timeout(2 * _CALL_SECONDS):
+                return await self._once(call)
+        except TimeoutError:
+            raise StoreUnavailable(f"{self._name}: no answer in time") from None
+
+    async def _once(self, call: Call[T]) -> T:
+        """Sent once: what is refused for its token was not done, and does not count."""
+        for _ in range(_MAX_REFUSALS):
+            connection = await self._connector.connection()
+            try:
+                return await self._send(connection, call)
+            except _Refused as refused:
+                if connection.login is None:
+                    raise
+                if not connection.login.refuse(refused.token):
+                    await asyncio.sleep(_RETRY_SECONDS)
+        raise StoreUnavailable(f"{self._name}: every new token is refused")
+
+    async def _send(self, connection: Connection, call: Call[T]) -> T:
+        token = ""
+        try:
+            await connection.log_in()
+            token = connection.token
             return await call(connection)
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -235,9 +278,18 @@ class EtcdStore:
         except (EtcdConnectionError, EtcdTransientError, TimeoutError) as error:
             self._connector.failed(connection)
             raise _NoAnswer(f"{self._name}: {error or 'no answer in time'}") from error
+        except EtcdUnauthenticatedError as error:
+            raise _Refused(f"{self._name}: {error}", token) from error
+        except EtcdPermissionDeniedError as error:
+            if not token and connection.login is not None:
+                # It asked for no token when we came, and goes by the name in our certificate now.
+                raise _Refused(f"{self._name}: {error}", token) from error
+            raise StoreUnavailable(f"{self._name}: {error}") from error
         except EtcdError as error:
             raise StoreUnavailable(f"{self._name}: {error}") from error
         except grpc.aio.AioRpcError as error:
+            if is_refusal(error.code(), error.details() or ""):
+                raise _Refused(f"{self._name}: {error.details()}", token) from error
             raise _STATUS.get(error.code(), StoreUnavailable)(
                 f"{self._name}: {error.code().name} {error.details()}"
             ) from error
@@ -245,6 +297,14 @@ class EtcdStore:
 
 class _NoAnswer(StoreUnavailable):
     """The connection broke, or time ran out; the call may have been sent."""
+
+
+class _Refused(StoreUnavailable):
+    """The token does not hold; the call was not done."""
+
+    def __init__(self, text: str, token: str) -> None:
+        super().__init__(text)
+        self.token = token
 
 
 class _NotFound(StoreUnavailable):
@@ -256,6 +316,11 @@ class _OutOfRange(StoreUnavailable):
 
 
 _STATUS = {grpc.StatusCode.NOT_FOUND: _NotFound, grpc.StatusCode.OUT_OF_RANGE: _OutOfRange}
+
+
+async def _itself(connection: Connection) -> Connection:
+    """For a call that is made past the services."""
+    return connection
 
 
 def _entry(kv: Any) -> Entry:

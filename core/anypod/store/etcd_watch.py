@@ -10,11 +10,13 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
 import grpc.aio
 from etcd3aio._protobuf import WatchCreateRequest, WatchRequest
 
 from anypod.store.checks import prefix_end
 from anypod.store.etcd_connection import Connection
+from anypod.store.etcd_login import is_refusal
 from anypod.store.kv import Change, StoreUnavailable
 
 _SILENCE_SECONDS = 10.0
@@ -30,6 +32,10 @@ class Compacted(Exception):
     """The changes asked for are no longer known."""
 
 
+class Refused(StoreUnavailable):
+    """By a server that does not know the token, or its user's right to this."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     changes: list[Change]
@@ -40,14 +46,16 @@ class Batch:
 async def stream(connection: Connection, prefix: str, after: int) -> AsyncGenerator[Batch, None]:
     """All changes after the revision ``after``; first an empty batch, when the watch is on.
 
-    Raises Compacted, StoreUnavailable.
+    Raises Compacted, Refused, StoreUnavailable.
     """
-    call = connection.watch.Watch(metadata=_NEEDS_LEADER)
+    call = connection.watch.Watch(metadata=(*_NEEDS_LEADER, *connection.metadata))
     try:
         await _write(call, WatchRequest(create_request=_create(prefix, after)))
         async for batch in _batches(call, after):
             yield batch
     except grpc.aio.AioRpcError as error:
+        if is_refusal(error.code(), error.details() or ""):
+            raise Refused(f"{error.code().name} {error.details()}") from error
         raise StoreUnavailable(f"{error.code().name} {error.details()}") from error
     finally:
         call.cancel()
@@ -78,10 +86,16 @@ def _create(prefix: str, after: int) -> WatchCreateRequest:
 def _check(response: Any, after: int) -> None:
     if response.compact_revision:
         raise Compacted(f"compacted at revision {response.compact_revision}")
+    if response.canceled and _is_refusal(response.cancel_reason):
+        raise Refused(f"the watch was refused: {response.cancel_reason}")
     if response.canceled:
         raise StoreUnavailable(f"the watch was cancelled: {response.cancel_reason}")
     if response.created and response.header.revision < after:
         raise Compacted(f"the store went back from revision {after}: its data was replaced")
+
+
+def _is_refusal(reason: str) -> bool:
+    return "permission denied" in reason.lower() or is_refusal(grpc.StatusCode.UNKNOWN, reason)
 
 
 def _change(event: Any) -> Change:

@@ -2,28 +2,36 @@
 
 from pathlib import Path
 
+from anypod.store.etcd_security import EtcdSecurity
 from anypod.store.kv import KeyValue
 from anypod.store.observed import ObservedStore, Observer
 
 _ETCD_PORT = 2379
 
 
-def open_store(url: str, observe: Observer | None = None) -> KeyValue:
+_NOBODY = EtcdSecurity()
+
+
+def open_store(
+    url: str, observe: Observer | None = None, security: EtcdSecurity = _NOBODY
+) -> KeyValue:
     """``sqlite:PATH`` or ``etcd://host:port[,host:port]``. Connects at the first call.
 
     Importing a driver reads files: call it before the loop runs, or in a thread. Raises ValueError
-    for another URL.
+    for another URL, and for security that its driver does not have.
     """
-    store = _driver(url)
+    store = _driver(url, security)
     return ObservedStore(store, observe) if observe is not None else store
 
 
-def _driver(url: str) -> KeyValue:
+def _driver(url: str, security: EtcdSecurity = _NOBODY) -> KeyValue:
     if url.startswith("etcd://"):
         endpoints = [_endpoint(part, url) for part in url.removeprefix("etcd://").split(",")]
         from anypod.store.etcd import EtcdStore
 
-        return EtcdStore(endpoints)
+        return EtcdStore(endpoints, security)
+    if security.is_given:
+        raise ValueError(f"certificates and users are for etcd, not for {url!r}")
     if url.startswith("sqlite:") and (path := url.removeprefix("sqlite:")):
         from anypod.store.sqlite import SqliteStore
 
