@@ -40,6 +40,7 @@ TABLE: dict[str, ProblemType] = {
     "unsupported-media-type": ProblemType(415, "The body must be application/json"),
     "invalid-program": ProblemType(422, "The program cannot be loaded"),
     "invalid-inputs": ProblemType(422, "The inputs do not fit the program"),
+    "too-many-attempts": ProblemType(429, "Too many unknown keys came from this address"),
     "queue-full": ProblemType(429, "The pool's queue is full"),
     "program-error": ProblemType(500, "The program raised an exception"),
     "program-exited": ProblemType(500, "The program ended its process"),
@@ -50,6 +51,7 @@ TABLE: dict[str, ProblemType] = {
     "internal-error": ProblemType(500, "AnyPod itself failed"),
     "worker-lost": ProblemType(502, "The worker was lost; the execution may have happened"),
     "no-worker": ProblemType(503, "No worker became free in time"),
+    "authentication-unavailable": ProblemType(503, "Who calls cannot be found out now"),
     "store-unavailable": ProblemType(503, "The store does not answer"),
     "deadline-exceeded": ProblemType(504, "The execution did not end in time"),
 }

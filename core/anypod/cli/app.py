@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from anypod.cli import exits, pools, programs, sessions
+from anypod.cli.keys import keyed
 from anypod.cli.options import (
     DEFAULT_POOL,
     DEFAULT_URL,
@@ -32,10 +33,10 @@ def make_app(began: float) -> typer.Typer:
     )
     app.callback()(_root)
     app.command("up")(_up(began))
-    app.command("run")(_run)
+    app.command("run")(keyed(_run))
     for group in (programs.make(), sessions.make(), pools.make_workers(), pools.make_pools()):
         app.add_typer(group)
-    app.command("top")(_top)
+    app.command("top")(keyed(_top))
     return app
 
 

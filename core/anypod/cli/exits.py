@@ -21,6 +21,10 @@ EXPLAINED = (
 )
 
 _TO_DO = {
+    "unauthenticated": "give a key: --api-key-file FILE, or ANYPOD_API_KEY",
+    "forbidden": "the key may not do this; use another one",
+    "too-many-attempts": "the key is unknown; try again later with a good one",
+    "authentication-unavailable": "try again when Kubernetes answers the gateway",
     "pool-not-found": "see 'anypod pools list'; choose one with --pool",
     "program-not-found": "see 'anypod programs list'",
     "session-not-found": "see 'anypod sessions list'",
@@ -73,6 +77,8 @@ def _told(failure: Exception) -> tuple[int, list[str]]:
 
 
 def _code_of(problem: "Problem") -> int:
+    if problem.type == "too-many-attempts":  # the key was wrong, each time
+        return REFUSED
     if problem.type == "internal-error" or problem.status in {429, 502, 503, 504}:
         return UNAVAILABLE
     return PROGRAM_FAILED if problem.status == 500 else REFUSED

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from anypod.cli import keys
+from anypod.cli.keys import keyed
+
 if TYPE_CHECKING:
     from anypod.client import Client
 
@@ -39,7 +42,7 @@ def group(name: str, text: str, **commands: Callable[..., None]) -> typer.Typer:
     """A command that has verbs."""
     made = typer.Typer(name=name, help=text, no_args_is_help=True, rich_markup_mode=None)
     for verb, command in commands.items():
-        made.command(verb)(command)
+        made.command(verb)(keyed(command))
     return made
 
 
@@ -48,9 +51,13 @@ def connected(url: str, pool: str, *, session: str | None = None) -> Iterator["C
     """A client; with a session, one that knows by which header the pool takes it."""
     from anypod.cli.exits import Usage
     from anypod.client import Client
+    from anypod.client.settings import BadKey
 
+    key = keys.chosen()
     try:
-        client = Client(url, pool)
+        client = Client(url, pool, api_key=key)
+    except BadKey as wrong:
+        raise Usage(str(wrong)) from None
     except ValueError as wrong:
         raise Usage(f"--url: {wrong}") from None
     with client:
@@ -58,7 +65,7 @@ def connected(url: str, pool: str, *, session: str | None = None) -> Iterator["C
         if header is None or header == "X-Session-ID":
             yield client
             return
-    with Client(url, pool, session_header=header) as client:
+    with Client(url, pool, session_header=header, api_key=key) as client:
         yield client
 
 
@@ -74,7 +81,8 @@ def _complete(context: typer.Context, what: str, incomplete: str) -> list[str]:
     url = context.params.get("url") or DEFAULT_URL
     pool = context.params.get("pool") or DEFAULT_POOL
     try:
-        with Client(url, pool, timeout=COMPLETION_SECONDS, retries=0) as client:
+        key = keys.read(context.params.get(keys.PARAMETER))
+        with Client(url, pool, timeout=COMPLETION_SECONDS, retries=0, api_key=key) as client:
             match what:
                 case "programs":
                     names = [program.id for program in client.programs.list()]

@@ -72,6 +72,7 @@ _BY_TYPE: dict[str, type[AnyPodError]] = {
     "invalid-program": InvalidProgram,
     "invalid-inputs": InvalidInputs,
     "internal-error": AnyPodError,
+    "too-many-attempts": Refused,
 }
 _BY_STATUS: dict[int, type[AnyPodError]] = {
     404: NotFound,

@@ -12,7 +12,7 @@ from typing import Protocol
 from anypod.api.problems import AnyPodError
 from anypod.client.errors import AnswerLost, TimedOut, Unavailable, Unreachable, WorkerLost
 
-NEVER_STARTED = frozenset({"queue-full", "no-worker"})
+NEVER_STARTED = frozenset({"queue-full", "no-worker", "authentication-unavailable"})
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 

@@ -1,7 +1,9 @@
 """How a client behaves; both clients read the same settings."""
 
+import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
 import anypod
@@ -14,6 +16,14 @@ GRACE_SECONDS = 10.0
 IDLE_SECONDS = 60.0
 """Of silence on a stream, which else has a heartbeat every 15 seconds."""
 MAX_CONNECTIONS = 100
+API_KEY = "ANYPOD_API_KEY"
+"""The environment variable that holds the key where none is given."""
+
+_KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+
+
+class BadKey(ValueError):
+    """What is shown cannot be a key; the message does not say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +31,9 @@ class Settings:
     url: str = DEFAULT_URL
     timeout: float = 90.0
     retries: int = 2
-    headers: Mapping[str, str] | None = None
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
+    api_key: str | None = field(default=None, repr=False)
+    """None for what the environment holds; empty for none at all."""
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -31,6 +43,10 @@ class Settings:
             raise ValueError(f"{self.url!r}: only scheme, host, port and path are used")
         if self.timeout <= 0 or self.retries < 0:
             raise ValueError("timeout must be above 0 and retries not below")
+        key = os.environ.get(API_KEY, "").strip() if self.api_key is None else self.api_key
+        if key and not _KEY.fullmatch(key):
+            raise BadKey("an API key has letters, digits, and '-._~+/' only, and '=' at its end")
+        object.__setattr__(self, "api_key", key)
 
     @property
     def path(self) -> str:
@@ -46,6 +62,7 @@ class Settings:
         headers = {
             "User-Agent": f"anypod/{anypod.__version__}",
             "Accept": EVENT_STREAM if stream else "application/json",
+            **({"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}),
             **(self.headers or {}),
             **call.headers,
         }

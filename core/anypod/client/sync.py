@@ -225,6 +225,7 @@ class Client(_Runs):
     """Blocks; many threads may share one. Close it, or use it in a ``with``.
 
     ``timeout`` bounds each call with its retries, for a run that does not say another.
+    ``api_key``: what the gateway asks for; None for that of ``ANYPOD_API_KEY``, if it is set.
     """
 
     def __init__(
@@ -236,9 +237,10 @@ class Client(_Runs):
         retries: int = 2,
         session_header: str = "X-Session-ID",
         headers: Mapping[str, str] | None = None,
+        api_key: str | None = None,
     ) -> None:
         api = Api(pool, session_header=session_header)
-        super().__init__(Transport(Settings(url, timeout, retries, headers)), api)
+        super().__init__(Transport(Settings(url, timeout, retries, headers, api_key)), api)
         self.sessions = Sessions(self._transport, api)
         self.workers = Workers(self._transport, api)
         self.pools = Pools(self._transport, api)

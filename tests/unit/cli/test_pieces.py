@@ -100,6 +100,7 @@ def test_every_problem_has_an_exit_code_by_what_it_means() -> None:
         "queue-full",
         "no-worker",
         "store-unavailable",
+        "authentication-unavailable",
         "deadline-exceeded",
         "worker-lost",
         "internal-error",
