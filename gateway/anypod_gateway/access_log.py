@@ -25,6 +25,8 @@ class Access(msgspec.Struct, frozen=True, omit_defaults=True):
     """The template, so that no name or secret from a URL is in the log."""
     status: int
     ms: float
+    caller: str = ""
+    """The name of its key, or of its user."""
     pool: str = ""
     execution: str = ""
     worker: str = ""
@@ -49,6 +51,7 @@ class AccessLog:
                     call.route,
                     status,
                     round(seconds * 1000, 3),
+                    call.caller.name if call.caller is not None else "",
                     call.pool,
                     call.execution,
                     call.worker,
@@ -77,6 +80,8 @@ def _as_json(access: Access) -> bytes:
 
 def _as_text(access: Access) -> bytes:
     line = f"{access.time} {access.method} {access.path} {access.status} {access.ms:.1f}ms"
+    if access.caller:
+        line += f" caller={access.caller}"
     if access.pool:
         line += f" pool={access.pool}"
     if access.execution:

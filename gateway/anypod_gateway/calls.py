@@ -2,15 +2,19 @@
 
 from aiohttp import web
 
+from anypod_gateway.callers.rights import Caller
+
 
 class Call:
     """Filled by the handler; read by the middleware when the answer is there."""
 
-    __slots__ = ("attempt", "execution", "pool", "problem", "route", "worker")
+    __slots__ = ("attempt", "caller", "execution", "pool", "problem", "route", "worker")
 
     def __init__(self) -> None:
         self.route = ""
         """The path's template."""
+        self.caller: Caller | None = None
+        """Who showed a key or a token; nobody where none is asked for."""
         self.pool = ""
         """A pool that exists; a name that a client made up never gets here."""
         self.execution = ""

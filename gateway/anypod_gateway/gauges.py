@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from anypod.api.pools import WorkerDocument
+from anypod_gateway.callers.keys import ApiKeys
 from anypod_gateway.services import Pool
 
 
@@ -87,3 +88,14 @@ class Gauges:
         for (pool, worker), up in sorted(self._links.items()):
             metric.add_metric([pool, worker], up)
         return metric
+
+
+def key_gauges(keys: Callable[[], ApiKeys | None]) -> Callable[[], Iterable[Metric]]:
+    def collect() -> Iterable[Metric]:
+        found = keys()
+        metric = GaugeMetricFamily("anypod_api_keys", "API keys by state", labels=["state"])
+        metric.add_metric(["good"], found.good if found is not None else 0)
+        metric.add_metric(["broken"], found.broken if found is not None else 0)
+        yield metric
+
+    return collect

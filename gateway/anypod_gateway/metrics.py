@@ -16,6 +16,10 @@ from anypod_gateway.histograms import Histogram
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
+AUTHENTICATIONS = ("key", "token", "missing", "unknown", "throttled", "forbidden", "unavailable")
+"""Known by a key or a token; refused, and why."""
+
+
 class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -24,6 +28,7 @@ class Metrics:
         self._requests: Counter[tuple[str, str]] = Counter()
         self._retries: Counter[tuple[str, str]] = Counter()
         self._sessions: Counter[tuple[str, str]] = Counter()
+        self._authentications: Counter[str] = Counter(dict.fromkeys(AUTHENTICATIONS, 0))
         self._request_seconds = Histogram(
             "anypod_request_seconds", "Time to answer a request", ("route",)
         )
@@ -54,6 +59,10 @@ class Metrics:
     def session(self, pool: str, event: str) -> None:
         self._sessions[pool, event] += 1
 
+    def authentication(self, outcome: str) -> None:
+        """``outcome``: one of AUTHENTICATIONS."""
+        self._authentications[outcome] += 1
+
     def expose(self) -> bytes:
         return generate_latest(self.registry)
 
@@ -70,6 +79,12 @@ class Metrics:
             "event",
             self._sessions,
         )
+        authentications = CounterMetricFamily(
+            "anypod_authentications", "Callers known and refused", labels=["outcome"]
+        )
+        for outcome, count in self._authentications.items():
+            authentications.add_metric([outcome], count)
+        yield authentications
         yield from self._request_seconds.collect()
         yield from self._queue_seconds.collect()
         yield from self._run_seconds.collect()

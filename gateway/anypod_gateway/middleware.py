@@ -1,11 +1,14 @@
 """The one middleware: each layer costs, so what every request needs is done here at once.
 
-It refuses foreign hosts, turns every failure into a problem document, counts and logs.
+It refuses foreign hosts and unknown callers, turns every failure into a problem document, counts
+and logs.
 """
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from time import perf_counter
+from types import MappingProxyType
 from typing import Protocol
 
 from aiohttp import hdrs, web
@@ -14,6 +17,8 @@ from aiohttp.typedefs import Handler, Middleware
 from anypod.api.problems import AnyPodError, error
 from anypod_gateway import answers
 from anypod_gateway.access_log import CLIENT_LEFT, AccessLog
+from anypod_gateway.callers.gate import Gate, Unauthenticated
+from anypod_gateway.callers.rights import Needs
 from anypod_gateway.calls import CALL, Call
 from anypod_gateway.failures import problem_of
 from anypod_gateway.lifecycle import Lifecycle
@@ -29,9 +34,19 @@ class Hosts(Protocol):
 
 class Front:
     def __init__(
-        self, *, hosts: Hosts, metrics: Metrics, access: AccessLog, life: Lifecycle
+        self,
+        *,
+        hosts: Hosts,
+        metrics: Metrics,
+        access: AccessLog,
+        life: Lifecycle,
+        gate: Gate | None = None,
+        needs: Mapping[Handler, Needs] = MappingProxyType({}),
     ) -> None:
+        """``gate``: None lets everybody do everything; ``needs``: of each handler."""
         self._hosts = hosts
+        self._gate = gate
+        self._needs = needs
         self._metrics = metrics
         self._access = access
         self._life = life
@@ -39,21 +54,26 @@ class Front:
     def middleware(self) -> Middleware:
         @web.middleware
         async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-            resource = request.match_info.route.resource
-            route = resource.canonical if resource is not None else ""
-            return await self.serve(request, route, handler)
+            found = request.match_info
+            resource = found.route.resource
+            if resource is None:  # there is no such path or method, which is no secret
+                return await self.serve(request, "", handler, "open", None)
+            needs = self._needs.get(found.handler, "admin")
+            return await self.serve(request, resource.canonical, handler, needs, found.get("pool"))
 
         return middleware
 
-    async def serve(self, request: web.Request, route: str, handler: Handler) -> web.StreamResponse:
-        """``route``: the path's template."""
+    async def serve(
+        self, request: web.Request, route: str, handler: Handler, needs: Needs, pool: str | None
+    ) -> web.StreamResponse:
+        """``route``: the path's template; ``pool``: as the client names it, if the path does."""
         started = perf_counter()
         call = request[CALL] = Call()
         call.route = route
         status = CLIENT_LEFT
         self._life.begin()
         try:
-            response = await _answer(request, handler, call, self._hosts)
+            response = await self._answer(request, handler, call, needs, pool)
             status = response.status
             if self._life.draining:
                 response.force_close()
@@ -68,26 +88,31 @@ class Front:
             self._metrics.request(route, call.pool, call.problem or "ok", seconds)
             self._access.note(request.method, status, seconds, call)
 
-
-async def _answer(
-    request: web.Request, handler: Handler, call: Call, hosts: Hosts
-) -> web.StreamResponse:
-    try:
-        headers = request.headers
-        if not hosts.allows(headers.get(hdrs.HOST)):
-            failure: Exception = _foreign("Host")
-        elif not hosts.allows_origin(headers.get(hdrs.ORIGIN)):
-            failure = _foreign("Origin")
-        else:
-            return await handler(request)
-    except web.HTTPException as refusal:
-        return _of_http(request, refusal, call)
-    except Exception as raised:  # noqa: BLE001 - every failure is answered, and logged there
-        if isinstance(raised, ConnectionError) and request.transport is None:
-            # It wrote to a client that has gone; the cancellation that says so is on its way.
-            raise asyncio.CancelledError from None
-        failure = raised
-    return answers.problem(problem_of(failure, call))
+    async def _answer(
+        self, request: web.Request, handler: Handler, call: Call, needs: Needs, pool: str | None
+    ) -> web.StreamResponse:
+        try:
+            headers = request.headers
+            if not self._hosts.allows(headers.get(hdrs.HOST)):
+                failure: Exception = _foreign("Host")
+            elif not self._hosts.allows_origin(headers.get(hdrs.ORIGIN)):
+                failure = _foreign("Origin")
+            else:
+                if self._gate is not None and needs != "open":
+                    await self._gate.admit(request, call, needs, pool)
+                return await handler(request)
+        except web.HTTPException as refusal:
+            return _of_http(request, refusal, call)
+        except Unauthenticated as refused:
+            response = answers.problem(problem_of(refused, call))
+            response.headers[hdrs.WWW_AUTHENTICATE] = refused.challenge
+            return response
+        except Exception as raised:  # noqa: BLE001 - every failure is answered, and logged there
+            if isinstance(raised, ConnectionError) and request.transport is None:
+                # It wrote to a client that has gone; the cancellation that says so is on its way.
+                raise asyncio.CancelledError from None
+            failure = raised
+        return answers.problem(problem_of(failure, call))
 
 
 def _foreign(header: str) -> AnyPodError:

@@ -34,14 +34,33 @@ HEADERS: dict[str, Schema] = {
     "ETag": {"description": 'The revision, as `"…"`.', "schema": {"type": "string"}},
     "Location": {"description": "Path of what was made.", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},
+    "WWW-Authenticate": {
+        "description": "`Bearer`, and what is wrong with what was shown.",
+        "schema": {"type": "string"},
+    },
     "Allow": {"description": "The methods there are.", "schema": {"type": "string"}},
 }
 
 
-def document(table: Sequence[Route]) -> Schema:
+SECURED = ("unauthenticated", "too-many-attempts", "authentication-unavailable")
+"""What any route that is not open can answer, where callers have to be known."""
+
+
+def document(table: Sequence[Route], *, secured: bool = True) -> Schema:
+    """``secured``: callers have to be known."""
     paths: dict[str, Schema] = {}
     for route in table:
-        paths.setdefault(_path(route.path), {})[route.method.lower()] = _operation(route)
+        keyed = secured and route.needs != "open"
+        paths.setdefault(_path(route.path), {})[route.method.lower()] = _operation(route, keyed)
+    components: Schema = {"schemas": _schemas(table)}
+    if secured:
+        components["securitySchemes"] = {
+            "key": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "An API key, or a token of Kubernetes.",
+            }
+        }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -50,7 +69,7 @@ def document(table: Sequence[Route]) -> Schema:
             "description": "Create a program once; any ready worker of its pool runs it.",
         },
         "paths": paths,
-        "components": {"schemas": _schemas(table)},
+        "components": components,
         "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in table)],
     }
 
@@ -59,7 +78,7 @@ def _path(path: str) -> str:
     return re.sub(r"\{(\w+):[^{}]*\}", r"{\1}", path)
 
 
-def _operation(route: Route) -> Schema:
+def _operation(route: Route, keyed: bool) -> Schema:
     names = re.findall(r"\{(\w+)", route.path)
     operation: Schema = {
         "operationId": route.name,
@@ -69,10 +88,13 @@ def _operation(route: Route) -> Schema:
             _parameter(one)
             for one in (*(PATH_PARAMETERS[name] for name in names), *route.parameters)
         ],
-        "responses": _responses(route),
+        "responses": _responses(route, keyed),
     }
-    if route.description:
-        operation["description"] = route.description
+    told = [route.description, f"Needs the verb `{route.needs}`." if keyed else ""]
+    if any(told):
+        operation["description"] = " ".join(filter(None, told))
+    if keyed:
+        operation["security"] = [{"key": []}]
     if route.request is not None:
         operation["requestBody"] = {
             "required": True,
@@ -94,7 +116,7 @@ def _parameter(parameter: Parameter) -> Schema:
     }
 
 
-def _responses(route: Route) -> Schema:
+def _responses(route: Route, keyed: bool) -> Schema:
     responses: Schema = {}
     for answer in route.answers:
         entry = responses.setdefault(
@@ -103,7 +125,7 @@ def _responses(route: Route) -> Schema:
         entry["content"] |= _content(answer)
         if answer.headers:
             entry["headers"] = {name: HEADERS[name] for name in answer.headers}
-    types = dict.fromkeys((*route.problems, *EVERYWHERE))
+    types = dict.fromkeys((*route.problems, *EVERYWHERE, *(SECURED if keyed else ())))
     for status in sorted({problems.TABLE[one].status for one in types}):
         responses[str(status)] = _problem(
             [one for one in types if problems.TABLE[one].status == status]
@@ -132,6 +154,8 @@ def _problem(types: Sequence[str]) -> Schema:
             }
         },
     }
+    if status == 401:
+        entry["headers"] = {"WWW-Authenticate": HEADERS["WWW-Authenticate"]}
     if status in {429, 503}:
         entry["headers"] = {"Retry-After": HEADERS["Retry-After"]}
     if status == 405:

@@ -7,6 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from anypod.api import ids
+from anypod_gateway.callers.rights import Needs
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Schema = dict[str, Any]
@@ -42,6 +43,8 @@ class Route:
     summary: str
     answers: tuple[Answer, ...]
     tag: str
+    needs: Needs
+    """What a caller has to be allowed to do in the pool of the path."""
     problems: tuple[str, ...] = ()
     """Types from the table, beside those that any route can answer."""
     parameters: tuple[Parameter, ...] = ()
@@ -82,6 +85,14 @@ PATH_PARAMETERS = {
         ),
     )
 }
+
+
+def needs_of(table: Sequence[Route]) -> dict[Handler, Needs]:
+    """By handler, of which each route has its own."""
+    found = {route.handler: route.needs for route in table}
+    if len(found) != len(table):
+        raise ValueError("two routes have one handler")
+    return found
 
 
 def register(app: web.Application, table: Sequence[Route]) -> None:

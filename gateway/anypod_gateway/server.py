@@ -10,19 +10,26 @@ import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import msgspec
 from aiohttp import web
 
 import anypod
 from anypod.resources import link_tokens
+from anypod.store.etcd_security import EtcdSecurity
 from anypod.store.kv import KeyValue
 from anypod.store.open import open_store
 from anypod_gateway import connections, docs_page, openapi, routing
 from anypod_gateway.access_log import AccessLog
+from anypod_gateway.callers.gate import Gate
+from anypod_gateway.callers.keys import ApiKeys
+from anypod_gateway.callers.tokens import Tokens
 from anypod_gateway.discovery import Apply, DesiredPool, PoolsFileSource, Source
+from anypod_gateway.errands import vital
 from anypod_gateway.events import Events
-from anypod_gateway.gauges import Gauges
+from anypod_gateway.gauges import Gauges, key_gauges
 from anypod_gateway.hosts import AnyHost, LoopbackHosts, is_loopback
 from anypod_gateway.lifecycle import Lifecycle
 from anypod_gateway.links import Identity
@@ -57,10 +64,21 @@ async def serve(settings: Settings, lines: LineWriter) -> int:
     life, metrics = Lifecycle(), Metrics()
     sock = open_socket(settings)
     access = AccessLog(lines, settings.log_format)
-    front = Front(hosts=hosts(settings, sock), metrics=metrics, access=access, life=life)
+    gate = make_gate(settings, sock, metrics)
+    front = Front(
+        hosts=hosts(settings, sock),
+        metrics=metrics,
+        access=access,
+        life=life,
+        gate=gate,
+        needs=routing.needs_of(TABLE),
+    )
     app = make_app(front)
+    metrics.add_gauges(key_gauges(lambda: gate.keys if gate is not None else None))
+    if gate is not None:
+        app.cleanup_ctx.append(_callers(settings, gate, life))
     app.cleanup_ctx.append(_store(settings, metrics))
-    app.cleanup_ctx.append(_pools(settings, life, metrics))
+    app.cleanup_ctx.append(_pools(settings, life, metrics, gate))
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=LAST_BYTES_SECONDS)
     await runner.setup()
     for sign in (signal.SIGTERM, signal.SIGINT):
@@ -97,6 +115,19 @@ def hosts(settings: Settings, sock: socket.socket) -> Hosts:
     return AnyHost()
 
 
+def make_gate(settings: Settings, sock: socket.socket, metrics: Metrics) -> Gate | None:
+    """None where everybody may do everything. Raises CannotStart rather than guess that."""
+    if settings.api_keys is not None or settings.kubernetes_tokens:
+        return Gate(metrics)
+    if settings.authentication and not is_loopback(sock.getsockname()[0]):
+        raise CannotStart(
+            "others can reach it, and it is not told who may call: say --api-keys DIR,"
+            " --kubernetes-tokens or both; or --no-authentication, if everybody may do everything"
+        )
+    log.info("there is no authentication: whoever reaches this gateway may do everything")
+    return None
+
+
 def make_app(front: Front) -> web.Application:
     """Without SERVICES, which a resource has to bring."""
     app = web.Application(middlewares=[front.middleware()])
@@ -104,8 +135,10 @@ def make_app(front: Front) -> web.Application:
     return app
 
 
-def services(settings: Settings, life: Lifecycle, metrics: Metrics, known: KnownPools) -> Services:
-    document = openapi.document(TABLE)
+def services(
+    settings: Settings, life: Lifecycle, metrics: Metrics, known: KnownPools, gate: Gate | None
+) -> Services:
+    document = openapi.document(TABLE, secured=gate is not None)
     return Services(
         settings=settings,
         life=life,
@@ -113,13 +146,59 @@ def services(settings: Settings, life: Lifecycle, metrics: Metrics, known: Known
         known=known,
         openapi=msgspec.json.encode(document),
         docs=docs_page.render(document).encode(),
+        gate=gate,
     )
+
+
+def _callers(settings: Settings, gate: Gate, life: Lifecycle) -> Resource:
+    async def callers(app: web.Application) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            if settings.api_keys is not None:
+                gate.keys = await stack.enter_async_context(_keys(settings.api_keys, life))
+            if settings.kubernetes_tokens:
+                gate.tokens = await stack.enter_async_context(_tokens(settings))
+            yield
+
+    return callers
+
+
+@asynccontextmanager
+async def _keys(directory: Path, life: Lifecycle) -> AsyncIterator[ApiKeys]:
+    if not await asyncio.to_thread(directory.is_dir):
+        raise CannotStart(f"--api-keys: there is no directory {directory}")
+    keys = ApiKeys(directory)
+    await asyncio.to_thread(keys.read)
+    following = vital(keys.follow(), "the reading of API keys", life.fail)
+    try:
+        yield keys
+    finally:
+        following.cancel()
+        await asyncio.wait({following})
+
+
+@asynccontextmanager
+async def _tokens(settings: Settings) -> AsyncIterator[Tokens]:
+    # Only here, for it takes as much time and memory as all the rest.
+    from kubernetes.aio.config import ConfigException
+
+    from anypod_gateway.cluster.connection import connected
+
+    async with AsyncExitStack() as stack:
+        try:
+            api = await stack.enter_async_context(connected())
+        except ConfigException as reason:
+            raise CannotStart(f"--kubernetes-tokens: {reason}") from reason
+        tokens = Tokens(api, settings.token_audience, settings.namespace)
+        yield tokens
+        await tokens.close()
 
 
 def _store(settings: Settings, metrics: Metrics) -> Resource:
     async def store(app: web.Application) -> AsyncIterator[None]:
         try:
-            opened = open_store(settings.store, metrics.store_call)
+            security = etcd_security(settings)
+            await asyncio.to_thread(security.check)
+            opened = open_store(settings.store, metrics.store_call, security)
         except ValueError as reason:
             raise CannotStart(str(reason)) from reason
         app[STORE] = opened
@@ -130,7 +209,19 @@ def _store(settings: Settings, metrics: Metrics) -> Resource:
     return store
 
 
-def _pools(settings: Settings, life: Lifecycle, metrics: Metrics) -> Resource:
+def etcd_security(settings: Settings) -> EtcdSecurity:
+    """Raises ValueError."""
+    return EtcdSecurity(
+        ca=settings.etcd_ca,
+        cert=settings.etcd_cert,
+        key=settings.etcd_key,
+        server_name=settings.etcd_server_name,
+        user=settings.etcd_user,
+        password_file=settings.etcd_password_file,
+    )
+
+
+def _pools(settings: Settings, life: Lifecycle, metrics: Metrics, gate: Gate | None) -> Resource:
     async def pools(app: web.Application) -> AsyncIterator[None]:
         known = Pools(
             source=lambda apply: make_source(settings, apply),
@@ -146,7 +237,7 @@ def _pools(settings: Settings, life: Lifecycle, metrics: Metrics) -> Resource:
         gauges = Gauges(lambda: known.current().values(), metrics.in_flight)
         metrics.add_gauges(gauges.collect)
         async with known:
-            app[SERVICES] = services(settings, life, metrics, known)
+            app[SERVICES] = services(settings, life, metrics, known, gate)
             yield
 
     return pools

@@ -15,11 +15,14 @@ from anypod.store.program_cache import ProgramCache
 from anypod.store.programs import ProgramStore
 from anypod.store.sessions import SessionStore
 from anypod_gateway import requests
+from anypod_gateway.callers.gate import Gate
 from anypod_gateway.calls import Call
 from anypod_gateway.executions import ExecutionInfo, Runner
 from anypod_gateway.lifecycle import Lifecycle
 from anypod_gateway.metrics import Metrics
 from anypod_gateway.settings import Settings
+
+_AT_ONCE = 8
 
 
 class Pool(Protocol):
@@ -80,11 +83,27 @@ class Services:
     known: KnownPools
     openapi: bytes
     docs: bytes
+    gate: Gate | None = None
+    """None where everybody may do everything."""
 
     async def pools(self) -> list[Pool]:
         """In the order of their names."""
         await self._synced()
         return [pool for _, pool in sorted(self.known.current().items())]
+
+    async def readable(self, pools: list[Pool], call: Call) -> list[Pool]:
+        """Those of them that the caller may read."""
+        caller, gate = call.caller, self.gate
+        if caller is None or gate is None:
+            return pools
+        slots = asyncio.Semaphore(_AT_ONCE)
+
+        async def may(pool: Pool) -> bool:
+            async with slots:
+                return await gate.may(caller, "read", pool.name)
+
+        found = await asyncio.gather(*(may(pool) for pool in pools))
+        return [pool for pool, readable in zip(pools, found, strict=True) if readable]
 
     async def pool(self, request: web.Request, call: Call) -> Pool:
         return await self.pool_named(request.match_info["pool"], call)

@@ -28,6 +28,20 @@ class Settings:
     log_format: Literal["text", "json"] = "text"
     allow_hosts: tuple[str, ...] = ()
     """Names beside loopback's by which a gateway on loopback may be called."""
+    api_keys: Path | None = None
+    """A directory with a file for each key."""
+    kubernetes_tokens: bool = False
+    """Callers may show tokens of Kubernetes."""
+    token_audience: str = ""
+    """For whom such a token has to be made; empty: for the API server."""
+    authentication: bool = True
+    """False: whoever reaches this gateway may do everything."""
+    etcd_ca: Path | None = None
+    etcd_cert: Path | None = None
+    etcd_key: Path | None = None
+    etcd_server_name: str = ""
+    etcd_user: str = ""
+    etcd_password_file: Path | None = None
     drain_seconds: float = 30.0
     die_with_parent: int = 0
     """Pid of a parent process with which to end; 0 when there is none."""
@@ -41,8 +55,20 @@ class Settings:
 
 def parse(arguments: Sequence[str]) -> Settings:
     """Ends the process with a message on stderr when the arguments make no sense."""
-    found = _parser().parse_args(arguments)
-    return Settings(**vars(found))
+    parser = _parser()
+    found = Settings(**vars(parser.parse_args(arguments)))
+    wrong = _contradiction(found)
+    if wrong:
+        parser.error(wrong)
+    return found
+
+
+def _contradiction(found: Settings) -> str:
+    if not found.authentication and (found.api_keys or found.kubernetes_tokens):
+        return "--no-authentication contradicts --api-keys and --kubernetes-tokens"
+    if found.token_audience and not found.kubernetes_tokens:
+        return "--token-audience is for --kubernetes-tokens"
+    return ""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="a name beside localhost by which a gateway on loopback may be called; repeatable",
     )
+    _add_callers(parser)
+    _add_etcd(parser)
     add("--drain-seconds", type=_seconds, default=30.0, metavar="S")
     add("--body-seconds", type=_seconds, default=60.0, metavar="S")
     add(
@@ -88,6 +116,33 @@ def _parser() -> argparse.ArgumentParser:
         help="end when this process, which is the parent, ends",
     )
     return parser
+
+
+def _add_callers(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--api-keys", type=Path, metavar="DIR", help="a file for each key; read as it changes")
+    add(
+        "--kubernetes-tokens",
+        action="store_true",
+        help="callers may show tokens of Kubernetes, which says what they may do",
+    )
+    add("--token-audience", default="", metavar="NAME", help="for whom such a token must be made")
+    add(
+        "--no-authentication",
+        dest="authentication",
+        action="store_false",
+        help="whoever reaches this gateway may do everything",
+    )
+
+
+def _add_etcd(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--etcd-ca", type=Path, metavar="FILE", help="who signed etcd's certificate; means TLS")
+    add("--etcd-cert", type=Path, metavar="FILE", help="to show to etcd; with --etcd-key")
+    add("--etcd-key", type=Path, metavar="FILE")
+    add("--etcd-server-name", default="", metavar="NAME", help="in the certificates of all members")
+    add("--etcd-user", default="", metavar="NAME")
+    add("--etcd-password-file", type=Path, metavar="FILE")
 
 
 class _Append(argparse.Action):

@@ -14,7 +14,7 @@ from anypod_gateway.middleware import Front
 from anypod_gateway.routes import TABLE
 from anypod_gateway.services import SERVICES
 
-_ROUTE = next(route.path for route in TABLE if route.handler is run_program)
+_ROUTE = next(route for route in TABLE if route.handler is run_program)
 _PLAIN = re.compile(r"/v1/pools/([A-Za-z0-9._@-]+)/programs/([A-Za-z0-9._@-]+)/run")
 
 
@@ -30,6 +30,6 @@ def past_router(app: web.Application, front: Front, general: BaseEntry) -> Entry
         async def run(request: web.Request) -> web.StreamResponse:
             return await run_named(request, app[SERVICES], pool, program)
 
-        return await front.serve(request, _ROUTE, run)
+        return await front.serve(request, _ROUTE.path, run, _ROUTE.needs, pool)
 
     return enter

@@ -150,6 +150,7 @@ def _gateway(node: str, namespace: str) -> Object:
         f"--watch-namespace={namespace}",
         f"--namespace={namespace}",
         f"--listen=0.0.0.0:{GATEWAY_PORT}",
+        "--no-authentication",
         "--store=sqlite:/tmp/store.db",
         "--link-token-file=/secret/key",
         "--log-format=json",

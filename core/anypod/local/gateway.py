@@ -31,7 +31,7 @@ class GatewayOptions:
     def argv(self, listen_fd: int) -> list[str]:
         return [
             *(sys.executable, "-P", "-m", "anypod_gateway"),
-            *("--die-with-parent", str(os.getpid())),
+            *("--die-with-parent", str(os.getpid()), "--no-authentication"),
             *("--name", "local", "--listen-fd", str(listen_fd), "--store", self.store),
             *("--pools-file", str(self.pools_file), "--link-token-file", str(self.token_file)),
             *("--drain-seconds", f"{self.drain_seconds:g}", "--log-format", self.log_format),

@@ -7,7 +7,7 @@ long list.
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -15,9 +15,12 @@ from urllib.parse import urlencode
 import aiohttp
 from kubernetes.aio import client, config
 
+from anypod_gateway.callers.remembered import NoAnswer
 from anypod_gateway.cluster.objects import Raw
 
 CALL_SECONDS = 20.0
+REVIEW_SECONDS = 5.0
+"""Somebody waits for it."""
 WATCH_SECONDS = 300
 """After which the server ends a watch, and it is begun anew."""
 SILENCE_SECONDS = 90.0
@@ -26,7 +29,7 @@ PAGE = 500
 _LONGEST_EVENT = 16 * 1024 * 1024
 
 
-class ApiAway(Exception):
+class ApiAway(NoAnswer):
     """The API server cannot be reached, or does not do what it is asked."""
 
 
@@ -74,12 +77,25 @@ class Api:
                     raise _error(event["object"].get("code", 500), event["object"])
                 yield event
 
+    async def review(self, path: str, question: Mapping[str, Any]) -> Raw:
+        """What the server makes of a review. Raises ApiAway."""
+        async with _told_as_away(), asyncio.timeout(REVIEW_SECONDS):
+            answer = await self._call("POST", path, question)
+            found: Raw = json.loads(await answer.read())
+            return found
+
     async def _get(self, path: str, query: dict[str, str]) -> aiohttp.ClientResponse:
         target = f"{path}?{urlencode({name: value for name, value in query.items() if value})}"
+        return await self._call("GET", target)
+
+    async def _call(
+        self, method: str, target: str, body: Mapping[str, Any] | None = None
+    ) -> aiohttp.ClientResponse:
         request = await self._client.param_serialize(
-            "GET",
+            method,
             target,
             header_params={"Accept": "application/json"},
+            body=body,
             auth_settings=["BearerToken"],
         )
         told = await self._client.call_api(*request, _request_timeout=WATCH_SECONDS + 60)

@@ -17,7 +17,8 @@ from anypod_gateway.services import SERVICES, Pool
 
 
 async def list_pools(request: web.Request) -> web.Response:
-    pools = await request.app[SERVICES].pools()
+    services = request.app[SERVICES]
+    pools = await services.readable(await services.pools(), request[CALL])
     after, limit = requests.page(request.query)
     chosen, following = answers.page([pool.name for pool in pools], after, limit)
     items = [_document(pool) for pool in pools if pool.name in chosen]
