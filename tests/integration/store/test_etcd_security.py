@@ -113,6 +113,23 @@ async def test_a_restart_which_forgets_all_tokens_loses_no_change(
     assert [change.value for change in follower.changes] == [b"0", b"1", b"2", b""]
 
 
+async def test_a_watch_alone_gets_a_new_token_after_a_restart(etcd: SecuredEtcd) -> None:
+    """Nothing else of its store is called that could get one."""
+    async with (
+        opened(etcd.endpoint, security=etcd.security) as watching,
+        opened(etcd.endpoint, security=etcd.security) as writing,
+        following(watching, "/w/") as follower,
+    ):
+        version = await writing.commit([Put("/w/a", b"1")])
+        await follower.until(lambda: follower.revision >= version)
+        await asyncio.to_thread(etcd.kill)
+        await asyncio.to_thread(etcd.start)
+        last = await writing.commit([Put("/w/a", b"2")])
+        await follower.until(lambda: follower.revision >= last)
+    assert follower.resets == 1
+    assert [change.value for change in follower.changes] == [b"1", b"2"]
+
+
 async def test_changes_of_users_and_roles_fail_no_call(etcd: SecuredEtcd) -> None:
     """Each makes every token void."""
     async with (
