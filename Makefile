@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 export KUBERNETES
 CLUSTER ?= auto
 CLUSTER_ARGS ?=
-.PHONY: help install demo test test-fast lint format crds bench images cluster cluster-down constraints clean
+.PHONY: help install demo test test-fast lint format crds chart bench images cluster cluster-down constraints clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -58,8 +58,12 @@ format: $(TESTED) ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-crds: $(INSTALLED) ## Generate crds/ and docs/workerpool.md from the models
+crds: $(INSTALLED) ## Generate crds/, its copy in the chart, and docs/workerpool.md from the models
 	$(BIN)/python -m anypod.resources
+	@$(BIN)/python helm/generate.py
+
+chart: $(INSTALLED) ## Generate what in helm/anypod is derived: its README, its copies of crds/
+	@$(BIN)/python helm/generate.py
 
 bench: $(TESTED) ## Measure against the goals (installs wrk and nginx as root)
 	@sh tests/install-system-packages wrk nginx

@@ -1,0 +1,120 @@
+{{/* Whether the chart's own etcd is installed: "true" or nothing. */}}
+{{- define "anypod.etcd.own" -}}
+{{- if not .Values.etcd.external.endpoints }}true{{ end -}}
+{{- end -}}
+
+{{- define "anypod.etcd.hasSnapshots" -}}
+{{- $etcd := .Values.etcd -}}
+{{- if and (include "anypod.etcd.own" .) $etcd.snapshots.enabled (or $etcd.persistence.enabled $etcd.snapshots.volume) }}true{{ end -}}
+{{- end -}}
+
+{{/* The domain of the members' own names. */}}
+{{- define "anypod.etcd.domain" -}}
+{{ include "anypod.etcd.name" . }}-members.{{ .Release.Namespace }}.svc
+{{- end -}}
+
+{{- define "anypod.etcd.cluster" -}}
+{{- $members := list -}}
+{{- range $number := until (int .Values.etcd.members) -}}
+{{- $name := printf "%s-%d" (include "anypod.etcd.name" $) $number -}}
+{{- $members = append $members (printf "%s=https://%s.%s:2380" $name $name (include "anypod.etcd.domain" $)) -}}
+{{- end -}}
+{{- join "," $members -}}
+{{- end -}}
+
+{{/* Refuses what would lose data or not start. */}}
+{{- define "anypod.etcd.check" -}}
+{{- $etcd := .Values.etcd -}}
+{{- if and (eq (int $etcd.members) 3) (not $etcd.persistence.enabled) -}}
+{{- fail "etcd.members: 3 members need etcd.persistence.enabled, for a member whose data is gone does not join the others again by itself; take 1 member, or turn persistence on" -}}
+{{- end -}}
+{{- $seen := lookup "apps/v1" "StatefulSet" .Release.Namespace (include "anypod.etcd.name" .) -}}
+{{- if and $seen (ne (int (dig "spec" "replicas" 0 $seen)) (int $etcd.members)) (ne (int (dig "spec" "replicas" 0 $seen)) 0) -}}
+{{- fail (printf "etcd.members: there are %d, and their number is fixed once installed; docs/install.md says how to move the data" (int $seen.spec.replicas)) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The pod that takes a snapshot and forgets the oldest: for the CronJob, and at each install and upgrade. */}}
+{{- define "anypod.etcd.snapshotPod" -}}
+{{- $etcd := .Values.etcd -}}
+metadata:
+  {{- include "anypod.podMetadata" (list . "etcd-snapshot" $etcd) | nindent 2 }}
+spec:
+  serviceAccountName: {{ include "anypod.etcd.name" . }}
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  {{- include "anypod.pullSecrets" . | nindent 2 }}
+  restartPolicy: OnFailure
+  securityContext:
+    {{- include "anypod.podSecurity" . | nindent 4 }}
+  {{- include "anypod.placement" $etcd | nindent 2 }}
+  initContainers:
+    - name: save
+      image: {{ include "anypod.image" (list . $etcd.image) }}
+      imagePullPolicy: {{ $etcd.image.pullPolicy }}
+      command:
+        - etcdctl
+        - --endpoints=https://{{ include "anypod.etcd.name" . }}.{{ .Release.Namespace }}.svc:2379
+        - --cacert=/etc/anypod/etcd/ca.crt
+        - --cert=/etc/anypod/etcd/snapshot.crt
+        - --key=/etc/anypod/etcd/snapshot.key
+        - snapshot
+        - save
+        - /snapshots/$(POD_NAME).db
+      env:
+        - name: ETCDCTL_API
+          value: "3"
+        - name: POD_NAME
+          valueFrom:
+            fieldRef:
+              fieldPath: metadata.name
+      resources: &resources
+        requests:
+          cpu: 10m
+          memory: 32Mi
+        limits:
+          memory: 256Mi
+      securityContext:
+        {{- include "anypod.containerSecurity" . | nindent 8 }}
+      terminationMessagePolicy: FallbackToLogsOnError
+      volumeMounts:
+        - name: snapshots
+          mountPath: /snapshots
+        - name: etcd-tls
+          mountPath: /etc/anypod/etcd
+          readOnly: true
+  containers:
+    - name: forget
+      image: {{ include "anypod.image" (list . .Values.image) }}
+      imagePullPolicy: {{ .Values.image.pullPolicy }}
+      command: [python, -P, -c]
+      args:
+        - |
+          {{- .Files.Get "files/forget_snapshots.py" | nindent 10 }}
+        - /snapshots
+        - {{ $etcd.snapshots.keep | quote }}
+      resources: *resources
+      securityContext:
+        {{- include "anypod.containerSecurity" . | nindent 8 }}
+      terminationMessagePolicy: FallbackToLogsOnError
+      volumeMounts:
+        - name: snapshots
+          mountPath: /snapshots
+  volumes:
+    - name: snapshots
+      {{- if $etcd.snapshots.volume }}
+      {{- toYaml $etcd.snapshots.volume | nindent 6 }}
+      {{- else }}
+      persistentVolumeClaim:
+        claimName: {{ include "anypod.etcd.name" . }}-snapshots
+      {{- end }}
+    - name: etcd-tls
+      secret:
+        secretName: {{ include "anypod.etcd.tlsSecret" . }}
+        defaultMode: 0440
+        items:
+          {{- range list "ca.crt" "snapshot.crt" "snapshot.key" }}
+          - key: {{ . }}
+            path: {{ . }}
+          {{- end }}
+{{- end -}}

@@ -1,0 +1,115 @@
+"""Values: all of them known, said what they are for, and refused when they are misspelt."""
+
+import importlib.util
+import json
+import sys
+import tomllib
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from tests.support.chart import CHART, HelmError, helm, rendered
+
+ROOT = CHART.parents[1]
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    """helm/generate.py, which is no package's: what it makes is."""
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "helm/generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules["generate"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" in schema:
+        found: dict[str, Any] = SCHEMA["$defs"][schema["$ref"].removeprefix("#/$defs/")]
+        return found
+    return schema
+
+
+def groups(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    schema = resolved(schema)
+    if "properties" in schema:
+        yield path, schema
+        for name, each in schema["properties"].items():
+            yield from groups(each, f"{path}.{name}".strip("."))
+
+
+def at(path: str) -> Any:
+    found = VALUES
+    for name in filter(None, path.split(".")):
+        found = found[name]
+    return found
+
+
+def test_lint_finds_nothing() -> None:
+    assert "0 chart(s) failed" in helm("lint", "--strict", str(CHART))
+
+
+def test_what_is_derived_is_up_to_date(generate: ModuleType) -> None:
+    stale = [str(path) for path, text in generate.results().items() if path.read_text() != text]
+    assert not stale, "run: make chart"
+    copies = {path.name for path in (CHART / "files/crds").iterdir()}
+    assert copies == {path.name for path in (ROOT / "crds").glob("*.yaml")}
+
+
+def test_every_value_says_what_it_is_for(generate: ModuleType) -> None:
+    found = generate.values((CHART / "values.yaml").read_text())
+    assert len(found) > 80
+    assert [each.path for each in found if not each.meaning] == []
+
+
+def test_the_schema_knows_exactly_the_values_there_are() -> None:
+    for path, schema in groups(SCHEMA):
+        names = set(schema["properties"]) - ({"global"} if not path else set())
+        assert names == set(at(path)), path or "the root"
+
+
+def test_no_group_of_the_schema_is_open() -> None:
+    closed = {path for path, schema in groups(SCHEMA) if schema["additionalProperties"] is False}
+    assert closed == {path for path, _ in groups(SCHEMA)}
+    assert len(closed) > 20
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"gateways.replicas": 3}, "gateways"),
+        ({"gateway.replica": 3}, "replica"),
+        ({"gateway.replicas": 0}, "/gateway/replicas"),
+        ({"gateway.replicas": "3"}, "/gateway/replicas"),
+        ({"gateway.service.type": "Loadbalancer"}, "/gateway/service/type"),
+        ({"etcd.members": 2}, "/etcd/members"),
+        ({"etcd.external.endpoints": ["https://etcd:2379"]}, "/etcd/external/endpoints/0"),
+        ({"etcd.persistence.size": "8 GB"}, "/etcd/persistence/size"),
+        ({"image.pullpolicy": "Never"}, "pullpolicy"),
+        ({"image.digest": "abc"}, "/image/digest"),
+        ({"watchNamespaces": ["Team_A"]}, "/watchNamespaces/0"),
+        ({"authentication.enable": False}, "enable"),
+        ({"workers.clusterNetworks": ["100.64.0.0"]}, "/workers/clusterNetworks/0"),
+        ({"etcd.members": 3, "etcd.persistence.enabled": False}, "3 members need"),
+        ({"gateway.ingress.enabled": True}, "gateway.ingress.hosts"),
+        ({"gateway.httpRoute.enabled": True}, "gateway.httpRoute.parentRefs"),
+    ],
+)
+def test_nonsense_is_refused_with_its_place(values: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(HelmError, match=complaint):
+        rendered(values)
+
+
+def test_a_parent_chart_may_have_global_values() -> None:
+    assert rendered({"global.anything": "goes"}) != []
+
+
+def test_the_chart_installs_the_version_it_is_of() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert chart["appVersion"] == project["version"]
