@@ -17,6 +17,9 @@
 {{- else }}
 {{- if $etcd.external.tlsSecret }}
 - --etcd-ca=/etc/anypod/etcd/ca.crt
+{{- with $etcd.external.serverName }}
+- --etcd-server-name={{ . }}
+{{- end }}
 {{- if $etcd.external.clientCertificate }}
 - --etcd-cert=/etc/anypod/etcd/tls.crt
 - --etcd-key=/etc/anypod/etcd/tls.key
@@ -32,6 +35,9 @@
 - --api-keys=/etc/anypod/api-keys
 {{- if .Values.authentication.kubernetesTokens }}
 - --kubernetes-tokens
+{{- with .Values.authentication.tokenAudience }}
+- --token-audience={{ . }}
+{{- end }}
 {{- end }}
 {{- else }}
 - --no-authentication

@@ -1,0 +1,302 @@
+"""The chart on a real cluster: install, first answer, upgrade under load, uninstall."""
+
+import asyncio
+import json
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.cluster import Cluster, images
+from tests.cluster.kubectl import KubectlError
+from tests.support.chart import CHART, find_helm
+from tests.support.installed import Object, Release
+
+pytestmark = pytest.mark.timeout(3600)  # the first run on a machine builds Kubernetes
+
+CRD = "crd/workerpools.anypod.dev"
+CRD_FILE = CHART.parents[1] / "crds/workerpools.anypod.dev.yaml"
+RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
+PATIENCE = 120.0
+ECHO = "def main(x: int) -> int:\n    return x\n"
+OF_EVERY_NAMESPACE = {"configmap/kube-root-ca.crt", "serviceaccount/default"}
+
+
+@pytest.fixture(scope="module")
+def bare_ground(cluster: Cluster) -> Iterator[Cluster]:
+    """Without the custom resource, as before the first install; with it again for other tests."""
+    if find_helm() is None:
+        pytest.skip("e2e: no helm")
+    cluster.kubectl("delete", CRD, "--ignore-not-found", "--timeout=120s", timeout=150)
+    yield cluster
+    cluster.kubectl("delete", CRD, "--ignore-not-found", "--timeout=120s", timeout=150)
+    cluster.kubectl("apply", "--server-side", "-f", str(CRD_FILE))
+    cluster.kubectl("wait", "--for=condition=Established", CRD)
+
+
+@pytest.fixture(scope="module")
+def release(bare_ground: Cluster) -> Iterator[Release]:
+    """Where a release will be, and is no more at the end."""
+    made = Release(bare_ground, "anypod", "e2e-install")
+    bare_ground.kubectl("create", "namespace", made.namespace)
+    bare_ground.kubectl("label", "namespace", made.namespace, RESTRICTED)
+    yield made
+    made.helm("uninstall", made.name, "--ignore-not-found", "--wait", "--timeout=2m")
+    bare_ground.kubectl("delete", "namespace", made.namespace, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def installed(release: Release) -> tuple[Release, str, float]:
+    """The release, its notes, and when it began."""
+    began = time.monotonic()
+    notes = release.install({"etcd.persistence.enabled": False})
+    return release, notes, began
+
+
+Installed = tuple[Release, str, float]
+
+
+def test_the_notes_lead_to_a_first_answer(
+    installed: Installed, figure: Callable[[str], None]
+) -> None:
+    """By the two commands that they print, and nothing else."""
+    release, notes, began = installed
+    ready = time.monotonic()
+    pool, call = commands(notes)[:2]
+    with release.shell(pool) as told:
+        assert "condition met" in told
+    served = time.monotonic()
+    # Whatever else on this machine has the port.
+    with release.shell(call.replace("8700", str(free_port()))) as told:
+        assert json.loads(told)["outputs"] == "it runs"
+    figure(
+        f"helm install: ready after {ready - began:.1f} s; 4 workers {served - ready:.1f} s after"
+        f" kubectl apply; the first answer {time.monotonic() - served:.1f} s later"
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def commands(notes: str) -> list[str]:
+    return [line.strip() for line in notes.splitlines() if line.startswith("  kubectl")]
+
+
+def test_helm_test_runs_a_program(installed: Installed) -> None:
+    release, _, _ = installed
+    told = release.helm("test", release.name, "--logs", "--timeout=8m")
+    assert "a program ran on anypod-test-workers-" in told
+    remaining = release.all_objects()
+    assert not [each for each in remaining if "anypod-test" in each and "workers" not in each]
+
+
+def test_who_shows_no_key_is_refused(installed: Installed) -> None:
+    release, _, _ = installed
+    url = f"http://{release.name}-gateway.{release.namespace}.svc/v1/pools"
+    script = (
+        "import urllib.request, urllib.error\n"
+        f"try: print(urllib.request.urlopen({url!r}, timeout=30).status)\n"
+        "except urllib.error.HTTPError as error: print(error.code)\n"
+    )
+    assert in_a_pod(release, "stranger", script).strip() == "401"
+
+
+def test_etcd_is_reached_by_gateways_alone(installed: Installed) -> None:
+    """Nor, for who came that far, without a certificate."""
+    release, _, _ = installed
+    etcd, gateway = (f"{release.name}-{who}.{release.namespace}.svc" for who in ("etcd", "gateway"))
+    script = (
+        "import socket\n"
+        f"for host, port in (({gateway!r}, 80), ({etcd!r}, 2379)):\n"
+        "    try:\n"
+        "        socket.create_connection((host, port), 5)\n"
+        "        print('open')\n"
+        "    except OSError:\n"
+        "        print('closed')\n"
+    )
+    assert in_a_pod(release, "neighbour", script).split() == ["open", "closed"]
+    ask = ("etcdctl", f"--endpoints=https://{etcd}:2379", "--command-timeout=10s")
+    trust = "--cacert=/etc/anypod/etcd/ca.crt"
+    pod = f"{release.name}-etcd-0"
+    with pytest.raises(KubectlError):
+        release.kubectl("exec", pod, "--", *ask, trust, "get", "--prefix", "", "--keys-only")
+    mine = ("--cert=/etc/anypod/etcd/server.crt", "--key=/etc/anypod/etcd/server.key")
+    keys = release.kubectl("exec", pod, "--", *ask, trust, *mine, "get", "", "--prefix")
+    assert isinstance(keys, str)
+
+
+def in_a_pod(release: Release, name: str, script: str) -> str:
+    """What a script prints in a pod that belongs to nobody."""
+    pod = stranger(name, script)
+    release.kubectl("apply", "-f", "-", input=json.dumps(pod))
+    try:
+        phase = "jsonpath={.status.phase}=Succeeded"
+        release.kubectl("wait", f"--for={phase}", f"pod/{name}", "--timeout=120s", timeout=150)
+        return release.kubectl("logs", name)
+    finally:
+        release.kubectl("delete", "pod", name, "--wait=false")
+
+
+def stranger(name: str, script: str, **env: str) -> Object:
+    container = {
+        "name": "python",
+        "image": images.ANYPOD,
+        "imagePullPolicy": "Never",
+        "command": ["python", "-P", "-u", "-c", script],
+        "env": [{"name": key, "value": value} for key, value in env.items()],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+    spec = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 1,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+    }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+LOAD = """
+import collections, json, os, signal, time
+from anypod.client import AnyPodError, Client, NoAnswer
+going, outcomes = [True], collections.Counter()
+signal.signal(signal.SIGTERM, lambda *_: going.clear())
+headers = {"Authorization": "Bearer " + os.environ["KEY"]}
+with Client(os.environ["URL"], headers=headers) as client:
+    client.programs.put("echo", source=os.environ["SOURCE"])
+    print("begun", flush=True)
+    number = 0
+    while going:
+        number += 1
+        try:
+            ok = client.run("echo", {"x": number}).outputs == number
+            outcomes["ok" if ok else "wrong"] += 1
+        except AnyPodError as error:
+            outcomes[error.type] += 1
+        except NoAnswer as error:
+            outcomes[type(error).__name__] += 1
+        time.sleep(0.01)
+print(json.dumps(outcomes))
+"""
+
+
+async def test_an_upgrade_fails_no_call_and_keeps_what_was_made(
+    installed: Installed, tmp_path: Path, figure: Callable[[str], None]
+) -> None:
+    """Down to an older custom resource and back, with all gateways and the operator replaced."""
+    release, _, _ = installed
+    kept = {name: release.secret(name) for name in secrets_of(release)}
+    older = older_chart(tmp_path)
+    start_load(release)
+    await asyncio.to_thread(
+        release.install,
+        {"etcd.persistence.enabled": False, "gateway.replicas": 3, **annotated("older")},
+        "upgrade",
+        older,
+    )
+    assert "recycle" not in properties_of_spec(release)
+    await asyncio.to_thread(
+        release.install,
+        {"etcd.persistence.enabled": False, **annotated("newer")},
+        "upgrade",
+    )
+    assert "recycle" in properties_of_spec(release)
+    outcomes = end_load(release)
+    figure(f"two upgrades of the chart under load: {outcomes}")
+    assert set(outcomes) == {"ok"}
+    assert outcomes["ok"] > 100
+    assert {name: release.secret(name) for name in secrets_of(release)} == kept
+    async with release.calling() as gateway:
+        assert (await gateway.run("echo", x=7)).outputs == 7
+
+
+def secrets_of(release: Release) -> list[str]:
+    return [f"{release.name}-{which}" for which in ("link-key", "api-keys", "etcd-tls")]
+
+
+def annotated(text: str) -> dict[str, Any]:
+    """Values that make new pods."""
+    return {f"{who}.podAnnotations": {"e2e": text} for who in ("gateway", "operator")}
+
+
+def older_chart(directory: Path) -> Path:
+    """With a custom resource that lacks a field."""
+    older = directory / "anypod"
+    shutil.copytree(CHART, older)
+    (file,) = (older / "files/crds").iterdir()
+    definition = yaml.safe_load(file.read_text())
+    del spec_schema(definition)["recycle"]
+    file.write_text(yaml.safe_dump(definition))
+    return older
+
+
+def spec_schema(definition: Object) -> dict[str, Any]:
+    schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    found: dict[str, Any] = schema["properties"]["spec"]["properties"]
+    return found
+
+
+def properties_of_spec(release: Release) -> set[str]:
+    return set(spec_schema(release.get(CRD)))
+
+
+def start_load(release: Release) -> None:
+    pod = stranger(
+        "load",
+        LOAD,
+        URL=f"http://{release.name}-gateway.{release.namespace}.svc",
+        KEY=release.secret(f"{release.name}-api-keys")["admin"],
+        SOURCE=ECHO,
+    )
+    release.kubectl("apply", "-f", "-", input=json.dumps(pod))
+    until = time.monotonic() + PATIENCE
+    release.kubectl("wait", "--for=condition=Ready", "pod/load", "--timeout=120s", timeout=150)
+    while "begun" not in release.kubectl("logs", "load"):
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+def end_load(release: Release) -> dict[str, int]:
+    stop = "import os; os.kill(1, 15)"
+    release.kubectl("exec", "load", "--", "python", "-P", "-c", stop)
+    phase = "--for=jsonpath={.status.phase}=Succeeded"
+    release.kubectl("wait", phase, "pod/load", "--timeout=120s", timeout=150)
+    outcomes: dict[str, int] = json.loads(release.kubectl("logs", "load").splitlines()[-1])
+    release.kubectl("delete", "pod", "load")
+    return outcomes
+
+
+def test_an_uninstall_leaves_pools_and_the_custom_resource_alone(
+    installed: Installed, figure: Callable[[str], None]
+) -> None:
+    """And nothing holds their end up, though the operator is gone."""
+    release, _, _ = installed
+    began = time.monotonic()
+    release.uninstall()
+    figure(f"helm uninstall with a pool there: {time.monotonic() - began:.1f} s")
+    pool = "workerpool.anypod.dev/default"
+    left = release.all_objects()
+    assert pool in left
+    assert {each for each in left - OF_EVERY_NAMESPACE - {pool} if "/default-" not in each} == set()
+    cluster_wide = release.cluster.kubectl(
+        "get",
+        "clusterroles,clusterrolebindings,crds",
+        f"--selector=app.kubernetes.io/instance={release.name}",
+        "-oname",
+    )
+    assert cluster_wide.split() == [f"customresourcedefinition.apiextensions.k8s.io/{CRD[4:]}"]
+    release.kubectl("delete", "wp/default", "--timeout=60s", timeout=90)
+    until = time.monotonic() + PATIENCE
+    while left := release.all_objects() - OF_EVERY_NAMESPACE:
+        assert time.monotonic() < until, left
+        time.sleep(0.5)

@@ -1,0 +1,143 @@
+"""AnyPod on a cluster as its users have it: by helm, with the images that the tests built."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+from base64 import b64decode
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from tests.cluster import Cluster, images
+from tests.cluster.kubectl import find_kubectl
+from tests.support.chart import CHART, helm, settings
+from tests.support.rig import Caller
+
+MINUTES = 8
+"""For whatever has to become ready: generous, for a busy machine."""
+_FORWARDING = re.compile(rb"Forwarding from 127\.0\.0\.1:(\d+)")
+
+Object = dict[str, Any]
+
+
+def local_images() -> dict[str, Any]:
+    """Values by which the chart takes what is on the nodes."""
+    found = {}
+    for group, image in (
+        ("image", images.ANYPOD),
+        ("workers.image", images.WORKER),
+        ("etcd.image", images.ETCD),
+    ):
+        found[f"{group}.repository"], found[f"{group}.tag"] = image.rsplit(":", 1)
+    return found
+
+
+@dataclass(frozen=True)
+class Release:
+    cluster: Cluster
+    name: str
+    namespace: str
+
+    def helm(self, *arguments: str) -> str:
+        return helm(
+            *arguments,
+            f"--namespace={self.namespace}",
+            timeout=MINUTES * 60 + 60,
+            KUBECONFIG=str(self.cluster.kubeconfig),
+        )
+
+    def kubectl(self, *arguments: str, **options: Any) -> str:
+        return self.cluster.kubectl(f"--namespace={self.namespace}", *arguments, **options)
+
+    def install(self, values: Mapping[str, Any], verb: str = "install", chart: Path = CHART) -> str:
+        """Or ``upgrade``; all of it is ready when this returns. The notes."""
+        given = settings({**local_images(), **values})
+        wait = ("--wait", f"--timeout={MINUTES}m")
+        told = self.helm(verb, self.name, str(chart), *given, *wait)
+        return told.partition("NOTES:\n")[2]
+
+    def uninstall(self) -> None:
+        self.helm("uninstall", self.name, "--wait", f"--timeout={MINUTES}m")
+
+    def get(self, what: str, *arguments: str) -> Object:
+        found: Object = json.loads(self.kubectl("get", what, *arguments, "--output=json"))
+        return found
+
+    def secret(self, name: str) -> dict[str, str]:
+        data = self.get(f"secret/{name}").get("data", {})
+        return {key: b64decode(value).decode() for key, value in data.items()}
+
+    def all_objects(self) -> set[str]:
+        """Everything in the namespace but what happened there."""
+        kinds = self.cluster.kubectl("api-resources", "--namespaced", "--verbs=list", "-oname")
+        listed = ",".join(kind for kind in kinds.split() if not kind.startswith("events"))
+        found = self.kubectl("get", listed, "-oname", "--ignore-not-found")
+        return set(found.split())
+
+    @contextmanager
+    def shell(self, command: str) -> Iterator[str]:
+        """What it prints, as a user would run it. What it leaves running ends with the block."""
+        kubectl = find_kubectl()
+        assert kubectl is not None
+        environment = os.environ | {
+            "KUBECONFIG": str(self.cluster.kubeconfig),
+            "PATH": f"{kubectl.parent}:{os.environ['PATH']}",
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
+        process = subprocess.Popen(
+            ["bash", "-c", command],
+            cwd=CHART.parents[1],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            status = process.wait(timeout=MINUTES * 60)
+            told = os.read(process.stdout.fileno(), 1 << 20).decode() if status == 0 else ""
+            complaint = os.read(process.stderr.fileno(), 1 << 20).decode() if status else ""
+            assert status == 0, f"{command}: {complaint}"
+            yield told
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(timeout=10)
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+
+    @contextlib.asynccontextmanager
+    async def calling(self, pool: str = "default") -> AsyncIterator[Caller]:
+        """One of its gateways, with the first API key."""
+        process = await asyncio.create_subprocess_exec(
+            str(find_kubectl()),
+            f"--kubeconfig={self.cluster.kubeconfig}",
+            f"--namespace={self.namespace}",
+            *("port-forward", f"service/{self.name}-gateway", ":80"),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        key = (await asyncio.to_thread(self.secret, f"{self.name}-api-keys"))["admin"]
+        try:
+            assert process.stdout is not None
+            async with asyncio.timeout(60):
+                found = _FORWARDING.search(await process.stdout.readline())
+            assert found is not None
+            url = f"http://127.0.0.1:{found[1].decode()}"
+            headers = {"Authorization": f"Bearer {key}"}
+            async with aiohttp.ClientSession(headers=headers) as http:
+                yield Caller(url=url, http=http, pool=pool)
+        finally:
+            process.kill()
+            await process.wait()
