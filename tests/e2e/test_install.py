@@ -289,9 +289,13 @@ def test_an_uninstall_leaves_pools_and_the_custom_resource_alone(
     release.uninstall()
     figure(f"helm uninstall with a pool there: {time.monotonic() - began:.1f} s")
     pool = "workerpool.anypod.dev/default"
-    left = release.all_objects()
-    assert pool in left
-    assert {each for each in left - OF_EVERY_NAMESPACE - {pool} if "/default-" not in each} == set()
+
+    def ours() -> set[str]:
+        left = release.all_objects() - OF_EVERY_NAMESPACE
+        return {each for each in left if each != pool and "/default-" not in each}
+
+    until_empty(ours)
+    assert pool in release.all_objects()
     cluster_wide = release.cluster.kubectl(
         "get",
         "clusterroles,clusterrolebindings,crds",
@@ -300,7 +304,11 @@ def test_an_uninstall_leaves_pools_and_the_custom_resource_alone(
     )
     assert cluster_wide.split() == [f"customresourcedefinition.apiextensions.k8s.io/{CRD[4:]}"]
     release.kubectl("delete", "wp/default", "--timeout=60s", timeout=90)
+    until_empty(lambda: release.all_objects() - OF_EVERY_NAMESPACE)
+
+
+def until_empty(left: Callable[[], set[str]]) -> None:
     until = time.monotonic() + PATIENCE
-    while left := release.all_objects() - OF_EVERY_NAMESPACE:
-        assert time.monotonic() < until, left
+    while found := left():
+        assert time.monotonic() < until, found
         time.sleep(0.5)

@@ -17,7 +17,8 @@ from typing import Any
 import aiohttp
 from tests.cluster import Cluster, images
 from tests.cluster.kubectl import find_kubectl
-from tests.support.chart import CHART, helm, settings
+from tests.support import happenings
+from tests.support.chart import CHART, HelmError, helm, settings
 from tests.support.rig import Caller
 
 MINUTES = 8
@@ -59,12 +60,35 @@ class Release:
     def install(self, values: Mapping[str, Any], verb: str = "install", chart: Path = CHART) -> str:
         """Or ``upgrade``; all of it is ready when this returns. The notes."""
         given = settings({**local_images(), **values})
-        wait = ("--wait", f"--timeout={MINUTES}m")
-        told = self.helm(verb, self.name, str(chart), *given, *wait)
+        told = self._waited(verb, self.name, str(chart), *given)
         return told.partition("NOTES:\n")[2]
+
+    def upgrade(self) -> None:
+        """To what it is already, with its values."""
+        self._waited("upgrade", self.name, str(CHART), "--reset-then-reuse-values")
+
+    def _waited(self, *arguments: str) -> str:
+        try:
+            return self.helm(*arguments, "--wait", f"--timeout={MINUTES}m")
+        except HelmError as failure:
+            for title, text in happenings.told(self.cluster, self.namespace):
+                failure.add_note(f"--- {title}\n{text}")
+            raise
 
     def uninstall(self) -> None:
         self.helm("uninstall", self.name, "--wait", f"--timeout={MINUTES}m")
+
+    def apply_pool(self, name: str = "default", **spec: Any) -> None:
+        """Ready when this returns."""
+        pool = {
+            "apiVersion": "anypod.dev/v1alpha1",
+            "kind": "WorkerPool",
+            "metadata": {"name": name},
+            "spec": spec,
+        }
+        self.kubectl("apply", "-f", "-", input=json.dumps(pool))
+        ready = ("--for=condition=Ready", f"--timeout={MINUTES}m")
+        self.kubectl("wait", *ready, f"wp/{name}", timeout=MINUTES * 60 + 30)
 
     def get(self, what: str, *arguments: str) -> Object:
         found: Object = json.loads(self.kubectl("get", what, *arguments, "--output=json"))
