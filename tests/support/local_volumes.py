@@ -1,6 +1,7 @@
 """Volumes on a cluster's nodes for claims, where nothing provides any.
 
-They are folders of the nodes, bound when the first pod wants them, as those of clouds are.
+They are folders of the nodes, bound when the first pod wants them, as those of clouds are. They are
+below the kubelet's own: a node may share others with its machine, and so with its neighbours.
 """
 
 import json
@@ -12,7 +13,7 @@ from tests.cluster import Cluster, images
 
 CLASS = "e2e-local"
 _NAMESPACE = "e2e-volumes"
-_FOLDER = "/var/lib/anypod-e2e"
+_FOLDER = "/var/lib/kubelet/anypod-e2e"
 
 Object = dict[str, Any]
 
