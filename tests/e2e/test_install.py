@@ -239,19 +239,20 @@ def older_chart(directory: Path) -> Path:
     shutil.copytree(CHART, older)
     (file,) = (older / "files/crds").iterdir()
     definition = yaml.safe_load(file.read_text())
-    del spec_schema(definition)["recycle"]
+    spec = spec_schema(definition)
+    del spec["properties"]["recycle"], spec["default"]["recycle"]
     file.write_text(yaml.safe_dump(definition))
     return older
 
 
 def spec_schema(definition: Object) -> dict[str, Any]:
     schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    found: dict[str, Any] = schema["properties"]["spec"]["properties"]
+    found: dict[str, Any] = schema["properties"]["spec"]
     return found
 
 
 def properties_of_spec(release: Release) -> set[str]:
-    return set(spec_schema(release.get(CRD)))
+    return set(spec_schema(release.get(CRD))["properties"])
 
 
 def start_load(release: Release) -> None:
