@@ -39,6 +39,8 @@ def release(
             {
                 "crds.enabled": False,
                 "etcd.members": members,
+                # What one pod is to mount at the restore must be on one node.
+                "etcd.nodeSelector": {} if members > 1 else on(cluster.nodes()[0]),
                 "etcd.persistence.size": "1Gi",
                 "etcd.persistence.storageClassName": storage_class,
                 "etcd.snapshots.size": "1Gi",
@@ -54,6 +56,10 @@ def release(
         made.kubectl("wait", "pvc", "--all", "--for=delete", "--timeout=120s", timeout=150)
     finally:
         cluster.kubectl("delete", "namespace", made.namespace, "--timeout=300s", timeout=330)
+
+
+def on(node: str) -> dict[str, str]:
+    return {"kubernetes.io/hostname": node}
 
 
 def snapshot(release: Release) -> str:
