@@ -135,6 +135,48 @@ def test_etcd_is_reached_by_gateways_alone(installed: Installed) -> None:
         release.kubectl(*within, *trust, "member", "list")
 
 
+REACH = """
+import os, socket
+def main(places: list[str]) -> dict[str, str]:
+    found = {"token": str(os.path.exists("/var/run/secrets/kubernetes.io"))}
+    for place in places:
+        host, _, port = place.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), 3).close()
+            found[place] = "open"
+        except OSError:
+            found[place] = "closed"
+    return found
+"""
+
+
+async def test_a_program_reaches_nothing_of_ours(installed: Installed) -> None:
+    """By addresses, so that it is not for want of names."""
+    release, _, _ = installed
+    addresses = [
+        pod["status"]["podIP"] + f":{container['ports'][0]['containerPort']}"
+        for pod in release.get("pods", "--selector=app.kubernetes.io/name=anypod")["items"]
+        for container in pod["spec"]["containers"]
+        if pod["status"].get("phase") == "Running"
+    ]
+    services = release.get("services")["items"] + [release.get("service/kubernetes", "-ndefault")]
+    addresses += [
+        f"{one['spec']['clusterIP']}:{one['spec']['ports'][0]['port']}"
+        for one in services
+        if one["spec"]["clusterIP"] != "None"
+    ]
+    places = [*addresses, "169.254.169.254:80"]
+    assert len(places) > 8  # 2 gateways, operator, etcd, 4 workers, services
+    async with release.calling() as gateway:
+        await gateway.create(REACH, "reach", timeoutSeconds=60)
+        told = (await gateway.run("reach", places=places)).outputs
+    assert told.pop("token") == "False"
+    reached = [place for place, how in told.items() if how == "open"]
+    # The worker that it runs on, which is not behind its own policy.
+    assert all(place.endswith(":8701") for place in reached), told
+    assert len(reached) <= 1, told
+
+
 def in_a_pod(release: Release, name: str, script: str) -> str:
     """What a script prints in a pod that belongs to nobody."""
     pod = stranger(name, script)
