@@ -14,6 +14,8 @@ from anypod_operator.kinds import SELECTORS, WATCHED, Kind, Raw
 Told = Callable[[Kind, str | None, Raw], None]
 """Kind, ADDED, MODIFIED, DELETED or (at the beginning) None, and the object."""
 
+IDENTITY = "anypod-operator"
+"""To other operators of kopf, of which there are none."""
 REQUEST_SECONDS = 60.0
 CONNECT_SECONDS = 10.0
 
@@ -32,6 +34,8 @@ async def watch(told: Told, namespaces: tuple[str, ...]) -> None:
     await kopf.operator(
         registry=_registry(told),
         settings=_settings(),
+        # Else it looks for the name of the user, and the image has none for its own.
+        identity=IDENTITY,  # type: ignore[arg-type] # it wants a type that it does not export
         standalone=True,
         clusterwide=not namespaces,
         namespaces=namespaces,

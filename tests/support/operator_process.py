@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.kubernetes_api import KubernetesApi
@@ -19,10 +20,18 @@ WORKER_IMAGE = "registry.example/anypod-worker:test"
 
 
 class OperatorProcess:
-    def __init__(self, api: KubernetesApi, directory: Path, *options: str, url: str = "") -> None:
-        """``url`` is another way to the API than the straight one."""
+    def __init__(
+        self,
+        api: KubernetesApi,
+        directory: Path,
+        *options: str,
+        url: str = "",
+        under: Sequence[str] = (),
+    ) -> None:
+        """``url``: another way to the API than the straight one; ``under``: a command before it."""
         self.api = api
         self._options = options
+        self._under = under
         self._process: subprocess.Popen[bytes] | None = None
         self._directory = directory
         self._url = url
@@ -35,7 +44,7 @@ class OperatorProcess:
     def start(self, *, wait: bool = True) -> None:
         self.port = _free_port()
         command = [
-            *(sys.executable, "-m", "anypod_operator"),
+            *(*self._under, sys.executable, "-m", "anypod_operator"),
             *("--worker-image", WORKER_IMAGE, "--pool-url", POOL_URL),
             *("--link-key-file", str(self._key_file)),
             *("--listen", f"127.0.0.1:{self.port}", "--log-format", "text"),
