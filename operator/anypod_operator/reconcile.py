@@ -167,7 +167,8 @@ class Reconciler:
             problem=None if problem is None else problem.trouble,
         )
         replicas = raw["spec"].get("replicas", 0)
-        url = self._settings.pool_url
+        called = names.for_clients(key.name, key.namespace, self._settings.home)
+        url = self._settings.pool_url.format(pool=called)
         after = assess(owner, replicas, url, observed, before, datetime.now(UTC))
         degraded = next(one for one in after["conditions"] if one["type"] == "Degraded")
         self._note_degraded(key, degraded["reason"] if degraded["status"] == "True" else "")

@@ -33,7 +33,7 @@ class Settings:
     operator_labels: dict[str, str] = field(default_factory=lambda: dict(OPERATOR_LABELS))
     """Of the operator's pods."""
     pool_url: str = ""
-    """Where a pool is called, with ``{namespace}`` and ``{pool}`` in it."""
+    """Where a pool is called, with ``{pool}`` for what clients call it."""
     cluster_networks: tuple[str, ...] = ()
     """The cluster's own networks that are not private ranges anyway: no program may reach them."""
     listen: tuple[str, int] = ("0.0.0.0", 8080)  # noqa: S104 - probes come from the node
@@ -56,9 +56,9 @@ def parse(arguments: Sequence[str]) -> Settings:
 
 def _pool_url(text: str) -> str:
     try:
-        text.format(namespace="n", pool="p")
+        text.format(pool="p")
     except (KeyError, ValueError, IndexError):
-        message = f"{text!r} may have {{namespace}} and {{pool}} in it, and no other braces"
+        message = f"{text!r} may have {{pool}} in it, and no other braces"
         raise argparse.ArgumentTypeError(message) from None
     return text
 
@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_pool_url,
         default="",
         metavar="URL",
-        help="where pools are called, with {namespace} and {pool} in it",
+        help="where pools are called, with {pool} in it for what clients call one",
     )
     add(
         "--cluster-network",

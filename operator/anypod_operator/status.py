@@ -59,7 +59,7 @@ class _Counts:
 def assess(
     owner: Owner, replicas: int, url: str, observed: Observed, before: Raw, now: datetime
 ) -> Raw:
-    """``before`` is the status that the pool has."""
+    """``url``: where it is called; ``before``: the status that the pool has."""
     counts = _count(replicas, observed)
     wrong = _wrong(observed, counts)
     conditions = [
@@ -75,7 +75,7 @@ def assess(
         busy=sum(load.busy + load.busy_sessions for load in observed.loads.values()),
         sessions=sum(load.sessions for load in observed.loads.values()),
         selector=",".join(f"{k}={v}" for k, v in names.worker_selector(owner.key.name).items()),
-        url=url.format(namespace=owner.key.namespace, pool=owner.key.name),
+        url=url,
         time_to_ready=time_to_ready(observed.pods),
         conditions=[_dated(one, owner, before, now) for one in conditions],
     )

@@ -80,5 +80,5 @@ def test_the_operator_takes_what_it_is_told(tmp_path: Path) -> None:
     assert settings.namespaces == ("red",)
     assert settings.listen == ("0.0.0.0", 8080)
     assert settings.cluster_networks == ("8.8.0.0/16",)
-    url = settings.pool_url.format(namespace="red", pool="fast")
+    url = settings.pool_url.format(pool="fast.red")
     assert url == "http://rel-anypod-gateway.home.svc/v1/pools/fast.red"

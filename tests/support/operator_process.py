@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.support.kubernetes_api import KubernetesApi
 
 START_SECONDS = 90.0
-POOL_URL = "http://gateway.anypod:8700/v1/namespaces/{namespace}/pools/{pool}"
+POOL_URL = "http://gateway.anypod:8700/v1/pools/{pool}"
 LINK_KEY = "the key of all link tokens"
 WORKER_IMAGE = "registry.example/anypod-worker:test"
 

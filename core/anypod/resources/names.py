@@ -25,6 +25,11 @@ def workers(pool: str) -> str:
     return f"{pool}-workers"
 
 
+def for_clients(pool: str, namespace: str, home: str) -> str:
+    """What clients call it: with its namespace, unless that is the gateways' own."""
+    return pool if namespace == home else f"{pool}.{namespace}"
+
+
 def link_secret(pool: str) -> str:
     return f"{pool}-link"
 

@@ -86,5 +86,5 @@ http://{{ include "anypod.fullname" . }}-gateway.{{ .Release.Namespace }}.svc{{ 
 {{- end -}}
 
 {{- define "anypod.poolUrl" -}}
-{{ include "anypod.gatewayUrl" . }}/v1/pools/{pool}.{namespace}
+{{ include "anypod.gatewayUrl" . }}/v1/pools/{pool}
 {{- end -}}

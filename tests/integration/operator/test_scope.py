@@ -67,16 +67,22 @@ def test_with_rights_in_its_namespaces_it_serves_them_and_no_other(
     assert refused == []
 
 
+def url_of(space: Namespace) -> str:
+    return str(until(lambda: space.pool().get("status", {}).get("url"), "the pool has a URL"))
+
+
 def test_pools_of_one_name_in_two_namespaces_are_two(
     three: list[Namespace], tmp_path: Path
 ) -> None:
     first, second, _ = three
-    operator = OperatorProcess(first.api, tmp_path)
+    operator = OperatorProcess(first.api, tmp_path, "--home", first.name)
     operator.start()
     try:
         first.apply(replicas=1)
         second.apply(replicas=2)
         one, two = first.until_children(), second.until_children()
+        assert url_of(first).endswith("/v1/pools/pool")
+        assert url_of(second).endswith(f"/v1/pools/pool.{second.name}")
         assert one["Secret"]["data"] != two["Secret"]["data"]
         first.delete_pool()
         first.until_gone()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from anypod.resources import link_tokens
+from anypod.resources import link_tokens, names
 from anypod_gateway.cluster.objects import endpoints_of, manifest_of
 from anypod_gateway.discovery import DesiredPool, Endpoint
 
@@ -80,8 +80,11 @@ def test_what_is_no_workers_pod_is_passed_over(changes: dict[str, Any]) -> None:
 def test_pools_of_other_namespaces_are_called_with_theirs() -> None:
     raw = {"apiVersion": "anypod.dev/v1alpha1", "kind": "WorkerPool", "metadata": {"name": "p"}}
     manifest = manifest_of(raw | {"status": {"replicas": 1}})
-    assert DesiredPool(manifest, (), namespace="a", is_home=True).name == "p"
-    assert DesiredPool(manifest, (), namespace="b", is_home=False).name == "p.b"
+    for namespace, called in (("a", "p"), ("b", "p.b")):
+        is_home = namespace == "a"
+        assert DesiredPool(manifest, (), namespace=namespace, is_home=is_home).name == called
+        # What the operator tells people to call.
+        assert names.for_clients("p", namespace, home="a") == called
 
 
 def test_a_manifest_of_another_version_is_an_error() -> None:

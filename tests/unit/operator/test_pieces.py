@@ -29,7 +29,7 @@ def test_settings_have_defaults_and_lists(tmp_path: Path) -> None:
         [
             *("--worker-image", "w:1", "--namespace", "a", "--namespace", "b", "--namespace", "a"),
             *("--gateway-label", "app=g", "--cluster-network", "52.0.0.0/8"),
-            *("--pool-url", "http://g/{namespace}/{pool}"),
+            *("--pool-url", "http://g/{pool}"),
             *key,
         ]
     )
@@ -44,7 +44,7 @@ def test_settings_have_defaults_and_lists(tmp_path: Path) -> None:
         ([], "--worker-image"),
         (["--worker-image", "w", "--cluster-network", "10.0.0.1/8"], "host bits"),
         (["--worker-image", "w", "--gateway-label", "app"], "KEY=VALUE"),
-        (["--worker-image", "w", "--pool-url", "http://{name}"], "{namespace} and {pool}"),
+        (["--worker-image", "w", "--pool-url", "http://{name}"], "may have {pool} in it"),
         (["--worker-image", "w", "--listen", "8080"], "HOST:PORT"),
         (["--worker-image", "w", "--link-key-file", "/nowhere"], "no key"),
         (["--worker-image", "w", "--link-key-file", "/dev/null"], "is empty"),

@@ -53,7 +53,7 @@ def deployment(replicas: int, **status: Any) -> Raw:
 def status(replicas: int = 2, before: Raw | None = None, **observed: Any) -> Raw:
     defaults: Raw = {"pods": [], "deployment": deployment(replicas)}
     seen = Observed(**{**defaults, **observed})
-    return assess(OWNER, replicas, "http://g/{namespace}/{pool}", seen, before or {}, NOW)
+    return assess(OWNER, replicas, "http://g/texts.team", seen, before or {}, NOW)
 
 
 def condition(found: Raw, type_: str) -> tuple[str, str]:
@@ -67,7 +67,7 @@ def test_all_serve() -> None:
     assert condition(found, "Progressing") == ("False", "Complete")
     assert condition(found, "Degraded") == ("False", "AsExpected")
     assert (found["replicas"], found["readyReplicas"], found["updatedReplicas"]) == (2, 2, 2)
-    assert found["url"] == "http://g/team/texts"
+    assert found["url"] == "http://g/texts.team"
 
 
 def test_a_terminating_or_ended_pod_counts_for_nothing() -> None:
