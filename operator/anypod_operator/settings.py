@@ -16,6 +16,10 @@ OPERATOR_LABELS = {
     "app.kubernetes.io/name": "anypod",
     "app.kubernetes.io/component": "operator",
 }
+DNS_LABELS = {"k8s-app": "kube-dns"}
+"""As nearly every cluster has them, for its Service selects by them."""
+LABELS = {"gateway": GATEWAY_LABELS, "operator": OPERATOR_LABELS, "dns": DNS_LABELS}
+"""By whose pods they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,10 @@ class Settings:
     """Where a pool is called, with ``{pool}`` for what clients call it."""
     cluster_networks: tuple[str, ...] = ()
     """The cluster's own networks that are not private ranges anyway: no program may reach them."""
+    dns_namespace: str = "kube-system"
+    """Of the pods that answer the cluster's DNS."""
+    dns_labels: dict[str, str] = field(default_factory=lambda: dict(DNS_LABELS))
+    """Of these pods."""
     listen: tuple[str, int] = ("0.0.0.0", 8080)  # noqa: S104 - probes come from the node
     log_format: Literal["text", "json"] = "json"
     resync_seconds: float = 300.0
@@ -47,7 +55,8 @@ class Settings:
 def parse(arguments: Sequence[str]) -> Settings:
     """Ends the process with a message on stderr when the arguments make no sense."""
     found = vars(_parser().parse_args(arguments))
-    for name, default in (("gateway_labels", GATEWAY_LABELS), ("operator_labels", OPERATOR_LABELS)):
+    for who, default in LABELS.items():
+        name = f"{who}_labels"
         found[name] = dict(found[name]) or default
     for name in ("namespaces", "cluster_networks"):
         found[name] = tuple(dict.fromkeys(found[name]))
@@ -91,7 +100,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="the namespace of gateways and operator; else POD_NAMESPACE",
     )
-    for who in ("gateway", "operator"):
+    add("--dns-namespace", default="kube-system", metavar="NAME", help="of the DNS's pods")
+    for who in LABELS:
         add(
             f"--{who}-label",
             dest=f"{who}_labels",

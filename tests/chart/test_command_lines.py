@@ -69,7 +69,13 @@ def test_a_gateway_may_be_told_to_ask_nobody() -> None:
 def test_the_operator_takes_what_it_is_told(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("the key")
     given = arguments(
-        {"watchNamespaces": ["red"], "workers.clusterNetworks": ["8.8.0.0/16"]}, "operator"
+        {
+            "watchNamespaces": ["red"],
+            "workers.clusterNetworks": ["8.8.0.0/16"],
+            "workers.dns.namespace": "openshift-dns",
+            "workers.dns.labels": {"a": "b"},
+        },
+        "operator",
     )
     # The operator reads it at once.
     given = [each.replace("/etc/anypod/link", str(tmp_path)) for each in given]
@@ -80,5 +86,7 @@ def test_the_operator_takes_what_it_is_told(tmp_path: Path) -> None:
     assert settings.namespaces == ("red",)
     assert settings.listen == ("0.0.0.0", 8080)
     assert settings.cluster_networks == ("8.8.0.0/16",)
+    assert settings.dns_namespace == "openshift-dns"
+    assert settings.dns_labels == {"a": "b"}
     url = settings.pool_url.format(pool="fast.red")
     assert url == "http://rel-anypod-gateway.home.svc/v1/pools/fast.red"

@@ -150,6 +150,24 @@ def main(places: list[str]) -> dict[str, str]:
 """
 
 
+RESOLVE = """
+import socket
+def main(name: str) -> list[str]:
+    return sorted({found[4][0] for found in socket.getaddrinfo(name, 80)})
+"""
+
+
+async def test_a_program_may_ask_the_dns(installed: Installed) -> None:
+    """Whatever port its pods listen on: policies see that, and not the Service's."""
+    release, _, _ = installed
+    name = f"{release.name}-gateway"
+    address = release.get(f"service/{name}")["spec"]["clusterIP"]
+    async with release.calling() as gateway:
+        await gateway.create(RESOLVE, "resolve", timeoutSeconds=60)
+        found = await gateway.run("resolve", name=f"{name}.{release.namespace}.svc")
+        assert found.outputs == [address], found
+
+
 async def test_a_program_reaches_nothing_of_ours(installed: Installed) -> None:
     """By addresses, so that it is not for want of names."""
     release, _, _ = installed

@@ -69,6 +69,10 @@ etcd://{{ include "anypod.etcd.name" . }}.{{ .Release.Namespace }}.svc:2379
 {{- end }}
 {{- end }}
 - --pool-url={{ include "anypod.poolUrl" . }}
+- --dns-namespace={{ .Values.workers.dns.namespace }}
+{{- range $key, $value := .Values.workers.dns.labels }}
+- --dns-label={{ $key }}={{ $value }}
+{{- end }}
 {{- range .Values.workers.clusterNetworks }}
 - --cluster-network={{ . }}
 {{- end }}

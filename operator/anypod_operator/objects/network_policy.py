@@ -39,7 +39,13 @@ PUBLIC_6 = "2000::/3"
 NOT_PUBLIC_6 = ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
 """Of that: Teredo and its kin, documentation, and 6to4, which leads into IPv4."""
 
-_DNS_PORTS = [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")]
+_DNS_PORTS: list[Raw] = [
+    {"port": 53, "protocol": "UDP"},
+    {"port": 53, "protocol": "TCP"},
+    {"port": "dns", "protocol": "UDP"},
+    {"port": "dns-tcp", "protocol": "TCP"},
+]
+"""Policies see the pod's port, which need not be that of its Service; but a pod names its ports."""
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"
 
 
@@ -75,12 +81,14 @@ def _egress(pool: Pool, settings: Settings) -> list[Raw]:
         case "all":
             return [{}]
         case "internet":
-            return [_cluster_dns(), _internet(settings)]
+            return [_cluster_dns(settings), _internet(settings)]
 
 
-def _cluster_dns() -> Raw:
-    """The cluster's, wherever it runs in kube-system."""
-    peer = {"namespaceSelector": {"matchLabels": {_NAMESPACE_NAME: "kube-system"}}}
+def _cluster_dns(settings: Settings) -> Raw:
+    peer = {
+        "namespaceSelector": {"matchLabels": {_NAMESPACE_NAME: settings.dns_namespace}},
+        "podSelector": {"matchLabels": settings.dns_labels},
+    }
     return {"to": [peer], "ports": _DNS_PORTS}
 
 

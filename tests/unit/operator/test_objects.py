@@ -367,12 +367,28 @@ def test_programs_reach_the_internet_and_nothing_of_the_cluster() -> None:
         cluster_networks=("52.1.0.0/16", "2600:1::/32", "fd00::/8"),
     )
     dns, internet = policy(settings)["egress"]
-    assert {port["port"] for port in dns["ports"]} == {53}
+    (pods,) = dns["to"]
+    assert pods == {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+        "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+    }
+    # Of each way one by its number, and one by the name that these pods give it.
+    ports = {(port["port"], port["protocol"]) for port in dns["ports"]}
+    assert ports == {(53, "UDP"), (53, "TCP"), ("dns", "UDP"), ("dns-tcp", "TCP")}
     four, six = (one["ipBlock"] for one in internet["to"])
     assert four == {"cidr": "0.0.0.0/0", "except": [*NOT_PUBLIC_4, "52.1.0.0/16"]}
     assert six == {"cidr": "2000::/3", "except": [*NOT_PUBLIC_6, "2600:1::/32"]}
     for secret in ("169.254.0.0/16", "10.0.0.0/8", "198.18.0.0/15", "100.64.0.0/10"):
         assert secret in four["except"]
+
+
+def test_the_dns_may_be_elsewhere() -> None:
+    settings = Settings("w", "a key", dns_namespace="openshift-dns", dns_labels={"dns": "default"})
+    (pods,) = policy(settings)["egress"][0]["to"]
+    assert pods["namespaceSelector"]["matchLabels"] == {
+        "kubernetes.io/metadata.name": "openshift-dns"
+    }
+    assert pods["podSelector"]["matchLabels"] == {"dns": "default"}
 
 
 def test_egress_may_be_nothing_or_everything_and_peers_beside() -> None:
