@@ -1,6 +1,7 @@
 """What the chart makes of its values."""
 
 import re
+import subprocess
 from base64 import b64decode
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,32 @@ def test_members_find_each_other() -> None:
     assert "--quota-backend-bytes=2147483648" in container["command"]
 
 
+@pytest.mark.parametrize("members", [1, 3])
+def test_all_members_have_the_name_that_gateways_call_etcd(members: int) -> None:
+    """Whichever member the Service leads to, its certificate is for it."""
+    objects = rendered({"etcd.members": members})
+    (store,) = options(objects, "gateway", "store")
+    host = store.removeprefix("etcd://").partition(":")[0]
+    assert names_in(pick(objects, "Secret", "rel-anypod-etcd-tls")["data"]["server.crt"]) == {
+        host,
+        "localhost",
+        "127.0.0.1",
+        *(f"rel-anypod-etcd-{number}.rel-anypod-etcd-members.home.svc" for number in range(3)),
+    }
+    assert host == "rel-anypod-etcd.home.svc"
+
+
+def names_in(certificate: str) -> set[str]:
+    told = subprocess.run(
+        ["openssl", "x509", "-noout", "-ext", "subjectAltName"],
+        input=b64decode(certificate),
+        capture_output=True,
+        timeout=30,
+        check=True,
+    ).stdout.decode()
+    return {each.partition(":")[2].strip() for each in told.splitlines()[1].split(",")}
+
+
 @pytest.mark.parametrize(("keep", "policy"), [(False, "Delete"), (True, "Retain")])
 def test_data_goes_with_the_release_unless_it_is_to_stay(keep: bool, policy: str) -> None:
     objects = rendered({"etcd.persistence.keep": keep})
@@ -320,6 +347,25 @@ def test_what_is_there_by_default_can_be_left_out(values: dict[str, Any], gone: 
     assert {each["kind"] for each in rendered()} - {each["kind"] for each in rendered(values)} == (
         gone
     )
+
+
+def test_from_outside_only_the_api_is_reached() -> None:
+    """Metrics, for one, are for the cluster."""
+    objects = rendered(
+        {
+            "gateway.ingress.enabled": True,
+            "gateway.ingress.hosts": ["a.example", "b.example"],
+            "gateway.httpRoute.enabled": True,
+            "gateway.httpRoute.parentRefs": [{"name": "web"}],
+        }
+    )
+    rules = pick(objects, "Ingress", "rel-anypod-gateway")["spec"]["rules"]
+    assert [rule["host"] for rule in rules] == ["a.example", "b.example"]
+    for rule in rules:
+        (path,) = rule["http"]["paths"]
+        assert (path["path"], path["pathType"]) == ("/v1", "Prefix")
+    (rule,) = pick(objects, "HTTPRoute", "rel-anypod-gateway")["spec"]["rules"]
+    assert rule["matches"] == [{"path": {"type": "PathPrefix", "value": "/v1"}}]
 
 
 def test_an_autoscaler_is_not_overruled_by_the_next_upgrade() -> None:

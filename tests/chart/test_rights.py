@@ -60,6 +60,15 @@ USES: dict[str, dict[str, tuple[str, str]]] = {
 }
 
 
+BUILT_IN = {
+    ("ClusterRole", "system:auth-delegator", ""): {
+        "authentication.k8s.io tokenreviews create",
+        "authorization.k8s.io subjectaccessreviews create",
+    }
+}
+"""Roles that every cluster has, and what they are documented to allow."""
+
+
 def each_right(rules: list[dict[str, Any]]) -> set[str]:
     return {
         f"{group} {resource} {verb}"
@@ -79,15 +88,18 @@ def granted(objects: list[Object], account: str) -> dict[str, set[str]]:
         if account not in {subject["name"] for subject in binding["subjects"]}:
             continue
         namespace = binding["metadata"].get("namespace", "")
-        (role,) = (
-            each
-            for each in objects
-            if each["kind"] == binding["roleRef"]["kind"]
-            and each["metadata"]["name"] == binding["roleRef"]["name"]
-            and each["metadata"].get("namespace", "") == namespace
-        )
-        found.setdefault(namespace, set()).update(each_right(role["rules"]))
+        role = (binding["roleRef"]["kind"], binding["roleRef"]["name"], namespace)
+        found.setdefault(namespace, set()).update(BUILT_IN.get(role) or rights_of(role, objects))
     return found
+
+
+def rights_of(role: tuple[str, str, str], objects: list[Object]) -> set[str]:
+    (rules,) = (
+        each["rules"]
+        for each in objects
+        if role == (each["kind"], each["metadata"]["name"], each["metadata"].get("namespace", ""))
+    )
+    return each_right(rules)
 
 
 @pytest.mark.parametrize("component", USES)
