@@ -57,7 +57,7 @@ async def place(cluster: Cluster, request: pytest.FixtureRequest) -> AsyncIterat
     cluster.kubectl("delete", "namespace", made.namespace, "--wait=false")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Keeps a line for the end of the run."""
     return request.config.stash.setdefault(FIGURES, []).append

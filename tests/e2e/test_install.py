@@ -23,6 +23,7 @@ CRD_FILE = CHART.parents[1] / "crds/workerpools.anypod.dev.yaml"
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 PATIENCE = 120.0
 ECHO = "def main(x: int) -> int:\n    return x\n"
+Figure = Callable[[str], None]
 OF_EVERY_NAMESPACE = {"configmap/kube-root-ca.crt", "serviceaccount/default"}
 
 
@@ -50,33 +51,71 @@ def release(bare_ground: Cluster) -> Iterator[Release]:
 
 
 @pytest.fixture(scope="module")
-def installed(release: Release) -> tuple[Release, str, float]:
-    """The release, its notes, and when it began."""
+def readme(release: Release) -> list[str]:
+    """What the README says to type once there is a cluster, for the release's namespace."""
+    section = (CHART.parents[1] / "README.md").read_text().partition("## On Kubernetes\n")[2]
+    block = section.partition("```console\n")[2].partition("```")[0]
+    lines = [line.removeprefix("$ ") for line in block.splitlines()]
+    assert lines.pop(0) == "make cluster"
+    return [
+        line.replace("--namespace anypod", f"--namespace {release.namespace}") for line in lines
+    ]
+
+
+@pytest.fixture(scope="module")
+def installed(release: Release, readme: list[str], figure: Figure) -> Release:
+    """By the README's first line."""
+    assert readme[0].startswith("helm install")
     began = time.monotonic()
-    notes = release.install({"etcd.persistence.enabled": False})
-    return release, notes, began
+    with release.explained(), release.shell(readme[0]):
+        figure(f"helm install: all is ready after {time.monotonic() - began:.1f} s")
+    return release
 
 
-Installed = tuple[Release, str, float]
-
-
-def test_the_notes_lead_to_a_first_answer(
-    installed: Installed, figure: Callable[[str], None]
+def test_the_readme_leads_to_a_first_answer(
+    installed: Release, readme: list[str], figure: Figure
 ) -> None:
-    """By the two commands that they print, and nothing else."""
-    release, notes, began = installed
-    ready = time.monotonic()
-    pool, call = commands(notes)[:2]
-    with release.shell(pool) as told:
+    """By its lines, and nothing else; only the port may be taken on this machine."""
+    _, apply, wait, forward, key, run = readme
+    assert forward.endswith(" &")
+    began = time.monotonic()
+    with installed.explained(), installed.shell(f"{apply} && {wait}") as told:
         assert "condition met" in told
-    served = time.monotonic()
-    # Whatever else on this machine has the port.
-    with release.shell(call.replace("8700", str(free_port()))) as told:
-        assert json.loads(told)["outputs"] == "it runs"
+    ready = time.monotonic()
+    port = str(free_port())
+    open_port = f"until (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null; do sleep 0.1; done"
+    url = f"export ANYPOD_URL=http://127.0.0.1:{port}"
+    lines = [forward.replace("8700", port), open_port, url, key, run]
+    with installed.explained(), installed.shell("\n".join(lines)) as told:
+        assert json.loads(told)[0]["speaker"] == "Ham"
     figure(
-        f"helm install: ready after {ready - began:.1f} s; 4 workers {served - ready:.1f} s after"
-        f" kubectl apply; the first answer {time.monotonic() - served:.1f} s later"
+        f"kubectl apply: 4 workers are Ready after {ready - began:.1f} s;"
+        f" the first answer {time.monotonic() - ready:.1f} s later"
     )
+
+
+def test_the_notes_lead_to_an_answer(installed: Release) -> None:
+    """By the two commands that they print, and nothing else."""
+    pool, call = commands(installed.helm("get", "notes", installed.name))[:2]
+    with installed.shell(pool) as told:
+        assert "condition met" in told
+    # Whatever else on this machine has the port.
+    with installed.shell(call.replace("8700", str(free_port()))) as told:
+        assert json.loads(told)["outputs"] == "it runs"
+
+
+def test_eight_workers_become_ready(installed: Release, figure: Figure) -> None:
+    began = time.monotonic()
+    with installed.explained():
+        installed.apply_pool("eight", replicas=8, executors=1)
+    took = time.monotonic() - began
+    status = installed.get("wp/eight")["status"]
+    assert status["readyReplicas"] == 8
+    figure(
+        f"a pool of 8 workers: all Ready {took:.1f} s after kubectl apply; the median worker: "
+        f"{status['timeToReady']}"
+    )
+    installed.kubectl("delete", "wp/eight", "--timeout=60s", timeout=90)
 
 
 def free_port() -> int:
@@ -89,15 +128,15 @@ def commands(notes: str) -> list[str]:
     return [line.strip() for line in notes.splitlines() if line.startswith("  kubectl")]
 
 
-def test_helm_test_runs_a_program(installed: Installed) -> None:
-    release, _, _ = installed
+def test_helm_test_runs_a_program(installed: Release) -> None:
+    release = installed
     told = release.helm("test", release.name, "--logs", "--timeout=8m")
     assert "a program ran on anypod-test-workers-" in told
     until_empty(lambda: {each for each in release.all_objects() if "/anypod-test" in each})
 
 
-def test_who_shows_no_key_is_refused(installed: Installed) -> None:
-    release, _, _ = installed
+def test_who_shows_no_key_is_refused(installed: Release) -> None:
+    release = installed
     url = f"http://{release.name}-gateway.{release.namespace}.svc/v1/pools"
     script = (
         "import urllib.request, urllib.error\n"
@@ -107,9 +146,9 @@ def test_who_shows_no_key_is_refused(installed: Installed) -> None:
     assert in_a_pod(release, "stranger", script).strip() == "401"
 
 
-def test_etcd_is_reached_by_gateways_alone(installed: Installed) -> None:
+def test_etcd_is_reached_by_gateways_alone(installed: Release) -> None:
     """Nor, for who came that far, without a certificate."""
-    release, _, _ = installed
+    release = installed
     etcd, gateway = (f"{release.name}-{who}.{release.namespace}.svc" for who in ("etcd", "gateway"))
     script = (
         "import socket\n"
@@ -157,9 +196,9 @@ def main(name: str) -> list[str]:
 """
 
 
-async def test_a_program_may_ask_the_dns(installed: Installed) -> None:
+async def test_a_program_may_ask_the_dns(installed: Release) -> None:
     """Whatever port its pods listen on: policies see that, and not the Service's."""
-    release, _, _ = installed
+    release = installed
     name = f"{release.name}-gateway"
     address = release.get(f"service/{name}")["spec"]["clusterIP"]
     async with release.calling() as gateway:
@@ -168,9 +207,9 @@ async def test_a_program_may_ask_the_dns(installed: Installed) -> None:
         assert found.outputs == [address], found
 
 
-async def test_a_program_reaches_nothing_of_ours(installed: Installed) -> None:
+async def test_a_program_reaches_nothing_of_ours(installed: Release) -> None:
     """By addresses, so that it is not for want of names."""
-    release, _, _ = installed
+    release = installed
     addresses = [
         pod["status"]["podIP"] + f":{container['ports'][0]['containerPort']}"
         for pod in release.get("pods", "--selector=app.kubernetes.io/name=anypod")["items"]
@@ -254,10 +293,10 @@ print(json.dumps(outcomes))
 
 
 async def test_an_upgrade_fails_no_call_and_keeps_what_was_made(
-    installed: Installed, tmp_path: Path, figure: Callable[[str], None]
+    installed: Release, tmp_path: Path, figure: Figure
 ) -> None:
     """Down to an older custom resource and back, with all gateways and the operator replaced."""
-    release, _, _ = installed
+    release = installed
     kept = {name: release.secret(name) for name in secrets_of(release)}
     older = older_chart(tmp_path)
     start_load(release)
@@ -341,10 +380,10 @@ def end_load(release: Release) -> dict[str, int]:
 
 
 def test_an_uninstall_leaves_pools_and_the_custom_resource_alone(
-    installed: Installed, figure: Callable[[str], None]
+    installed: Release, figure: Figure
 ) -> None:
     """And nothing holds their end up, though the operator is gone."""
-    release, _, _ = installed
+    release = installed
     began = time.monotonic()
     release.uninstall()
     figure(f"helm uninstall with a pool there: {time.monotonic() - began:.1f} s")

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from base64 import b64decode
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ import aiohttp
 from tests.cluster import Cluster, images
 from tests.cluster.kubectl import find_kubectl
 from tests.support import happenings
-from tests.support.chart import CHART, HelmError, helm, settings
+from tests.support.chart import CHART, find_helm, helm, settings
 from tests.support.rig import Caller
 
 MINUTES = 8
@@ -68,9 +69,15 @@ class Release:
         self._waited("upgrade", self.name, str(CHART), "--reset-then-reuse-values")
 
     def _waited(self, *arguments: str) -> str:
-        try:
+        with self.explained():
             return self.helm(*arguments, "--wait", f"--timeout={MINUTES}m")
-        except HelmError as failure:
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """A failure within tells what went on in the namespace."""
+        try:
+            yield
+        except Exception as failure:
             for title, text in happenings.told(self.cluster, self.namespace):
                 failure.add_note(f"--- {title}\n{text}")
             raise
@@ -108,11 +115,11 @@ class Release:
     @contextmanager
     def shell(self, command: str) -> Iterator[str]:
         """What it prints, as a user would run it. What it leaves running ends with the block."""
-        kubectl = find_kubectl()
-        assert kubectl is not None
+        programs = [Path(sys.executable), find_kubectl(), find_helm()]
+        folders = [str(program.parent) for program in programs if program is not None]
         environment = os.environ | {
             "KUBECONFIG": str(self.cluster.kubeconfig),
-            "PATH": f"{kubectl.parent}:{os.environ['PATH']}",
+            "PATH": ":".join([*folders, os.environ["PATH"]]),
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
         }
