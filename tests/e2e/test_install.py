@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.cluster import Cluster, images
-from tests.cluster.kubectl import KubectlError
+from tests.cluster import Cluster
 from tests.support.chart import CHART, find_helm
 from tests.support.installed import Object, Release
+from tests.support.strangers import stranger
 
-pytestmark = pytest.mark.timeout(3600)  # the first run on a machine builds Kubernetes
+pytestmark = [
+    pytest.mark.timeout(3600),  # the first run on a machine builds Kubernetes
+    pytest.mark.usefixtures("installed"),
+]
 
 CRD = "crd/workerpools.anypod.dev"
 CRD_FILE = CHART.parents[1] / "crds/workerpools.anypod.dev.yaml"
@@ -63,30 +66,29 @@ def readme(release: Release) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def installed(release: Release, readme: list[str], figure: Figure) -> Release:
+def installed(release: Release, readme: list[str], figure: Figure) -> None:
     """By the README's first line."""
     assert readme[0].startswith("helm install")
     began = time.monotonic()
     with release.explained(), release.shell(readme[0]):
         figure(f"helm install: all is ready after {time.monotonic() - began:.1f} s")
-    return release
 
 
 def test_the_readme_leads_to_a_first_answer(
-    installed: Release, readme: list[str], figure: Figure
+    release: Release, readme: list[str], figure: Figure
 ) -> None:
     """By its lines, and nothing else; only the port may be taken on this machine."""
     _, apply, wait, forward, key, run = readme
     assert forward.endswith(" &")
     began = time.monotonic()
-    with installed.explained(), installed.shell(f"{apply} && {wait}") as told:
+    with release.explained(), release.shell(f"{apply} && {wait}") as told:
         assert "condition met" in told
     ready = time.monotonic()
     port = str(free_port())
     open_port = f"until (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null; do sleep 0.1; done"
     url = f"export ANYPOD_URL=http://127.0.0.1:{port}"
     lines = [forward.replace("8700", port), open_port, url, key, run]
-    with installed.explained(), installed.shell("\n".join(lines)) as told:
+    with release.explained(), release.shell("\n".join(lines)) as told:
         assert json.loads(told)[0]["speaker"] == "Ham"
     figure(
         f"kubectl apply: 4 workers are Ready after {ready - began:.1f} s;"
@@ -94,28 +96,28 @@ def test_the_readme_leads_to_a_first_answer(
     )
 
 
-def test_the_notes_lead_to_an_answer(installed: Release) -> None:
+def test_the_notes_lead_to_an_answer(release: Release) -> None:
     """By the two commands that they print, and nothing else."""
-    pool, call = commands(installed.helm("get", "notes", installed.name))[:2]
-    with installed.shell(pool) as told:
+    pool, call = commands(release.helm("get", "notes", release.name))[:2]
+    with release.shell(pool) as told:
         assert "condition met" in told
     # Whatever else on this machine has the port.
-    with installed.shell(call.replace("8700", str(free_port()))) as told:
+    with release.shell(call.replace("8700", str(free_port()))) as told:
         assert json.loads(told)["outputs"] == "it runs"
 
 
-def test_eight_workers_become_ready(installed: Release, figure: Figure) -> None:
+def test_eight_workers_become_ready(release: Release, figure: Figure) -> None:
     began = time.monotonic()
-    with installed.explained():
-        installed.apply_pool("eight", replicas=8, executors=1)
+    with release.explained():
+        release.apply_pool("eight", replicas=8, executors=1)
     took = time.monotonic() - began
-    status = installed.get("wp/eight")["status"]
+    status = release.get("wp/eight")["status"]
     assert status["readyReplicas"] == 8
     figure(
         f"a pool of 8 workers: all Ready {took:.1f} s after kubectl apply; the median worker: "
         f"{status['timeToReady']}"
     )
-    installed.kubectl("delete", "wp/eight", "--timeout=60s", timeout=90)
+    release.kubectl("delete", "wp/eight", "--timeout=60s", timeout=90)
 
 
 def free_port() -> int:
@@ -128,144 +130,10 @@ def commands(notes: str) -> list[str]:
     return [line.strip() for line in notes.splitlines() if line.startswith("  kubectl")]
 
 
-def test_helm_test_runs_a_program(installed: Release) -> None:
-    release = installed
+def test_helm_test_runs_a_program(release: Release) -> None:
     told = release.helm("test", release.name, "--logs", "--timeout=8m")
     assert "a program ran on anypod-test-workers-" in told
     until_empty(lambda: {each for each in release.all_objects() if "/anypod-test" in each})
-
-
-def test_who_shows_no_key_is_refused(installed: Release) -> None:
-    release = installed
-    url = f"http://{release.name}-gateway.{release.namespace}.svc/v1/pools"
-    script = (
-        "import urllib.request, urllib.error\n"
-        f"try: print(urllib.request.urlopen({url!r}, timeout=30).status)\n"
-        "except urllib.error.HTTPError as error: print(error.code)\n"
-    )
-    assert in_a_pod(release, "stranger", script).strip() == "401"
-
-
-def test_etcd_is_reached_by_gateways_alone(installed: Release) -> None:
-    """Nor, for who came that far, without a certificate."""
-    release = installed
-    etcd, gateway = (f"{release.name}-{who}.{release.namespace}.svc" for who in ("etcd", "gateway"))
-    script = (
-        "import socket\n"
-        f"for host, port in (({gateway!r}, 80), ({etcd!r}, 2379)):\n"
-        "    try:\n"
-        "        socket.create_connection((host, port), 5)\n"
-        "        print('open')\n"
-        "    except OSError:\n"
-        "        print('closed')\n"
-    )
-    assert in_a_pod(release, "neighbour", script).split() == ["open", "closed"]
-    within = (
-        "exec",
-        f"{release.name}-etcd-0",
-        "--",
-        "etcdctl",
-        "--endpoints=https://localhost:2379",
-    )
-    trust = ("--cacert=/etc/anypod/etcd/ca.crt", "--command-timeout=10s")
-    mine = ("--cert=/etc/anypod/etcd/server.crt", "--key=/etc/anypod/etcd/server.key")
-    assert "started" in release.kubectl(*within, *trust, *mine, "member", "list")
-    with pytest.raises(KubectlError):
-        release.kubectl(*within, *trust, "member", "list")
-
-
-REACH = """
-import os, socket
-def main(places: list[str]) -> dict[str, str]:
-    found = {"token": str(os.path.exists("/var/run/secrets/kubernetes.io"))}
-    for place in places:
-        host, _, port = place.rpartition(":")
-        try:
-            socket.create_connection((host, int(port)), 3).close()
-            found[place] = "open"
-        except OSError:
-            found[place] = "closed"
-    return found
-"""
-
-
-RESOLVE = """
-import socket
-def main(name: str) -> list[str]:
-    return sorted({found[4][0] for found in socket.getaddrinfo(name, 80)})
-"""
-
-
-async def test_a_program_may_ask_the_dns(installed: Release) -> None:
-    """Whatever port its pods listen on: policies see that, and not the Service's."""
-    release = installed
-    name = f"{release.name}-gateway"
-    address = release.get(f"service/{name}")["spec"]["clusterIP"]
-    async with release.calling() as gateway:
-        await gateway.create(RESOLVE, "resolve", timeoutSeconds=60)
-        found = await gateway.run("resolve", name=f"{name}.{release.namespace}.svc")
-        assert found.outputs == [address], found
-
-
-async def test_a_program_reaches_nothing_of_ours(installed: Release) -> None:
-    """By addresses, so that it is not for want of names."""
-    release = installed
-    addresses = [
-        pod["status"]["podIP"] + f":{container['ports'][0]['containerPort']}"
-        for pod in release.get("pods", "--selector=app.kubernetes.io/name=anypod")["items"]
-        for container in pod["spec"]["containers"]
-        if pod["status"].get("phase") == "Running"
-    ]
-    services = release.get("services")["items"] + [release.get("service/kubernetes", "-ndefault")]
-    addresses += [
-        f"{one['spec']['clusterIP']}:{one['spec']['ports'][0]['port']}"
-        for one in services
-        if one["spec"]["clusterIP"] != "None"
-    ]
-    places = [*addresses, "169.254.169.254:80"]
-    assert len(places) > 8  # 2 gateways, operator, etcd, 4 workers, services
-    async with release.calling() as gateway:
-        await gateway.create(REACH, "reach", timeoutSeconds=60)
-        told = (await gateway.run("reach", places=places)).outputs
-    assert told.pop("token") == "False"
-    reached = [place for place, how in told.items() if how == "open"]
-    # The worker that it runs on, which is not behind its own policy.
-    assert all(place.endswith(":8701") for place in reached), told
-    assert len(reached) <= 1, told
-
-
-def in_a_pod(release: Release, name: str, script: str) -> str:
-    """What a script prints in a pod that belongs to nobody."""
-    pod = stranger(name, script)
-    release.kubectl("apply", "-f", "-", input=json.dumps(pod))
-    try:
-        phase = "jsonpath={.status.phase}=Succeeded"
-        release.kubectl("wait", f"--for={phase}", f"pod/{name}", "--timeout=120s", timeout=150)
-        return release.kubectl("logs", name)
-    finally:
-        release.kubectl("delete", "pod", name, "--wait=false")
-
-
-def stranger(name: str, script: str, **env: str) -> Object:
-    container = {
-        "name": "python",
-        "image": images.ANYPOD,
-        "imagePullPolicy": "Never",
-        "command": ["python", "-P", "-u", "-c", script],
-        "env": [{"name": key, "value": value} for key, value in env.items()],
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-        },
-    }
-    spec = {
-        "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
-        "terminationGracePeriodSeconds": 1,
-        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [container],
-    }
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
 
 
 LOAD = """
@@ -293,10 +161,9 @@ print(json.dumps(outcomes))
 
 
 async def test_an_upgrade_fails_no_call_and_keeps_what_was_made(
-    installed: Release, tmp_path: Path, figure: Figure
+    release: Release, tmp_path: Path, figure: Figure
 ) -> None:
     """Down to an older custom resource and back, with all gateways and the operator replaced."""
-    release = installed
     kept = {name: release.secret(name) for name in secrets_of(release)}
     older = older_chart(tmp_path)
     start_load(release)
@@ -380,10 +247,9 @@ def end_load(release: Release) -> dict[str, int]:
 
 
 def test_an_uninstall_leaves_pools_and_the_custom_resource_alone(
-    installed: Release, figure: Figure
+    release: Release, figure: Figure
 ) -> None:
     """And nothing holds their end up, though the operator is gone."""
-    release = installed
     began = time.monotonic()
     release.uninstall()
     figure(f"helm uninstall with a pool there: {time.monotonic() - began:.1f} s")

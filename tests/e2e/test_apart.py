@@ -1,0 +1,244 @@
+"""What is kept apart on a real cluster: callers, programs, workers, and pools of one name."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from tests.cluster import Cluster
+from tests.cluster.kubectl import KubectlError
+from tests.support.chart import find_helm
+from tests.support.installed import MINUTES, Release
+from tests.support.strangers import in_a_pod
+
+from anypod.resources import names
+
+pytestmark = pytest.mark.timeout(3600)  # the first run on a machine builds Kubernetes
+
+ECHO = "def main(x: int) -> int:\n    return x\n"
+HOME, ELSEWHERE = "e2e-apart", "e2e-apart-elsewhere"
+
+
+@pytest.fixture(scope="module")
+def release(cluster: Cluster) -> Iterator[Release]:
+    """It serves two namespaces, with a pool ``default`` in each."""
+    if find_helm() is None:
+        pytest.skip("e2e: no helm")
+    made = Release(cluster, "anypod", HOME)
+    for namespace in (HOME, ELSEWHERE):
+        cluster.kubectl("create", "namespace", namespace)
+    try:
+        made.install(
+            {
+                "crds.enabled": False,
+                "etcd.persistence.enabled": False,
+                "rbac.aggregate": False,
+                "watchNamespaces": [HOME, ELSEWHERE],
+            }
+        )
+        for namespace in (HOME, ELSEWHERE):
+            replace(made, namespace=namespace).apply_pool(replicas=2, executors=1)
+        yield made
+        made.uninstall()
+    finally:
+        gone = ("--ignore-not-found", "--wait=false")
+        cluster.kubectl("delete", "namespace", HOME, ELSEWHERE, *gone)
+
+
+@pytest.fixture(scope="module")
+def elsewhere(release: Release) -> Release:
+    """The other namespace."""
+    return replace(release, namespace=ELSEWHERE)
+
+
+# callers
+
+
+def test_who_shows_no_key_is_refused(release: Release) -> None:
+    url = f"http://{release.name}-gateway.{release.namespace}.svc/v1/pools"
+    script = (
+        "import urllib.request, urllib.error\n"
+        f"try: print(urllib.request.urlopen({url!r}, timeout=30).status)\n"
+        "except urllib.error.HTTPError as error: print(error.code)\n"
+    )
+    assert in_a_pod(release, "stranger", script).strip() == "401"
+
+
+async def test_a_key_for_one_pool_opens_no_other(release: Release, elsewhere: Release) -> None:
+    """As soon as it is in the Secret, and the cluster has brought it to the gateways."""
+    key = "of-one-pool-and-no-other"
+    entry = json.dumps({"key": key, "pools": ["default"], "verbs": ["read"]})
+    patch = json.dumps({"stringData": {"narrow": entry}})
+    release.kubectl("patch", "secret", f"{release.name}-api-keys", f"--patch={patch}")
+    headers = {"Authorization": f"Bearer {key}"}
+    async with release.calling() as here:
+        there = replace(here, pool=f"default.{elsewhere.namespace}")
+        async with asyncio.timeout(MINUTES * 60):
+            while (found := await here.ask("GET", "", headers=headers)).status == 401:
+                await asyncio.sleep(1)
+        assert found.status == 200
+        assert (await there.ask("GET", "", headers=headers)).status == 403
+        assert (await here.ask("GET", "/sessions", headers=headers)).status == 403
+
+
+# who reaches whom
+
+
+def workers_of(release: Release, pool: str = "default") -> list[str]:
+    """Their addresses."""
+    pods = release.get("pods", f"--selector={names.POOL_LABEL}={pool}")["items"]
+    return [pod["status"]["podIP"] for pod in pods if pod["status"].get("phase") == "Running"]
+
+
+def test_etcd_and_workers_are_reached_by_gateways_alone(release: Release) -> None:
+    """Nor is etcd, for who came that far, without a certificate."""
+    etcd, gateway = (f"{release.name}-{who}.{release.namespace}.svc" for who in ("etcd", "gateway"))
+    worker = workers_of(release)[0]
+    script = (
+        "import socket\n"
+        f"for host, port in (({gateway!r}, 80), ({etcd!r}, 2379), ({worker!r}, 8701)):\n"
+        "    try:\n"
+        "        socket.create_connection((host, port), 5)\n"
+        "        print('open')\n"
+        "    except OSError:\n"
+        "        print('closed')\n"
+    )
+    assert in_a_pod(release, "neighbour", script).split() == ["open", "closed", "closed"]
+    within = (
+        "exec",
+        f"{release.name}-etcd-0",
+        "--",
+        "etcdctl",
+        "--endpoints=https://localhost:2379",
+    )
+    trust = ("--cacert=/etc/anypod/etcd/ca.crt", "--command-timeout=10s")
+    mine = ("--cert=/etc/anypod/etcd/server.crt", "--key=/etc/anypod/etcd/server.key")
+    assert "started" in release.kubectl(*within, *trust, *mine, "member", "list")
+    with pytest.raises(KubectlError):
+        release.kubectl(*within, *trust, "member", "list")
+
+
+RESOLVE = """
+import socket
+def main(name: str) -> list[str]:
+    return sorted({found[4][0] for found in socket.getaddrinfo(name, 80)})
+"""
+
+
+async def test_a_program_may_ask_the_dns(release: Release) -> None:
+    """Whatever port its pods listen on: policies see that, and not the Service's."""
+    name = f"{release.name}-gateway"
+    address = release.get(f"service/{name}")["spec"]["clusterIP"]
+    async with release.calling() as gateway:
+        await gateway.create(RESOLVE, "resolve", timeoutSeconds=60)
+        found = await gateway.run("resolve", name=f"{name}.{release.namespace}.svc")
+        assert found.outputs == [address], found
+
+
+REACH = """
+import os, socket
+def main(places: list[str]) -> dict[str, str]:
+    found = {"token": str(os.path.exists("/var/run/secrets/kubernetes.io"))}
+    for place in places:
+        host, _, port = place.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), 3).close()
+            found[place] = "open"
+        except OSError:
+            found[place] = "closed"
+    return found
+"""
+
+
+async def test_a_program_reaches_nothing_of_ours(release: Release) -> None:
+    """By addresses, so that it is not for want of names."""
+    addresses = [
+        pod["status"]["podIP"] + f":{container['ports'][0]['containerPort']}"
+        for pod in release.get("pods", "--selector=app.kubernetes.io/name=anypod")["items"]
+        for container in pod["spec"]["containers"]
+        if pod["status"].get("phase") == "Running"
+    ]
+    services = release.get("services")["items"] + [release.get("service/kubernetes", "-ndefault")]
+    addresses += [
+        f"{one['spec']['clusterIP']}:{one['spec']['ports'][0]['port']}"
+        for one in services
+        if one["spec"]["clusterIP"] != "None"
+    ]
+    servers = release.get("endpointslice/kubernetes", "-ndefault")
+    addresses += [f"{each['addresses'][0]}:6443" for each in servers["endpoints"]]
+    places = [*addresses, "169.254.169.254:80"]
+    assert len(places) > 9  # 2 gateways, operator, etcd, 2 workers, API server, services
+    async with release.calling() as gateway:
+        await gateway.create(REACH, "reach", timeoutSeconds=60)
+        told = (await gateway.run("reach", places=places)).outputs
+    assert told.pop("token") == "False"
+    reached = [place for place, how in told.items() if how == "open"]
+    # The worker that it runs on, which is not behind its own policy.
+    assert all(place.endswith(":8701") for place in reached), told
+    assert len(reached) <= 1, told
+
+
+# pools of one name
+
+
+TALLY = """
+from anypod import session
+def main() -> int:
+    session.state["calls"] = session.state.get("calls", 0) + 1
+    return session.state["calls"]
+"""
+
+
+async def test_pools_of_one_name_do_not_see_each_other(
+    release: Release, elsewhere: Release
+) -> None:
+    """Neither programs nor sessions nor workers."""
+    async with release.calling() as here:
+        there = replace(here, pool=f"default.{elsewhere.namespace}")
+        await here.create(ECHO, "only-here")
+        lost = await there.run("only-here", x=1)
+        assert (lost.status, lost.document["type"]) == (404, "program-not-found")
+        for pool, answer in ((here, "here"), (there, "there")):
+            await pool.create(f"def main() -> str:\n    return {answer!r}\n", "where")
+            await pool.create(TALLY, "tally")
+            assert (await pool.run("where")).outputs == answer
+        session = {"X-Session-ID": "one"}
+        told = [(await here.run("tally", headers=session)).outputs for _ in range(3)]
+        assert told == [1, 2, 3]
+        assert (await there.run("tally", headers=session)).outputs == 1
+        for pool in (here, there):
+            assert (await pool.ask("DELETE", "/sessions/one")).status == 204
+        await here.create(REACH, "reach", timeoutSeconds=60)
+        places = [f"{address}:8701" for address in workers_of(elsewhere)]
+        reached = (await here.run("reach", places=places)).outputs
+        assert {reached[place] for place in places} == {"closed"}
+        workers = [
+            {each["name"] for each in (await pool.ask("GET", "/workers")).document["items"]}
+            for pool in (here, there)
+        ]
+    assert workers[0]
+    assert workers[1]
+    assert workers[0].isdisjoint(workers[1])
+
+
+# while the operator is down: the last, for it takes a namespace away
+
+
+def test_without_an_operator_pools_and_namespaces_can_be_deleted(
+    release: Release, elsewhere: Release
+) -> None:
+    release.kubectl("scale", f"deployment/{release.name}-operator", "--replicas=0")
+    gone = ("pod", "--selector=app.kubernetes.io/component=operator", "--for=delete")
+    release.kubectl("wait", *gone, f"--timeout={MINUTES}m", timeout=MINUTES * 60 + 30)
+    release.kubectl("delete", "wp/default", f"--timeout={MINUTES}m", timeout=MINUTES * 60 + 30)
+    release.kubectl(
+        *("wait", "pod", f"--selector={names.POOL_LABEL}=default", "--for=delete"),
+        f"--timeout={MINUTES}m",
+        timeout=MINUTES * 60 + 30,
+    )
+    elsewhere.get("wp/default")
+    release.cluster.kubectl(
+        *("delete", "namespace", elsewhere.namespace, f"--timeout={MINUTES}m"),
+        timeout=MINUTES * 60 + 30,
+    )
