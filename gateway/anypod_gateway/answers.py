@@ -53,7 +53,11 @@ def problem(told: Problem) -> web.Response:
 
 
 def run(answer: ExecutionAnswer) -> Whole:
-    return Whole(_run_headers(answer.info), _encode(run_answer(answer)))
+    return Whole(run_head(answer.info), run_body(answer))
+
+
+def run_body(answer: ExecutionAnswer) -> bytes:
+    return _encode(run_answer(answer))
 
 
 def run_answer(answer: ExecutionAnswer) -> RunAnswer:
@@ -78,7 +82,8 @@ def _logs(printed: Output | None) -> Logs | None:
     return None if printed is None else Logs(printed.stdout, printed.stderr, printed.cut_bytes)
 
 
-def _run_headers(info: ExecutionInfo) -> str:
+def run_head(info: ExecutionInfo) -> str:
+    """Header lines."""
     return (
         f"Content-Type: {JSON_TYPE}\r\n"
         f"X-AnyPod-Execution: {info.execution}\r\n"

@@ -1,6 +1,8 @@
 """Whether a gateway is starting, serving or going, and what is still under way in it."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class Lifecycle:
@@ -21,6 +23,15 @@ class Lifecycle:
         self._active -= 1
         if not self._active:
             self._idle.set()
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Something is under way that no request waits for."""
+        self.begin()
+        try:
+            yield
+        finally:
+            self.end()
 
     def stop(self) -> None:
         self.draining = True

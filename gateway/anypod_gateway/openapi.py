@@ -31,6 +31,10 @@ HEADERS: dict[str, Schema] = {
         "description": "`queue;dur=…, run;dur=…`, in milliseconds.",
         "schema": {"type": "string"},
     },
+    "Idempotency-Replayed": {
+        "description": "`true` for the answer of an earlier call with the same key.",
+        "schema": {"type": "string"},
+    },
     "ETag": {"description": 'The revision, as `"…"`.', "schema": {"type": "string"}},
     "Location": {"description": "Path of what was made.", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},

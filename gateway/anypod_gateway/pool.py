@@ -22,6 +22,7 @@ from anypod_gateway.dispatch import Dispatcher
 from anypod_gateway.errands import Errands, vital
 from anypod_gateway.events import Events
 from anypod_gateway.links import TICK_SECONDS, Identity
+from anypod_gateway.once import Once
 from anypod_gateway.roster import Roster
 from anypod_gateway.sessions import Sessions
 from anypod_gateway.standing import document
@@ -31,7 +32,7 @@ SILENT_SECONDS = 10.0
 """A gateway whose store has been away for that long is not ready."""
 TICKS_TO_SWEEP = 100
 LAST_COMMITS_SECONDS = 5.0
-"""For what sessions have still to tell the store when a gateway ends."""
+"""For what sessions and keyed runs have still to tell the store when a gateway ends."""
 
 
 class Pool:
@@ -85,6 +86,9 @@ class Pool:
             grace=self._grace,
             on_retry=lambda why: events.retried(self.name, why),
         )
+        self.once = Once(
+            store, self._keys, self._errands, lambda: self.spec.idempotency_ttl_seconds
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -109,6 +113,7 @@ class Pool:
         self._line.close(why)
         self._session_calls.close(why)
         await self._errands.close(LAST_COMMITS_SECONDS)
+        await self.once.close()
         await self.roster.close()
         for task in self._tasks:
             task.cancel()

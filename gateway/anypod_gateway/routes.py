@@ -1,6 +1,6 @@
 """The table of routes: what is served, and what ``/openapi.json`` says, are both made from it."""
 
-from anypod.api import programs
+from anypod.api import idempotency, programs
 from anypod.api.executions import RunAnswer, RunInlineRequest, RunRequest
 from anypod.api.pools import PoolDocument, PoolList, WorkerDocument, WorkerList
 from anypod.api.programs import ProgramDocument, ProgramList, RevisionList
@@ -30,6 +30,12 @@ IF_MATCH = Parameter(
     {"type": "string", "pattern": r'^(\*|"[^"]*")$'},
     'Only if this, as `"revision"`, is the latest one; else 409.',
 )
+IDEMPOTENCY_KEY = Parameter(
+    idempotency.HEADER,
+    "header",
+    {"type": "string", "pattern": idempotency.PATTERN},
+    "The run happens once: whoever repeats the call with the same key gets its answer.",
+)
 LOGS = Parameter(
     "logs", "query", {"type": "boolean", "default": False}, "Answer with what was printed."
 )
@@ -56,6 +62,7 @@ RUN_HEADERS = (
     "X-AnyPod-Revision",
     "X-AnyPod-Attempt",
     "Server-Timing",
+    idempotency.REPLAYED,
 )
 RUN_ANSWERS = (
     Answer(200, "The outputs, or the events of the run.", RunAnswer, headers=RUN_HEADERS),
@@ -83,6 +90,8 @@ RUN_PROBLEMS = (
     "session-state-conflict",
     "session-busy",
     "session-lost",
+    "idempotency-key-reused",
+    "answer-not-kept",
     "invalid-program",
     "invalid-inputs",
     "program-error",
@@ -114,7 +123,7 @@ TABLE = (
         tag="runs",
         needs="run",
         request=RunRequest,
-        parameters=(LOGS, SESSION),
+        parameters=(LOGS, SESSION, IDEMPOTENCY_KEY),
         answers=RUN_ANSWERS,
         problems=("program-not-found", *RUN_PROBLEMS),
     ),
@@ -127,7 +136,7 @@ TABLE = (
         tag="runs",
         needs="write",
         request=RunInlineRequest,
-        parameters=(LOGS, SESSION),
+        parameters=(LOGS, SESSION, IDEMPOTENCY_KEY),
         answers=RUN_ANSWERS,
         problems=RUN_PROBLEMS,
     ),

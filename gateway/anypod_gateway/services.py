@@ -1,7 +1,8 @@
 """What the handlers have at hand: the parts of a running gateway, typed, under one key."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from anypod_gateway.calls import Call
 from anypod_gateway.executions import ExecutionInfo, Runner
 from anypod_gateway.lifecycle import Lifecycle
 from anypod_gateway.metrics import Metrics
+from anypod_gateway.once import Once
 from anypod_gateway.settings import Settings
 
 _AT_ONCE = 8
@@ -42,6 +44,9 @@ class Pool(Protocol):
 
     @property
     def runner(self) -> Runner: ...
+
+    @property
+    def once(self) -> Once: ...
 
     def programs(self, session: str | None = None) -> ProgramStore:
         """The pool's, or the session's own."""
@@ -130,6 +135,17 @@ class Services:
         return await requests.read_body(
             request, pool.spec.limits.body_bytes, self.settings.body_seconds
         )
+
+    @contextmanager
+    def running(self, pool: Pool) -> Iterator[None]:
+        """An execution is under way, whether its caller waits for it or has left."""
+        in_flight = self.metrics.in_flight
+        in_flight[pool.name] += 1
+        try:
+            with self.life.active():
+                yield
+        finally:
+            in_flight[pool.name] -= 1
 
     def note(self, pool: Pool, call: Call, info: ExecutionInfo) -> None:
         call.worker = info.worker

@@ -34,7 +34,8 @@ def run(
     logs: bool,
 ) -> None:
     inputs = values.inputs_of(pairs)
-    options: RunArguments = {"logs": logs}
+    # Whoever breaks it off wants it to end.
+    options: RunArguments = {"logs": logs, "idempotency_key": ""}
     if session is not None:
         options["session"] = session
     if timeout is not None:

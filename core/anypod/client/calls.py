@@ -4,6 +4,7 @@ Both clients send the same calls, so what one can say the other can.
 """
 
 import json
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypedDict, TypeVar
@@ -11,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from anypod.api import ids
+from anypod.api import idempotency, ids
 from anypod.api.documents import AnswerModel
 from anypod.api.pools import PoolDocument, WorkerDocument
 from anypod.api.programs import ProgramDocument, ProgramSummary, RevisionDocument
@@ -37,7 +38,9 @@ class Call(Generic[T_co]):
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     repeatable: bool = False
-    """Sending it twice does no harm."""
+    """Doing it twice does no harm."""
+    keyed: bool = False
+    """Sending it twice does it once."""
     execution_seconds: float | None = None
     """What the gateway is asked to allow the execution."""
 
@@ -63,6 +66,9 @@ class RunArguments(TypedDict, total=False):
     """Return what it prints, too."""
     idempotent: bool
     """The caller says that running it twice does no harm."""
+    idempotency_key: str
+    """The run happens once for all calls that have the same; a fresh one if none is given, but for
+    streams; empty for a call without one, which is cancelled when it is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +98,7 @@ class RunOptions:
     timeout: float | None = None
     logs: bool = False
     idempotent: bool = False
+    idempotency_key: str | None = None
 
 
 def encode(value: Any) -> bytes:
@@ -229,16 +236,26 @@ class Api:
         body["inputs"] = dict(inputs or {})
         if options.timeout is not None:
             body["timeoutSeconds"] = options.timeout
+        key = self._key(options)
+        headers = self._headers(session=options.session)
+        if key:
+            headers[idempotency.HEADER] = idempotency.header_of(key)
         return Call(
             "POST",
             self._root + path,
             answers.answer,
             query=(("logs", "true"),) if options.logs else (),
-            headers=self._headers(session=options.session),
+            headers=headers,
             body=encode(body),
             repeatable=options.idempotent,
+            keyed=bool(key),
             execution_seconds=options.timeout,
         )
+
+    def _key(self, options: RunOptions) -> str:
+        if options.idempotency_key is None:
+            return uuid.uuid4().hex
+        return options.idempotency_key
 
     # sessions, workers, pools
 

@@ -48,7 +48,7 @@ class Transport:
     async def _repeat(self, call: Call[T], attempt: Callable[[float], Awaitable[R]]) -> R:
         settings, loop = self._settings, asyncio.get_running_loop()
         attempts = Attempts(
-            settings.retries, settings.seconds_for(call), call.repeatable, loop.time
+            settings.retries, settings.seconds_for(call), call.repeatable, call.keyed, loop.time
         )
         while True:
             try:

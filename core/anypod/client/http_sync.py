@@ -50,7 +50,7 @@ class Transport:
     def _attempts(self, call: Call[T]) -> Attempts:
         settings = self._settings
         seconds = settings.seconds_for(call)
-        return Attempts(settings.retries, seconds, call.repeatable, time.monotonic)
+        return Attempts(settings.retries, seconds, call.repeatable, call.keyed, time.monotonic)
 
     def _send(self, call: Call[T], seconds: float) -> bytes:
         end = time.monotonic() + seconds

@@ -2,7 +2,8 @@
 
 Only what provably did not start is repeated by itself: no connection, or a gateway that says that
 it was too busy. Whatever may have started is repeated only if that does no harm: a call that reads,
-or one that the caller calls idempotent.
+one that the caller calls idempotent, or one with a key, which gateways run once. With a key, too, a
+lost worker is the caller's to decide about: what ran there may have had its effect.
 """
 
 import random
@@ -29,6 +30,7 @@ class Attempts:
     seconds: float
     """For all of them together."""
     repeatable: bool
+    keyed: bool
     clock: Clock
     jitter: Clock = random.random
     made: int = field(default=0, init=False)
@@ -59,7 +61,9 @@ class Attempts:
             return True
         if isinstance(failure, AnyPodError) and failure.type in NEVER_STARTED:
             return True
-        return self.repeatable and isinstance(failure, AnswerLost | Unavailable | WorkerLost)
+        if isinstance(failure, AnswerLost | Unavailable):
+            return self.repeatable or self.keyed
+        return self.repeatable and isinstance(failure, WorkerLost)
 
 
 def _told(failure: Exception) -> float | None:

@@ -113,6 +113,8 @@ class WorkerPoolSpec(Model):
     """How sessions are named, kept and ended."""
     recycle: Recycle = Recycle()
     """When an executor is replaced though nothing went wrong."""
+    idempotency_ttl_seconds: float = Field(86_400, ge=60, le=30 * 86_400)
+    """How long the answer of a call with an Idempotency-Key is kept."""
     env: list[EnvVar] = Field([], max_length=500)
     """Variables for programs. Readable by every program of the pool."""
     env_from: list[EnvFrom] = Field([], max_length=50)

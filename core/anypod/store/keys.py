@@ -12,6 +12,7 @@ _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _PROGRAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SESSION = re.compile(r"[A-Za-z0-9._~:@-]{1,128}")
 _REVISION = re.compile(r"[0-9a-f]{64}")
+_DIGEST = re.compile(r"[0-9a-f]{16,64}")
 
 
 class InvalidName(ValueError):
@@ -84,6 +85,13 @@ class PoolKeys:
 
     def state(self, session: str) -> str:
         return f"{self._root}session-states/{session_key(session)}"
+
+    def once(self, digest: str) -> str:
+        """Of a run that is to happen once, by the digest of its key."""
+        return f"{self._root}once/{_checked(_DIGEST, digest, 'a digest')}"
+
+    def once_owner(self, owner: str) -> str:
+        return f"{self._root}once-owners/{_checked(_DIGEST, owner, 'an owner')}"
 
     def session_programs(self, session: str) -> ProgramKeys:
         key = session_key(session)

@@ -7,6 +7,7 @@ from aiohttp import hdrs, web
 
 from anypod.api import executions, ids
 from anypod.api.executions import InvalidRequest
+from anypod.api.idempotency import HEADER
 from anypod.api.problems import error
 from anypod.api.programs import ProgramCode
 from anypod.store.program_records import Head
@@ -15,6 +16,7 @@ from anypod.wire.messages import Code
 from anypod_gateway import answers, requests
 from anypod_gateway.calls import CALL, Call
 from anypod_gateway.executions import ExecutionRequest
+from anypod_gateway.handlers.keyed import run_once, stream_once
 from anypod_gateway.handlers.programs import no_program
 from anypod_gateway.handlers.streams import EVENT_STREAM, stream
 from anypod_gateway.services import SERVICES, Pool, Services, session_key
@@ -48,6 +50,7 @@ async def run_named(
         request,
         services,
         pool,
+        body,
         ExecutionRequest(
             execution=_name(call),
             program=program,
@@ -95,6 +98,7 @@ async def run_inline(request: web.Request) -> web.StreamResponse:
         request,
         services,
         pool,
+        body,
         ExecutionRequest(
             execution=_name(call),
             program="",
@@ -140,8 +144,13 @@ def _timeout(pool: Pool, asked: float | None, programs: float | None) -> float:
 
 
 async def _run(
-    request: web.Request, services: Services, pool: Pool, execution: ExecutionRequest
+    request: web.Request, services: Services, pool: Pool, body: bytes, execution: ExecutionRequest
 ) -> web.StreamResponse:
+    if HEADER in request.headers:
+        streams_it = EVENT_STREAM in request.headers.get(hdrs.ACCEPT, "")
+        return await (stream_once if streams_it else run_once)(
+            request, services, pool, execution, body
+        )
     in_flight = services.metrics.in_flight
     in_flight[pool.name] += 1
     try:

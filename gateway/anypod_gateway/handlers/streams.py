@@ -12,14 +12,16 @@ from contextlib import asynccontextmanager
 import msgspec
 from aiohttp import hdrs, web
 
+from anypod.api.problems import Problem
 from anypod.wire.messages import Chunk, Log
 from anypod_gateway import answers
 from anypod_gateway.calls import CALL, Call
-from anypod_gateway.executions import ExecutionRequest, StreamEvent
+from anypod_gateway.executions import ExecutionAnswer, ExecutionRequest, StreamEvent
 from anypod_gateway.failures import problem_of
 from anypod_gateway.services import Pool, Services
 
 EVENT_STREAM = "text/event-stream"
+End = ExecutionAnswer
 HEARTBEAT = b": still running\n\n"
 UNDECIDED_SECONDS = 1.0
 """How long a failure may still become a status; then the client gets its headers."""
@@ -29,23 +31,52 @@ FLUSH_SECONDS = 60.0
 _encode = msgspec.json.Encoder().encode
 
 
+async def relay(
+    request: web.Request,
+    services: Services,
+    execution: ExecutionRequest,
+    frames: AsyncIterator[bytes],
+) -> web.StreamResponse:
+    """What is said already, for one who may read slowly or leave."""
+    response = web.StreamResponse(headers=_headers(execution))
+    async with _to_reader(request, execution):
+        await response.prepare(request)
+        async with _heartbeats(response, services.settings.heartbeat_seconds):
+            async for each in frames:
+                await response.write(each)
+        await response.write_eof()
+    return response
+
+
+def head(execution: ExecutionRequest) -> str:
+    """Header lines."""
+    return "".join(f"{name}: {value}\r\n" for name, value in _headers(execution).items())
+
+
 async def stream(
     request: web.Request, services: Services, pool: Pool, execution: ExecutionRequest
 ) -> web.StreamResponse:
     call = request[CALL]
     async with _events(pool.runner.stream(execution)) as events:
         response = web.StreamResponse(headers=_headers(execution))
-        try:
-            async with asyncio.timeout_at(execution.deadline + FLUSH_SECONDS):
-                await response.prepare(request)
-                async with _heartbeats(response, services.settings.heartbeat_seconds):
-                    await _relay(response, services, pool, call, events)
-                await response.write_eof()
-        except (ConnectionError, TimeoutError):
-            if request.transport is not None:
-                request.transport.abort()
-            raise asyncio.CancelledError from None
+        async with _to_reader(request, execution):
+            await response.prepare(request)
+            async with _heartbeats(response, services.settings.heartbeat_seconds):
+                await _relay(response, services, pool, call, events)
+            await response.write_eof()
     return response
+
+
+@asynccontextmanager
+async def _to_reader(request: web.Request, execution: ExecutionRequest) -> AsyncIterator[None]:
+    """A client that has left, or does not read, ends it as a cancellation."""
+    try:
+        async with asyncio.timeout_at(execution.deadline + FLUSH_SECONDS):
+            yield
+    except (ConnectionError, TimeoutError):
+        if request.transport is not None:
+            request.transport.abort()
+        raise asyncio.CancelledError from None
 
 
 def _headers(execution: ExecutionRequest) -> dict[str, str]:
@@ -109,17 +140,20 @@ async def _relay(
 ) -> None:
     try:
         async for event in events:
-            await response.write(_frame(event))
-            if not isinstance(event, Chunk | Log):
+            await response.write(frame(event))
+            if isinstance(event, End):
                 services.note(pool, call, event.info)
     except ConnectionError:
         raise
     except Exception as failure:  # noqa: BLE001 - every failure is told, and logged there
-        told = problem_of(failure, call)
-        await response.write(_event(b"problem", _encode(told)))
+        await response.write(problem_frame(problem_of(failure, call)))
 
 
-def _frame(event: StreamEvent) -> bytes:
+def problem_frame(told: Problem) -> bytes:
+    return _event(b"problem", _encode(told))
+
+
+def frame(event: StreamEvent) -> bytes:
     match event:
         case Chunk():
             return _event(b"chunk", event.data)

@@ -22,6 +22,7 @@ from anypod.client import (
     Unavailable,
     UnexpectedAnswer,
     Unreachable,
+    WorkerLost,
 )
 
 EXECUTION = {
@@ -34,6 +35,7 @@ EXECUTION = {
     "program": "greet",
     "newer": "ignored",
 }
+WITHOUT_KEY = {"idempotency_key": ""}
 RESULT = {"outputs": {"n": 2**70, "s": "\ud800 nan Infinity"}, "execution": EXECUTION}
 
 Run = Callable[..., Any]
@@ -101,7 +103,7 @@ async def test_a_problem_is_raised_as_its_family_with_the_document(
         scripted(refuses(type_, status, execution="x-1", newer=1)) as server,
         pytest.raises(family) as caught,
     ):
-        await run(server.url)
+        await run(server.url, options=WITHOUT_KEY)
     assert caught.value.type == type_
     assert caught.value.problem.execution == "x-1"
 
@@ -126,6 +128,28 @@ async def test_nothing_there_is_unreachable_after_the_retries(run: Run) -> None:
 @both
 async def test_a_call_that_may_have_started_is_never_repeated_by_itself(run: Run) -> None:
     with scripted(hangs_up, answers(200, RESULT)) as server, pytest.raises(AnswerLost):
+        await run(server.url, options=WITHOUT_KEY)
+    assert len(server.requests) == 1
+
+
+@both
+async def test_a_call_with_a_key_is_repeated_with_the_same_one(run: Run) -> None:
+    with scripted(
+        hangs_up, refuses("store-unavailable", 503), answers(200, RESULT), answers(200, RESULT)
+    ) as server:
+        assert (await run(server.url)).outputs == RESULT["outputs"]
+        await run(server.url)
+    first, *repeated, another = (each.headers["idempotency-key"] for each in server.requests)
+    assert repeated == [first, first]
+    assert another != first
+
+
+@both
+async def test_a_lost_worker_is_told_though_there_is_a_key(run: Run) -> None:
+    with (
+        scripted(refuses("worker-lost", 502), answers(200, RESULT)) as server,
+        pytest.raises(WorkerLost),
+    ):
         await run(server.url)
     assert len(server.requests) == 1
 

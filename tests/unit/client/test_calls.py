@@ -76,13 +76,26 @@ def test_inputs_arrive_as_they_were_given(inputs: dict[str, object]) -> None:
 
 
 def test_an_inline_program_goes_with_its_inputs() -> None:
-    call = API.run_source("def main(): ...", "main", {"a": 1}, {"logs": True, "session": "s"})
+    call = API.run_source(
+        "def main(): ...", "main", {"a": 1}, {"logs": True, "session": "s", "idempotency_key": ""}
+    )
     assert call.body is not None
     program, inputs, _ = parse_run_inline(call.body)
     assert ProgramCode.model_validate(program).source == "def main(): ..."
     assert json.loads(inputs) == {"a": 1}
     assert call.query == (("logs", "true"),)
     assert call.headers == {"X-Session-ID": "s"}
+
+
+def test_each_run_has_a_key_of_its_own_unless_one_is_given() -> None:
+    keys = {API.run("greet", {}, {}).headers["Idempotency-Key"] for _ in range(2)}
+    assert len(keys) == 2
+    given = API.run("greet", {}, {"idempotency_key": 'my "key"'})
+    assert given.headers["Idempotency-Key"] == '"my \\"key\\""'
+    assert given.keyed
+    without = API.run("greet", {}, {"idempotency_key": ""})
+    assert "Idempotency-Key" not in without.headers
+    assert not without.keyed
 
 
 def test_python_values_have_a_json_form() -> None:

@@ -20,8 +20,10 @@ class Time:
         return self.now
 
 
-def attempts(*, retries: int = 2, seconds: float = 60, repeatable: bool = False) -> Attempts:
-    made = Attempts(retries, seconds, repeatable, Time(), jitter=lambda: 0.5)
+def attempts(
+    *, retries: int = 2, seconds: float = 60, repeatable: bool = False, keyed: bool = False
+) -> Attempts:
+    made = Attempts(retries, seconds, repeatable, keyed, Time(), jitter=lambda: 0.5)
     made.left()
     return made
 
@@ -45,6 +47,15 @@ def test_what_never_started_is_sent_again(failure: Exception) -> None:
 def test_what_may_have_started_is_sent_again_only_if_that_does_no_harm(failure: Exception) -> None:
     assert attempts().pause(failure) is None
     assert attempts(repeatable=True).pause(failure) is not None
+
+
+@pytest.mark.parametrize("failure", [AnswerLost("cut"), told("store-unavailable")], ids=str)
+def test_with_a_key_a_lost_answer_is_asked_for_again(failure: Exception) -> None:
+    assert attempts(keyed=True).pause(failure) is not None
+
+
+def test_a_lost_worker_is_the_callers_to_decide_about_though_there_is_a_key() -> None:
+    assert attempts(keyed=True).pause(told("worker-lost")) is None
 
 
 @pytest.mark.parametrize(
@@ -80,7 +91,7 @@ def test_pauses_grow_and_end() -> None:
 
 def test_no_attempt_begins_after_the_time_is_over() -> None:
     clock = Time()
-    one = Attempts(2, 5, False, clock)
+    one = Attempts(2, 5, False, False, clock)
     assert one.left() == 5
     clock.now += 6
     with pytest.raises(TimedOut, match="5 seconds"):

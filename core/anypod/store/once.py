@@ -1,0 +1,124 @@
+"""What makes a run happen once: a record for each key that a caller has given, and who runs it.
+
+The record is made before the run and gets the answer after it, each by a commit that only one can
+win. A gateway that runs some is alive as long as its lease is; the records outlive it, so that
+whoever repeats a call of a dead gateway learns that the run may have happened.
+"""
+
+import asyncio
+import secrets
+import time
+
+import msgspec
+
+from anypod.store.checks import Write
+from anypod.store.keys import PoolKeys
+from anypod.store.kv import Conflict, Delete, KeyValue, LeaseEnded, Put
+from anypod.store.records import Record, decode, encode
+
+OWNER_SECONDS = 10.0
+RENEW_SECONDS = 3.0
+_SHARE_SECONDS = 3600.0
+"""Records of this time share a lease, and live that much longer: a store should not have a lease
+for each call."""
+
+
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the first call was answered, to be told again."""
+
+    status: int
+    head: str = ""
+    """Header lines, each with CR LF; of a 200."""
+    body: str | None = None
+    """None for one that was too large to keep."""
+
+
+class Run(Record, frozen=True, kw_only=True):
+    fingerprint: str
+    """Of all that the call asked for: another call must not have the same key."""
+    owner: str
+    """Of the gateway that runs it, or did."""
+    execution: str
+    answer: Answer | None = None
+
+
+class Owner:
+    """This gateway, as long as it lives: it is told to the store at the first need."""
+
+    def __init__(self, store: KeyValue, keys: PoolKeys) -> None:
+        self.name = secrets.token_hex(8)
+        self._store = store
+        self._key = keys.once_owner(self.name)
+        self._lease = 0
+        self._lock = asyncio.Lock()
+
+    async def begin(self) -> None:
+        """Raises StoreUnavailable."""
+        if not self._lease:
+            async with self._lock:
+                if not self._lease:
+                    await self._register()
+
+    async def _register(self) -> None:
+        lease = await self._store.grant(OWNER_SECONDS)
+        await self._store.commit([Put(self._key, b"1", lease)])
+        self._lease = lease
+
+    async def renew(self) -> None:
+        """Raises StoreUnavailable."""
+        if self._lease and not await self._store.renew(self._lease):
+            async with self._lock:
+                await self._register()
+
+    async def end(self) -> None:
+        lease, self._lease = self._lease, 0
+        if lease:
+            await self._store.revoke(lease)
+
+
+class OnceStore:
+    """All methods may raise StoreUnavailable and UnreadableRecord."""
+
+    def __init__(self, store: KeyValue, keys: PoolKeys) -> None:
+        self._store = store
+        self._keys = keys
+        self._lease = 0
+        self._lease_kept = 0.0
+        """The seconds that what is put with the lease is kept for at least."""
+        self._lease_until = 0.0
+
+    async def get(self, digest: str) -> Run | None:
+        entry = await self._store.get(self._keys.once(digest))
+        return decode(entry, Run) if entry is not None else None
+
+    async def is_alive(self, owner: str) -> bool:
+        return await self._store.get(self._keys.once_owner(owner)) is not None
+
+    async def put(self, digest: str, run: Run, *, keep_seconds: float) -> Run:
+        """Write it if the record still has the version of ``run`` (0: if there is none). Raises
+        Conflict, ValueTooLarge."""
+        key = self._keys.once(digest)
+        while True:
+            lease = await self._shared_lease(keep_seconds)
+            put: list[Write] = [Put(key, encode(run), lease)]
+            try:
+                version = await self._store.commit(put, when=[(key, run.version)])
+            except LeaseEnded:
+                self._lease = 0
+                continue
+            return msgspec.structs.replace(run, version=version)
+
+    async def forget(self, digest: str, run: Run) -> None:
+        """Raises Conflict when it has changed since."""
+        key = self._keys.once(digest)
+        await self._store.commit([Delete(key)], when=[(key, run.version)])
+
+    async def _shared_lease(self, seconds: float) -> int:
+        now = time.monotonic()
+        if not self._lease or now > self._lease_until or seconds != self._lease_kept:
+            self._lease = await self._store.grant(seconds + _SHARE_SECONDS)
+            self._lease_kept, self._lease_until = seconds, now + _SHARE_SECONDS
+        return self._lease
+
+
+__all__ = ["RENEW_SECONDS", "Answer", "Conflict", "OnceStore", "Owner", "Run"]

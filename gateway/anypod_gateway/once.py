@@ -1,0 +1,211 @@
+"""Runs that happen once: whoever repeats a call under its key gets the answer of the first.
+
+The first call makes a record in the store, runs, and writes its answer there before it is told. It
+runs to its end though its caller leaves: that is what the caller comes back for. A repeated call
+waits for the answer, through whichever gateway it comes. What the platform could not do is not
+kept, so that the next call runs; what a dead gateway was at is told once as lost, for it may have
+happened, unless the program is idempotent: then it is run again.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from anypod.api.problems import error
+from anypod.store.keys import PoolKeys
+from anypod.store.kv import Conflict, KeyValue, StoreUnavailable, ValueTooLarge
+from anypod.store.once import RENEW_SECONDS, Answer, OnceStore, Owner, Run
+from anypod_gateway.errands import Errands
+
+log = logging.getLogger(__name__)
+
+_FIRST_LOOK = 0.02
+_LAST_LOOK = 0.5
+"""Between two looks at whether the first call has its answer."""
+_SETTLE_AGAIN_SECONDS = 1.0
+_LAST_SECONDS = 2.0
+
+Perform = Callable[[], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """A call with a key."""
+
+    digest: str
+    """Of the key, its caller and the program."""
+    fingerprint: str
+    """Of all that the call asks for."""
+    execution: str
+    idempotent: bool
+    deadline: float
+    """By the loop's clock."""
+
+
+class Once:
+    """The keyed calls of one pool in this gateway."""
+
+    def __init__(
+        self, store: KeyValue, keys: PoolKeys, errands: Errands, keep_seconds: Callable[[], float]
+    ) -> None:
+        self._runs = OnceStore(store, keys)
+        self._owner = Owner(store, keys)
+        self._errands = errands
+        self._keep_seconds = keep_seconds
+        self._renewing: asyncio.Task[None] | None = None
+
+    async def run(self, call: Keyed, perform: Perform) -> tuple[Answer, bool]:
+        """The answer, and whether it was kept from an earlier call. Raises what ``perform`` does,
+        AnyPodError, and StoreUnavailable."""
+        try:
+            run = await self._claim(call)
+        except StoreUnavailable:
+            if not call.idempotent:
+                raise
+            return await perform(), False  # it does no harm twice
+        if run.answer is not None:
+            return run.answer, True
+        told: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        told.add_done_callback(_seen)
+        self._errands.run(self._perform(call, run, perform, told))
+        return await asyncio.shield(told), False
+
+    async def close(self) -> None:
+        """What still runs is settled by then."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.wait({self._renewing})
+        with contextlib.suppress(StoreUnavailable, TimeoutError):
+            async with asyncio.timeout(_LAST_SECONDS):
+                await self._owner.end()
+
+    # claiming
+
+    async def _claim(self, call: Keyed) -> Run:
+        """A run of ours that may begin, or one that has its answer."""
+        loop = asyncio.get_running_loop()
+        pause = _FIRST_LOOK
+        while True:
+            await self._begin_owning()
+            claimed = await self._first(call) or await self._existing(call)
+            if claimed is not None:
+                return claimed
+            left = call.deadline - loop.time()
+            if left <= 0:
+                raise error(
+                    "deadline-exceeded",
+                    "the first call with this key has no answer yet",
+                    execution=call.execution,
+                )
+            await asyncio.sleep(min(pause, left))
+            pause = min(1.5 * pause, _LAST_LOOK)
+
+    async def _first(self, call: Keyed) -> Run | None:
+        try:
+            return await self._put(call.digest, self._mine(call))
+        except Conflict:
+            return None
+
+    async def _existing(self, call: Keyed) -> Run | None:
+        """None while it is still to be waited for, or has just gone."""
+        found = await self._runs.get(call.digest)
+        if found is None:
+            return None
+        if found.fingerprint != call.fingerprint:
+            raise error(
+                "idempotency-key-reused",
+                "this key was given with another request; a new request needs a new key",
+                execution=found.execution,
+            )
+        if found.answer is not None or await self._runs.is_alive(found.owner):
+            return found if found.answer is not None else None
+        return await self._inherit(call, found)
+
+    async def _inherit(self, call: Keyed, found: Run) -> Run | None:
+        """What a gateway was at that is no more."""
+        with contextlib.suppress(Conflict):
+            if call.idempotent:
+                mine = msgspec.structs.replace(self._mine(call), version=found.version)
+                return await self._put(call.digest, mine)
+            await self._runs.forget(call.digest, found)
+            raise error(
+                "worker-lost",
+                "the gateway that ran it was lost; the execution may have happened",
+                execution=found.execution,
+            )
+        return None  # somebody else was quicker
+
+    def _mine(self, call: Keyed) -> Run:
+        return Run(fingerprint=call.fingerprint, owner=self._owner.name, execution=call.execution)
+
+    async def _put(self, digest: str, run: Run) -> Run:
+        return await self._runs.put(digest, run, keep_seconds=self._keep_seconds())
+
+    async def _begin_owning(self) -> None:
+        await self._owner.begin()
+        if self._renewing is None:
+            self._renewing = asyncio.get_running_loop().create_task(self._renew())
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                await self._owner.renew()
+            except StoreUnavailable as away:
+                log.warning("keyed runs: the store does not answer: %s", away)
+
+    # running
+
+    async def _perform(
+        self, call: Keyed, run: Run, perform: Perform, told: "asyncio.Future[Answer]"
+    ) -> None:
+        try:
+            answer = await perform()
+        except asyncio.CancelledError:
+            told.cancel()
+            raise
+        except Exception as failure:  # noqa: BLE001 - it is raised to the caller
+            await self._settle(call.digest, run, None)
+            told.set_exception(failure)
+        else:
+            await self._settle(call.digest, run, answer)
+            told.set_result(answer)
+
+    async def _settle(self, digest: str, run: Run, answer: Answer | None) -> None:
+        """Write what became of it before it is told; later, if the store is away."""
+        if not await self._is_settled(digest, run, answer):
+            self._errands.run(self._settle_later(digest, run, answer))
+
+    async def _settle_later(self, digest: str, run: Run, answer: Answer | None) -> None:
+        while not await self._is_settled(digest, run, answer):  # noqa: ASYNC110 - no event comes
+            await asyncio.sleep(_SETTLE_AGAIN_SECONDS)
+
+    async def _is_settled(self, digest: str, run: Run, answer: Answer | None) -> bool:
+        try:
+            if answer is None:
+                await self._runs.forget(digest, run)
+            else:
+                await self._keep(digest, run, answer)
+        except Conflict:
+            log.info("execution %s: its record is another's or settled already", run.execution)
+        except StoreUnavailable as away:
+            log.warning("execution %s: its answer is not kept yet: %s", run.execution, away)
+            return False
+        return True
+
+    async def _keep(self, digest: str, run: Run, answer: Answer) -> None:
+        try:
+            await self._put(digest, msgspec.structs.replace(run, answer=answer))
+        except ValueTooLarge:
+            unkept = msgspec.structs.replace(answer, body=None)
+            await self._put(digest, msgspec.structs.replace(run, answer=unkept))
+
+
+def _seen(told: "asyncio.Future[Answer]") -> None:
+    """Its caller may have left; the failure is nobody's then."""
+    if not told.cancelled():
+        told.exception()
