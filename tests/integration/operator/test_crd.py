@@ -64,7 +64,12 @@ def kubectl(api: KubernetesApi, *arguments: str) -> str:
     program = kubernetes_binaries(versions.kubernetes()).path("kubectl")
     command = [str(program), f"--kubeconfig={api.kubeconfig('admin')}", *arguments]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=False, env={"HOME": "/nowhere"}
+        command,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={"HOME": str(api.kubeconfig("admin").parent)},  # it keeps what it has discovered
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
