@@ -177,6 +177,8 @@ async def test_compaction_while_the_watch_is_up_needs_no_new_reading(etcd: EtcdS
     async with opened(etcd.endpoint) as store, following(store, "/w/") as follower:
         for number in range(5):
             version = await store.commit([Put("/w/a", b"%d" % number)])
+            # A watch that is not under way yet, or has fallen behind, may have to read anew.
+            await follower.until(lambda version=version: follower.revision >= version)  # type: ignore[misc]
             await compact(etcd, version)
         version = await store.commit([Delete("/w/a")])
         await follower.until(lambda: follower.revision >= version)
