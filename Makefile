@@ -13,6 +13,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 export KUBERNETES
 CLUSTER ?= auto
 CLUSTER_ARGS ?=
+# How many processes run tests; 0: none but pytest's own, for a debugger.
+JOBS ?= auto
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --durations 25 --durations-min 3
+# Tests start thousands of interpreters, which would compile the same modules again and again.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help install demo test test-fast lint format crds chart bench images cluster cluster-down constraints clean
 
 help: ## Show this list
@@ -42,11 +47,12 @@ demo: $(INSTALLED) ## A pool of 4 workers, real programs, a killed worker: under
 test: $(TESTED) lint ## Check and test everything (installs etcd, wrk and nginx from the system's packages as root)
 	@sh tests/install-system-packages etcd wrk nginx
 	@[ "$$(id -u)" -ne 0 ] || sh tests/install-system-packages buildah runc debootstrap
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m tests.cluster prepare
+	$(PYTEST) $(PYTEST_ARGS)
 
 test-fast: $(TESTED) lint ## The same without a cluster: no e2e
 	@sh tests/install-system-packages etcd wrk nginx
-	$(BIN)/python -m pytest --ignore tests/e2e --ignore tests/integration/cluster $(PYTEST_ARGS)
+	$(PYTEST) --ignore tests/e2e --ignore tests/integration/cluster $(PYTEST_ARGS)
 
 lint: $(TESTED) ## Format check, lint, types, import contracts
 	$(BIN)/ruff format --check .

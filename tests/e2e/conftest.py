@@ -4,7 +4,8 @@ With ``--keep`` the cluster is left up, and a failed test's namespace in it.
 """
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from tests.support import happenings
 from tests.support.in_cluster import Place
 
 CRDS = Path(__file__).parents[2] / "crds"
-FIGURES = pytest.StashKey[list[str]]()
 FAILED = pytest.StashKey[bool]()
 PLACE = pytest.StashKey[Place]()
 
@@ -33,9 +33,8 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         archives = images.archives()
     except images.CannotBuild as cannot:
         pytest.skip(f"e2e: no images: {cannot}")
-    started = fulfil(wished)
+    started = fulfil(replace(wished, archives=archives))
     try:
-        started.load(archives)
         started.kubectl("apply", "--server-side", "-f", str(CRDS))
         started.kubectl("wait", "--for=condition=Established", "crd/workerpools.anypod.dev")
         yield started
@@ -57,12 +56,6 @@ async def place(cluster: Cluster, request: pytest.FixtureRequest) -> AsyncIterat
     cluster.kubectl("delete", "namespace", made.namespace, "--wait=false")
 
 
-@pytest.fixture(scope="session")
-def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Keeps a line for the end of the run."""
-    return request.config.stash.setdefault(FIGURES, []).append
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
@@ -72,11 +65,3 @@ def pytest_runtest_makereport(
         item.stash[FAILED] = True
         report.sections += happenings.told(place.cluster, place.namespace)
     return report
-
-
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    figures = config.stash.get(FIGURES, [])
-    if figures:
-        terminalreporter.section("measured on the cluster")
-        for line in figures:
-            terminalreporter.line(line)

@@ -3,11 +3,12 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from tests.cluster import Cluster, images
 from tests.support.chart import find_helm
+from tests.support.figures import Figure
 from tests.support.installed import MINUTES, Object, Release
 from tests.support.local_volumes import local_volumes
 
@@ -74,7 +75,7 @@ def snapshot(release: Release) -> str:
 
 @pytest.mark.parametrize("release", [3], indirect=True)
 async def test_three_members_do_without_one(
-    release: Release, figure: Callable[[str], None]
+    release: Release, figure: Figure
 ) -> None:
     first = ("wait", "--for=condition=Complete", f"job/{release.name}-etcd-snapshot-1")
     await asyncio.to_thread(release.kubectl, *first, "--timeout=5m", timeout=330)

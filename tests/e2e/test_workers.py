@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.cluster import Pod
+from tests.support.figures import Figure
 from tests.support.in_cluster import Object, Place
 from tests.support.rig import Caller
 
@@ -36,9 +37,7 @@ async def until(what: Callable[[], Any]) -> Any:
     return found
 
 
-async def test_a_pod_is_ready_only_after_its_preload(
-    place: Place, figure: Callable[[str], None]
-) -> None:
+async def test_a_pod_is_ready_only_after_its_preload(place: Place, figure: Figure) -> None:
     """A call that comes before that waits, and is answered."""
     seconds = 6
     module = f"import time\ntime.sleep({seconds})\nVALUE = 42\n"
@@ -153,7 +152,7 @@ MENDED = {
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("idempotent", [True, False])
 async def test_what_happens_to_a_worker_is_noticed(
-    place: Place, figure: Callable[[str], None], fault: str, idempotent: bool
+    place: Place, figure: Figure, fault: str, idempotent: bool
 ) -> None:
     """Idempotent calls never fail; of the others, only what ran where it happened."""
     first, second = place.cluster.nodes()[:2]

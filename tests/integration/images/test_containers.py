@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from tests.cluster import images
-from tests.cluster.images import containers, pods
+from tests.cluster.images import containers, measure, pods
 from tests.cluster.images.containers import Container, Order
 from tests.cluster.images.oci import Archive
+from tests.support.figures import Figure
 
 from anypod.client import Client, ProgramFailed
 from anypod.resources import pools_file
@@ -142,6 +143,12 @@ def test_a_program_runs_with_no_rights_and_no_shell(runnable: Images) -> None:
         assert gateway.stop() == 0
 
 
+def test_containers_are_ready_as_they_come_from_the_image(runnable: Images, figure: Figure) -> None:
+    worker = measure.worker_seconds(runnable[images.WORKER].path)
+    gateway = measure.gateway_seconds(runnable[images.ANYPOD].path)
+    figure(f"a container's start to /readyz: worker {worker:.2f} s, gateway {gateway:.2f} s")
+
+
 def test_any_user_will_do(runnable: Images) -> None:
     with stack(runnable, user=ANY_UID) as (client, _, _):
         client.programs.put("look_around", source=LOOK_AROUND)
@@ -240,7 +247,7 @@ def test_the_next_run_ends_what_a_killed_one_left(runnable: Images) -> None:
     killed = f"""
 import os
 from pathlib import Path
-from tests.cluster.images import containers, pods
+from tests.cluster.images import containers, measure, pods
 with containers.running(pods.worker(Path({str(path)!r}), {port})) as worker:
     worker.until_answers({port}, "/healthz")
     print(worker.pid, flush=True)

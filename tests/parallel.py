@@ -1,0 +1,44 @@
+"""How tests are spread over processes (pytest-xdist): `make test` waits for many things at once.
+
+The tests of a file stay together, in order, as they share its fixtures; so do those of some
+folders, whose files share what takes long to start. Whoever is free takes the next of them in the
+order of the tree: the slow ones come first, and the many small files of unit tests fill the end.
+"""
+
+import os
+from pathlib import PurePosixPath
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+TOGETHER: dict[str, str] = {
+    "tests/e2e": "one cluster with the project's images",
+}
+"""Folders, and what their files share."""
+MOST_PROCESSES = 6
+"""As many clusters fit side by side as runs of tests can have."""
+
+
+class ByPlace(LoadScopeScheduling):
+    """xdist's own way for scopes, with ours of naming them."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return scope_of(nodeid)
+
+
+def scope_of(nodeid: str) -> str:
+    """The file or folder whose tests run in one process."""
+    file = PurePosixPath(nodeid.partition("::")[0])
+    return next((str(f) for f in file.parents if str(f) in TOGETHER), str(file))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """``-n auto``: one more than there are cores, as most tests wait most of their time."""
+    return min(len(os.sched_getaffinity(0)) + 1, MOST_PROCESSES)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByPlace:
+    config.option.loadscopereorder = False
+    return ByPlace(config, log)
