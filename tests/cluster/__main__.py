@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from tests.cluster import bare, images, kind, providers, slots
@@ -25,30 +26,34 @@ def main() -> None:
 
 def _up(options: argparse.Namespace) -> None:
     began = time.monotonic()
-    cluster = providers.fulfil(_wishes(options))
+    archives = images.archives() if options.images else []
+    cluster = providers.fulfil(replace(_wishes(options), archives=archives))
     version = json.loads(cluster.kubectl("version", "--output=json"))["serverVersion"]
     cluster.kubectl(
         "wait", "nodes", "--all", "--for=condition=Ready", "--timeout=120s", timeout=130
     )
     nodes = f"{len(cluster.nodes())} nodes of Kubernetes {version['gitVersion']}"
-    print(f"{cluster.provider}: {nodes} are Ready", _since(began), flush=True)
-    if options.images:
-        _load_project_images(cluster)
+    have = "have the project's images and " if archives else ""
+    seconds = time.monotonic() - began
+    print(f"{cluster.provider}: {nodes} {have}are Ready after {seconds:.1f} s")
     print("use it with:")
     print(f"export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}")
     if isinstance(cluster, bare.BareCluster):
         print(f'export PATH={shlex.quote(str(cluster.bin))}:"$PATH"')
 
 
-def _load_project_images(cluster: Cluster) -> None:
-    print("building and loading the project's images: minutes at first", flush=True)
-    began = time.monotonic()
-    cluster.load(images.archives())
-    print("the project's images are loaded", _since(began), flush=True)
-
-
-def _since(began: float) -> str:
-    return f"after {time.monotonic() - began:.1f} s"
+def _prepare(options: argparse.Namespace) -> None:
+    """Tests would build it as well, but nobody would see what they wait for."""
+    reason = providers.prepare(options.cluster)
+    if reason is not None:
+        print(f"tests that need a cluster, or its API, are skipped: {reason}")
+        return
+    try:
+        archives = images.archives()
+    except images.CannotBuild as cannot:
+        print(f"tests that need the project's images are skipped: {cannot}")
+    else:
+        providers.prepare(options.cluster, archives)
 
 
 def _load(options: argparse.Namespace) -> None:
@@ -126,6 +131,11 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--kind-node-image", metavar="IMAGE")
     up.add_argument("--kind-config", type=Path, metavar="FILE")
     up.add_argument("--kind-name", metavar="NAME", help="a kind cluster that is there already")
+
+    prepare = verbs.add_parser(
+        "prepare", parents=[which], help="build what tests need, where it can be had: minutes, once"
+    )
+    prepare.set_defaults(verb=_prepare)
 
     load = verbs.add_parser("load", parents=[which], help="put OCI archives onto every node")
     load.set_defaults(verb=_load)

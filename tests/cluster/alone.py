@@ -4,6 +4,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.cluster.telling import step
 from tests.cluster.waiting import wait_until
 
 _SECONDS = 600
@@ -21,5 +22,8 @@ def alone(name: str) -> Iterator[None]:
                 return False
             return True
 
-        wait_until(taken, f"the other start or end of {name} is over", _SECONDS)
+        if not taken():
+            other = f"the other start or end of {name} is over"
+            with step(f"waiting until {other}"):
+                wait_until(taken, other, _SECONDS)
         yield

@@ -7,14 +7,24 @@ says that it is complete is written last.
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster import control_plane, dns, loading, network, own_images, remains, slots
+from tests.cluster import (
+    commands,
+    control_plane,
+    dns,
+    image_store,
+    loading,
+    network,
+    node_files,
+    own_images,
+    remains,
+    slots,
+)
 from tests.cluster.addresses import API_PORT, MOST_NODES, Addresses
 from tests.cluster.alone import alone
 from tests.cluster.binaries import COREDNS, Binaries, all_binaries, why_not
@@ -24,6 +34,7 @@ from tests.cluster.interface import Cluster
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.node import Node
 from tests.cluster.node_files import Place
+from tests.cluster.telling import step
 from tests.cluster.versions import Kubernetes
 from tests.cluster.waiting import wait_until
 
@@ -107,7 +118,7 @@ class BareCluster(Cluster):
         return list(self._nodes)
 
     def load(self, archives: Sequence[Path]) -> None:
-        with ThreadPoolExecutor() as pool:
+        with step("loading images onto the nodes"), ThreadPoolExecutor() as pool:
             list(pool.map(lambda node: _load(node, archives), self._nodes.values()))
 
     def kubectl(self, *arguments: str, input: str | None = None, timeout: float = 60) -> str:  # noqa: A002
@@ -167,20 +178,38 @@ def running(plan: Addresses, *, keep: bool = True) -> BareCluster | None:
     return BareCluster(site, keep=keep)
 
 
-def start(plan: Addresses, release: Kubernetes, nodes: int, *, keep: bool) -> BareCluster:
-    """A new cluster, in the place of what this slot has; if it is kept, one that is up will do."""
+def start(
+    plan: Addresses,
+    release: Kubernetes,
+    nodes: int,
+    *,
+    keep: bool,
+    archives: Sequence[Path] = (),
+) -> BareCluster:
+    """A new cluster, in the place of what this slot has; if it is kept, one that is up will do.
+
+    Its nodes have the images of ``archives``.
+    """
     if not 1 <= nodes <= MOST_NODES:
         raise ValueError(f"{nodes} nodes: a bare cluster has 1 to {MOST_NODES}")
-    if keep and (there := _taken(plan, release, nodes)) is not None:
-        return there
+    there = _taken(plan, release, nodes) if keep else None
+    if there is None:
+        binaries, images = prepare(release, archives)
+        site = Site(plan, release, nodes, binaries)
+        with alone(f"anypod-cluster-{plan.slot}"):
+            # Somebody else may have been quicker.
+            there = _taken(plan, release, nodes) if keep else None
+            if there is None:
+                return _start(site, images, keep=keep)
+    there.load(archives)
+    return there
+
+
+def prepare(release: Kubernetes, archives: Sequence[Path] = ()) -> tuple[Binaries, Path]:
+    """Have what every cluster is started with: its programs, and the images of its nodes."""
     _install()
-    site = Site(plan, release, nodes, all_binaries(release))
-    pause = own_images.PAUSE.archive()
-    with alone(f"anypod-cluster-{plan.slot}"):
-        # Somebody else may have been quicker.
-        if keep and (there := _taken(plan, release, nodes)) is not None:
-            return there
-        return _start(site, pause, keep=keep)
+    binaries = all_binaries(release)
+    return binaries, image_store.filled([own_images.PAUSE.archive(), *archives])
 
 
 def _taken(plan: Addresses, release: Kubernetes, nodes: int) -> BareCluster | None:
@@ -190,15 +219,16 @@ def _taken(plan: Addresses, release: Kubernetes, nodes: int) -> BareCluster | No
     return there
 
 
-def _start(site: Site, pause: Path, *, keep: bool) -> BareCluster:
+def _start(site: Site, images: Path, *, keep: bool) -> BareCluster:
     _clear(site.plan)
-    _build(site)
+    with step("starting the nodes"):
+        _build(site, images)
     cluster = BareCluster(site, keep=keep)
-    # While the API server starts, which takes longer.
-    cluster.load([pause])
-    _wait_for_api(site)
-    cluster.kubectl("apply", "-f", "-", input=_dns(site))
-    _wait_until_ready(cluster)
+    with step("waiting for the API server"):
+        _wait_for_api(site)
+    with step("waiting until the nodes are Ready and names are served"):
+        cluster.kubectl("apply", "-f", "-", input=_dns(site))
+        _wait_until_ready(cluster)
     written = {"kubernetes": site.release.version, "nodes": site.count}
     (site.state / "cluster.json").write_text(json.dumps(written))
     return cluster
@@ -212,24 +242,24 @@ def end(plan: Addresses) -> None:
 
 def _install() -> None:
     """What is missing of the system's packages; nothing is asked or changed if nothing is."""
-    done = subprocess.run(
-        ["sh", str(_INSTALL), *NEEDS], capture_output=True, text=True, timeout=900, check=False
-    )
+    with step("looking for what a bare cluster needs of the system's packages"):
+        done = commands.attempt("sh", _INSTALL, *NEEDS, seconds=900)
     if done.returncode != 0:
         raise RuntimeError(f"what a bare cluster needs is missing: {done.stderr.strip()}")
 
 
 def _clear(plan: Addresses) -> None:
-    remains.remove(plan)
     state = state_of(plan)
-    if state.exists():
-        shutil.rmtree(state)
+    with step("ending what there is of a cluster"):
+        remains.remove(plan)
+        if state.exists():
+            shutil.rmtree(state)
     # Another cluster may be there, or a file system of the user's be mounted.
     with suppress(OSError):
         state.parent.rmdir()
 
 
-def _build(site: Site) -> None:
+def _build(site: Site, images: Path) -> None:
     first, *others = site.nodes
     site.state.mkdir(parents=True)
     site.authority.create()
@@ -240,6 +270,7 @@ def _build(site: Site) -> None:
     for node in others:
         node.prepare(own_images.PAUSE.image, {})
     for node in site.nodes:
+        image_store.link(images, node_files.image_root(node.place))
         node.boot()
 
 

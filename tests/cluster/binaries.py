@@ -8,13 +8,13 @@ import fcntl
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster import versions
+from tests.cluster import commands, versions
+from tests.cluster.telling import step
 from tests.cluster.versions import Kubernetes
 
 COMPONENTS = (
@@ -71,7 +71,8 @@ def kubernetes_binaries(release: Kubernetes) -> Binaries:
         found.bin.mkdir(parents=True, exist_ok=True)
         with _one_build_at_a_time():
             if not _complete(found):
-                _build_kubernetes(found, release)
+                with step(f"building Kubernetes {release.version} from its Go modules, once"):
+                    _build_kubernetes(found, release)
     return found
 
 
@@ -83,7 +84,8 @@ def all_binaries(release: Kubernetes) -> Binaries:
         if not built.exists():
             with _one_build_at_a_time():
                 if not built.exists():
-                    _build_tool(tool, built)
+                    with step(f"building {tool.name} {tool.version} from its Go modules, once"):
+                        _build_tool(tool, built)
         _point(found.path(tool.name), Path("../..") / built.relative_to(cache()))
     return found
 
@@ -100,7 +102,6 @@ def _complete(binaries: Binaries) -> bool:
 
 
 def _build_kubernetes(binaries: Binaries, release: Kubernetes) -> None:
-    print(f"building Kubernetes {release.version} from its Go modules: minutes, once", flush=True)
     source = binaries.folder / "src"
     source.mkdir(exist_ok=True)
     (source / "go.mod").write_text(_module(release))
@@ -137,7 +138,6 @@ def _module(release: Kubernetes) -> str:
 
 
 def _build_tool(tool: Tool, built: Path) -> None:
-    print(f"building {tool.name} {tool.version} from its Go modules", flush=True)
     # Beside its place first, for a build that is killed.
     partial = built.parent.with_name(built.parent.name + ".partial")
     wanted = f"{tool.package}@{tool.version}"
@@ -146,18 +146,8 @@ def _build_tool(tool: Tool, built: Path) -> None:
 
 
 def _go(*arguments: str, cwd: Path, **environment: str) -> str:
-    done = subprocess.run(
-        ["go", *arguments],
-        cwd=cwd,
-        env=os.environ | {"CGO_ENABLED": "0"} | environment,
-        capture_output=True,
-        text=True,
-        timeout=_BUILD_SECONDS,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"go {arguments[0]} failed:\n{done.stderr[-4000:]}")
-    return done.stdout
+    told = {"CGO_ENABLED": "0"} | environment
+    return commands.run("nice", "go", *arguments, seconds=_BUILD_SECONDS, env=told, cwd=cwd)
 
 
 def _point(link: Path, target: Path) -> None:
@@ -172,5 +162,6 @@ def _point(link: Path, target: Path) -> None:
 def _one_build_at_a_time() -> Iterator[None]:
     """Two builds at once would take twice as long, and end in the same place."""
     with (cache() / "build.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        with step("waiting for another process that builds from Go modules"):
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -5,9 +5,10 @@ Elliptic keys: a whole cluster's certificates take a tenth of a second, where RS
 
 import base64
 import json
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.cluster import commands
 
 _DAYS = "365"
 _EC_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
@@ -105,8 +106,4 @@ def _base64(path: Path) -> str:
 
 
 def _openssl(*arguments: str) -> None:
-    done = subprocess.run(
-        ["openssl", *arguments], capture_output=True, text=True, timeout=30, check=False
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"openssl {arguments[0]} failed: {done.stderr.strip()}")
+    commands.run("openssl", *arguments, seconds=30)

@@ -126,6 +126,9 @@ def programs(authority: Authority, plan: Addresses, etcd_data: Path) -> Mapping[
             f"--cluster-signing-key-file={signer.key}",
             "--use-service-account-credentials",
             "--leader-elect=false",
+            # All its controllers ask for something before the last of them starts.
+            "--kube-api-qps=500",
+            "--kube-api-burst=1000",
             # Sooner than the default, as tests wait for it.
             "--node-monitor-grace-period=16s",
         ],

@@ -3,10 +3,10 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cluster import commands
 from tests.cluster.binaries import Binaries, cache
 from tests.cluster.versions import kubernetes
 
@@ -24,8 +24,9 @@ class Kubectl:
     def __call__(self, *arguments: str, input: str | None = None, timeout: float = 60) -> str:  # noqa: A002
         context = () if self.context is None else (f"--context={self.context}",)
         try:
+            # A caller that is killed must leave no kubectl behind that waits for its cluster.
             done = subprocess.run(
-                [*_ending_with_us(), self.binary, *context, *arguments],
+                [*commands.ending_with_us(), self.binary, *context, *arguments],
                 input=input,
                 # Not the option: the user's variable may name several files.
                 env=os.environ | {"KUBECONFIG": str(self.kubeconfig)},
@@ -41,11 +42,6 @@ class Kubectl:
         if done.returncode != 0:
             raise KubectlError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
-
-
-def _ending_with_us() -> Sequence[str]:
-    """A caller that is killed must not leave a kubectl behind that waits for its cluster."""
-    return ("setpriv", "--pdeathsig=KILL", "--") if shutil.which("setpriv") else ()
 
 
 def find_kubectl() -> Path | None:

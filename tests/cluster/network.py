@@ -6,6 +6,7 @@ of its own, so that neither the machine's firewall nor a Docker beside it filter
 
 import subprocess
 
+from tests.cluster import commands
 from tests.cluster.addresses import RANGE, Addresses
 
 _SECONDS = 30
@@ -77,12 +78,8 @@ def _make_node(plan: Addresses, number: int, nodes: int) -> None:
 
 
 def _ip(*arguments: str) -> None:
-    done = _try_ip(*arguments)
-    if done.returncode != 0:
-        raise RuntimeError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
+    commands.run("ip", *arguments, seconds=_SECONDS)
 
 
 def _try_ip(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["ip", *arguments], capture_output=True, text=True, timeout=_SECONDS, check=False
-    )
+    return commands.attempt("ip", *arguments, seconds=_SECONDS)

@@ -31,6 +31,11 @@ class Place:
         return self.plan.node(self.number)
 
 
+def image_root(place: Place) -> Path:
+    """Where containerd keeps images, and what containers write."""
+    return place.folder / "containerd"
+
+
 def files(place: Place, sandbox_image: str) -> Mapping[str, str]:
     """Every file of a node, by its name in the node's folder."""
     return {
@@ -71,7 +76,7 @@ def containerd(place: Place, sandbox_image: str) -> str:
     lacks the capability for."""
     return textwrap.dedent(f"""\
         version = 2
-        root = "{place.folder}/containerd"
+        root = "{image_root(place)}"
         state = "/run/containerd"
         [grpc]
           address = "{RUNTIME}"

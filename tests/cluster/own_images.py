@@ -6,11 +6,10 @@ named after its source, so that a change of the one is never taken for the other
 
 import hashlib
 import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster import oci
+from tests.cluster import commands, oci
 from tests.cluster.binaries import cache
 
 _PROGRAMS = Path(__file__).parent / "programs"
@@ -53,14 +52,5 @@ PROBE = Program("probe")
 
 
 def _compile(source: Path, program: Path) -> None:
-    done = subprocess.run(
-        ["go", "build", "-trimpath", "-ldflags", "-s -w", "-o", str(program), str(source)],
-        env=os.environ | {"CGO_ENABLED": "0"},
-        cwd=program.parent,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"go build of {source} failed:\n{done.stderr}")
+    build = ("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, source)
+    commands.run(*build, seconds=600, env={"CGO_ENABLED": "0"}, cwd=program.parent)

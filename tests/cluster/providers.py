@@ -1,10 +1,13 @@
 """Which provider a cluster comes from, and what can be wished of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
-from tests.cluster import bare, existing, kind, slots
+from tests.cluster import bare, control_plane, existing, kind, slots
 from tests.cluster.addresses import Addresses
+from tests.cluster.binaries import kubernetes_binaries
 from tests.cluster.interface import Cluster
 from tests.cluster.kind import KindOptions
 from tests.cluster.versions import kubernetes
@@ -25,6 +28,8 @@ class Wishes:
     """None: one that no other run of tests has, or that of clusters that are kept."""
     kind: KindOptions = field(default_factory=KindOptions)
     context: str | None = None
+    archives: Sequence[Path] = ()
+    """The images that every node has to have."""
 
 
 class NoCluster(RuntimeError):
@@ -39,9 +44,10 @@ def up(
     slot: int | None = None,
     kind: KindOptions | None = None,
     context: str | None = None,
+    archives: Sequence[Path] = (),
 ) -> Cluster:
     """A cluster that is ready for pods: a new one, unless ``keep`` finds one that is up."""
-    return fulfil(Wishes(provider, nodes, keep, slot, kind or KindOptions(), context))
+    return fulfil(Wishes(provider, nodes, keep, slot, kind or KindOptions(), context, archives))
 
 
 def fulfil(wishes: Wishes) -> Cluster:
@@ -50,8 +56,26 @@ def fulfil(wishes: Wishes) -> Cluster:
         return existing.use(wishes.context)
     slot = _slot(wishes)
     if chosen == "kind":
-        return kind.start(wishes.kind, slot, wishes.nodes, keep=wishes.keep)
-    return bare.start(Addresses(slot), kubernetes(), wishes.nodes, keep=wishes.keep)
+        cluster = kind.start(wishes.kind, slot, wishes.nodes, keep=wishes.keep)
+        cluster.load(wishes.archives)
+        return cluster
+    return bare.start(
+        Addresses(slot),
+        kubernetes(),
+        wishes.nodes,
+        keep=wishes.keep,
+        archives=wishes.archives,
+    )
+
+
+def prepare(provider: Provider = "auto", archives: Sequence[Path] = ()) -> str | None:
+    """Have all that a start takes, and the programs of an API server; or say why it cannot be."""
+    reason = why_none(provider)
+    if reason is None and _choose(Wishes(provider)) == "bare":
+        bare.prepare(kubernetes(), archives)
+    elif reason is None and control_plane.why_no_api_server() is None:
+        kubernetes_binaries(kubernetes())
+    return reason
 
 
 def _slot(wishes: Wishes) -> int:

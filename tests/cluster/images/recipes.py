@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.cluster.images import base, builders, cache
 from tests.cluster.images.base import Base
 from tests.cluster.images.builders import Order
+from tests.cluster.telling import step
 
 ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent
@@ -43,7 +44,12 @@ ALL = (ANYPOD, WORKER, ETCD)
 
 def archive_of(recipe: Recipe) -> Path:
     """Raises CannotBuild, CommandFailed."""
-    return cache.kept(recipe.title, content_key(recipe), lambda path: build(recipe, path))
+
+    def make(path: Path) -> None:
+        with step(f"building the image {recipe.title}"):
+            build(recipe, path)
+
+    return cache.kept(recipe.title, content_key(recipe), make)
 
 
 def content_key(recipe: Recipe) -> str:

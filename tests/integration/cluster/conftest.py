@@ -1,6 +1,7 @@
 """What these tests need of the machine; where it is missing they say so and are skipped."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from tests.cluster import Cluster, why_none
@@ -27,7 +28,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     reason = why_none(wished.provider)
     if reason is not None:
         pytest.skip(reason)
-    started = fulfil(wished)
+    started = fulfil(replace(wished, archives=[PROBE.archive()]))
     yield started
     started.down()
 
@@ -35,7 +36,6 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def probes(cluster: Cluster) -> Probes:
     """Pods of the probe program, one on each node, Ready."""
-    cluster.load([PROBE.archive()])
     started = Probes(cluster)
     for node in cluster.nodes():
         started.start(f"on-{node}", node)

@@ -1,0 +1,66 @@
+"""Calling a program of this machine: with a deadline, and with its own words when it fails."""
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_LAST_LINES = 40
+_SHOWN = 200
+
+
+class CommandFailed(RuntimeError):
+    """It could not be started, ended with another status than 0, or did not end in time."""
+
+
+def run(
+    *command: str | os.PathLike[str],
+    seconds: float,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> str:
+    """What it prints on stdout; ``env`` is added to ours. Raises CommandFailed alone."""
+    done = attempt(*command, seconds=seconds, env=env, cwd=cwd)
+    if done.returncode != 0:
+        said = "\n".join((done.stdout + done.stderr).splitlines()[-_LAST_LINES:]).strip()
+        raise CommandFailed(f"{_shown(done.args)} ended with {done.returncode}: {said}")
+    return done.stdout
+
+
+def attempt(
+    *command: str | os.PathLike[str],
+    seconds: float,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """For who looks at the status. Raises CommandFailed if there is none."""
+    words = [os.fspath(part) for part in command]
+    try:
+        return subprocess.run(
+            words,
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as expired:
+        late = f"{_shown(words)} did not end in {seconds:g} s: is this machine overloaded?"
+        raise CommandFailed(late) from expired
+    except OSError as error:
+        raise CommandFailed(f"{_shown(words)} cannot be started: {error.strerror}") from error
+
+
+def ending_with_us() -> Sequence[str]:
+    """Before a command: it ends with the thread that starts it, also if that is killed."""
+    return ("setpriv", "--pdeathsig=KILL", "--") if shutil.which("setpriv") else ()
+
+
+def _shown(words: list[str]) -> str:
+    whole = shlex.join(words)
+    return whole if len(whole) <= _SHOWN else f"{whole[:_SHOWN]} ..."

@@ -1,0 +1,39 @@
+"""What takes a while is said while it goes on; what does not is not."""
+
+import pytest
+from tests.cluster import telling
+from tests.cluster.waiting import wait_until
+
+
+def test_what_is_done_at_once_is_not_spoken_of(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling, "SILENT_SECONDS", 3600.0)
+    with telling.step("counting"):
+        pass
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_takes_long_is_said_before_it_is_over_and_then_how_long_it_took(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling, "SILENT_SECONDS", 0.0)
+    said = ""
+
+    def is_said() -> bool:
+        nonlocal said
+        said += capfd.readouterr().err
+        return said == "counting ...\n"
+
+    with telling.step("counting"):
+        wait_until(is_said, "it is said", 60)
+    assert capfd.readouterr().err.startswith("counting: 0.")
+
+
+def test_a_step_that_fails_does_not_say_that_it_is_done(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling, "SILENT_SECONDS", 0.0)
+    with pytest.raises(ZeroDivisionError), telling.step("counting"):
+        raise ZeroDivisionError
+    assert "s\n" not in capfd.readouterr().err
