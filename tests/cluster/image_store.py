@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.cluster import commands, loading, oci
+from tests.cluster import commands, loading
+from tests.cluster.archives import images_in
 from tests.cluster.images import cache
 from tests.cluster.telling import step
 from tests.cluster.waiting import wait_until
@@ -40,7 +41,7 @@ def filled(archives: Sequence[Path]) -> Path:
     """A containerd's folder with the images of these archives and no others, in the cache."""
     version = commands.run("containerd", "--version", seconds=_SECONDS).split()[2]
     kind = f"containerd-{version}"
-    names = sorted(f"{image.name} {image.digest}" for a in archives for image in oci.images_in(a))
+    names = sorted(f"{image.name} {image.id}" for a in archives for image in images_in(a))
     return cache.kept(
         kind, cache.key(*names), lambda path: _fill(path, archives, cache.newest(kind, "")), ""
     )
@@ -74,7 +75,7 @@ def _fill(path: Path, archives: Sequence[Path], like: Path | None) -> None:
         with containerd(path) as ctr:
             for archive in loading.missing(ctr, archives):
                 ctr(*loading.import_image(archive), seconds=_IMPORT_SECONDS)
-            _drop_others(ctr, {image.name for each in archives for image in oci.images_in(each)})
+            _drop_others(ctr, {image.name for each in archives for image in images_in(each)})
         shutil.rmtree(path / _IDENTITY, ignore_errors=True)
 
 

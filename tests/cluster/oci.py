@@ -6,23 +6,14 @@ import json
 import os
 import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from tests.cluster.archives import MACHINES, REF_NAME
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
-_NAME = "org.opencontainers.image.ref.name"
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
-
-
-@dataclass(frozen=True)
-class Image:
-    """What an archive says that it holds."""
-
-    name: str
-    digest: str
 
 
 def write_archive(archive: Path, name: str, program: Path) -> None:
@@ -36,7 +27,7 @@ def write_archive(archive: Path, name: str, program: Path) -> None:
 
     layer = _tar({"program": program.read_bytes()}, mode=0o755)
     config = {
-        "architecture": _MACHINES.get(os.uname().machine, os.uname().machine),
+        "architecture": MACHINES.get(os.uname().machine, os.uname().machine),
         "os": "linux",
         "config": {"Entrypoint": ["/program"], "User": "65532:65532"},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
@@ -48,26 +39,12 @@ def write_archive(archive: Path, name: str, program: Path) -> None:
         # Not compressed: an archive is written once, and unpacked at every start.
         "layers": [keep(layer, _LAYER)],
     }
-    entry = keep(_json(manifest), _MANIFEST) | {"annotations": {_NAME: name}}
+    entry = keep(_json(manifest), _MANIFEST) | {"annotations": {REF_NAME: name}}
     index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [entry]}
     files = {"oci-layout": _json({"imageLayoutVersion": "1.0.0"}), "index.json": _json(index)}
     partial = archive.with_name(f"{archive.name}.{os.getpid()}")
     partial.write_bytes(_tar(files | blobs, mode=0o644))
     partial.rename(archive)
-
-
-def images_in(archive: Path) -> list[Image]:
-    """The named images of an OCI archive."""
-    with tarfile.open(archive) as opened:
-        index = opened.extractfile("index.json")
-        if index is None:
-            raise ValueError(f"{archive} is no OCI archive: index.json is no file")
-        entries = json.load(index)["manifests"]
-    return [
-        Image(entry["annotations"][_NAME], entry["digest"])
-        for entry in entries
-        if _NAME in entry.get("annotations", {})
-    ]
 
 
 def _tar(files: Mapping[str, bytes], mode: int) -> bytes:

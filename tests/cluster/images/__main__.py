@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.cluster import images
+from tests.cluster.archives import Archive
 from tests.cluster.images import containers, measure
-from tests.cluster.images.oci import Archive
 
 _MEASURED: dict[str, Callable[[Path], float]] = {
     images.ANYPOD: measure.gateway_seconds,

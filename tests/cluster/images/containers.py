@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.cluster.archives import Archive
 from tests.cluster.images import cache, seccomp
-from tests.cluster.images.oci import Archive
 
 PATIENCE = 60.0
 """Seconds that anything may take on a busy machine."""

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.cluster import bare, image_store, loading, oci
+from tests.cluster import bare, image_store, loading
+from tests.cluster.archives import images_in
 from tests.cluster.images import cache
 from tests.cluster.own_images import PAUSE, PROBE
 from tests.cluster.versions import kubernetes
@@ -45,7 +46,7 @@ def test_what_a_node_does_to_its_images_is_its_own(tmp_path: Path, archives: lis
     for name in ("one", "other"):
         image_store.link(store, tmp_path / name)
     with image_store.containerd(tmp_path / "one") as ctr:
-        names = [image.name for archive in archives for image in oci.images_in(archive)]
+        names = [image.name for archive in archives for image in images_in(archive)]
         ctr(*loading.IMAGES, "remove", "--sync", *names)
     assert lacks(tmp_path / "one", archives) == archives
     assert lacks(tmp_path / "other", archives) == []

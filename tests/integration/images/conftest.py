@@ -2,8 +2,8 @@
 
 import pytest
 from tests.cluster import images
+from tests.cluster.archives import Archive
 from tests.cluster.images import containers
-from tests.cluster.images.oci import Archive
 
 Images = dict[str, Archive]
 

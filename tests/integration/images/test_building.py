@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from tests.cluster import images
+from tests.cluster.archives import Archive
 from tests.cluster.images import containers, recipes
 from tests.cluster.images.commands import CommandFailed
 from tests.cluster.images.containers import Order
-from tests.cluster.images.oci import Archive
 
 Images = dict[str, Archive]
 OTHER = dataclasses.replace(recipes.WORKER, name="localhost/anypod-worker:of-a-test")

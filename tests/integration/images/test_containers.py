@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from tests.cluster import images
+from tests.cluster.archives import Archive
 from tests.cluster.images import containers, measure, pods
 from tests.cluster.images.containers import Container, Order
-from tests.cluster.images.oci import Archive
 from tests.support.figures import Figure
 
 from anypod.client import Client, ProgramFailed

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import certifi
 import pytest
 from tests.cluster import images
+from tests.cluster.archives import Archive, ImageFile
 from tests.cluster.images import pip_settings
-from tests.cluster.images.oci import Archive, ImageFile
 from tests.support.figures import Figure
 
 ROOT = Path(__file__).parents[3]
