@@ -1,40 +1,64 @@
 """Which of the clusters side by side belongs to whom.
 
-Slot 0 is `make cluster`'s. A run of the tests takes others for as long as it lives, so that two
-runs on one machine never end each other's clusters.
+Slot 0 is `make cluster`'s. A run of the tests takes others for as long as it has clusters in them,
+so that two runs on one machine never end each other's; when all are taken it waits for one.
 """
 
+import os
 import socket
 
 from tests.cluster.addresses import SLOTS
+from tests.cluster.telling import step
+from tests.cluster.waiting import wait_until
 
 USER = 0
 KEPT = 1
 """Of a run that keeps its cluster, so that the next one finds it."""
+NAME = "anypod-cluster-slot"
+"""Of the sockets that reserve slots: the kernel gives such a name to one process at a time."""
+PATIENCE = 1800.0
 
 _held: dict[int, int] = {}
-"""The sockets that reserve them: open until the process ends, and closed by nobody."""
-_unused: set[int] = set()
+"""The sockets' descriptors, by slot."""
 
 
-def take() -> int:
-    """A slot that no other run has; it is this process's until this ends, however it does."""
-    if _unused:
-        return _unused.pop()
+def take(patience: float = PATIENCE) -> int:
+    """A slot that no other run has, until it is given back or this process ends, however it does.
+
+    Raises RuntimeError if none becomes free in so many seconds.
+    """
+    if (slot := _free()) is not None:
+        return slot
+    found: list[int] = []
+
+    def is_found() -> bool:
+        found.extend(each for each in (_free(),) if each is not None)
+        return bool(found)
+
+    taken = f"all {SLOTS} clusters that fit side by side are taken by runs of tests"
+    try:
+        with step(f"{taken}: waiting for one"):
+            wait_until(is_found, "one is free", patience)
+    except TimeoutError as late:
+        raise RuntimeError(taken) from late
+    return found[0]
+
+
+def give_back(slot: int) -> None:
+    """Its cluster has ended. Nothing is done to a slot that was not taken here."""
+    if slot in _held:
+        os.close(_held.pop(slot))
+
+
+def _free() -> int | None:
     for slot in range(KEPT + 1, SLOTS):
         reservation = socket.socket(socket.AF_UNIX)
         try:
             # An abstract name: no file is left behind.
-            reservation.bind(f"\0anypod-cluster-slot-{slot}")
+            reservation.bind(f"\0{NAME}-{slot}")
         except OSError:
             reservation.close()
         else:
             _held[slot] = reservation.detach()
             return slot
-    raise RuntimeError(f"all {SLOTS} clusters that fit side by side are taken by runs of tests")
-
-
-def give_back(slot: int) -> None:
-    """To be taken again by this process, whose it stays. Any slot may be given."""
-    if slot in _held:
-        _unused.add(slot)
+    return None
