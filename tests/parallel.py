@@ -12,9 +12,14 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 TOGETHER: dict[str, str] = {
-    "tests/e2e": "one cluster with the project's images",
+    "tests/e2e": "a cluster with the project's images",
+    "tests/integration/cluster/test_cluster.py": "a cluster",
+    "tests/integration/cluster/test_faults.py": "a cluster",
+    "tests/integration/cluster/test_api_server.py": "an API server",
+    "tests/integration/cluster/test_existing.py": "an API server",
+    "tests/integration/examples": "a pool that runs the examples",
 }
-"""Folders, and what their files share."""
+"""What files and folders share: all that share the same run in one process."""
 MOST_PROCESSES = 6
 """As many clusters fit side by side as runs of tests can have."""
 
@@ -27,9 +32,10 @@ class ByPlace(LoadScopeScheduling):
 
 
 def scope_of(nodeid: str) -> str:
-    """The file or folder whose tests run in one process."""
+    """The same for tests that run in one process: what they share, or their file."""
     file = PurePosixPath(nodeid.partition("::")[0])
-    return next((str(f) for f in file.parents if str(f) in TOGETHER), str(file))
+    places = map(str, (file, *file.parents))
+    return next((TOGETHER[place] for place in places if place in TOGETHER), str(file))
 
 
 @pytest.hookimpl(optionalhook=True)

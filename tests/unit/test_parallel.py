@@ -1,7 +1,11 @@
 """Tests that share what takes long to start run in one process, and no others have to."""
 
+from pathlib import Path
+
 import pytest
 from tests import parallel
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_tests_of_a_file_stay_together() -> None:
@@ -10,10 +14,16 @@ def test_the_tests_of_a_file_stay_together() -> None:
     assert parallel.scope_of(f"{file}::TestClass::test_b") == file
 
 
-@pytest.mark.parametrize("folder", parallel.TOGETHER)
-def test_the_files_of_some_folders_stay_together(folder: str) -> None:
-    names = [f"{folder}/test_a.py::test_1", f"{folder}/more/test_b.py::test_2"]
-    assert {parallel.scope_of(name) for name in names} == {folder}
+@pytest.mark.parametrize("shared", {*parallel.TOGETHER.values()})
+def test_what_shares_something_stays_together(shared: str) -> None:
+    places = [place for place, what in parallel.TOGETHER.items() if what == shared]
+    files = [each if each.endswith(".py") else f"{each}/more/test_a.py" for each in places]
+    assert {parallel.scope_of(f"{file}::test_1") for file in files} == {shared}
+
+
+@pytest.mark.parametrize("place", parallel.TOGETHER)
+def test_what_is_said_to_share_something_is_there(place: str) -> None:
+    assert (ROOT / place).exists()
 
 
 def test_there_are_more_processes_than_one_and_no_more_than_clusters_fit() -> None:

@@ -12,7 +12,7 @@ from tests.cluster.pytest_options import wishes
 from tests.support.probes import Probes
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     reason = why_no_api_server()
     if reason is not None:
@@ -21,7 +21,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         yield server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Two nodes, of the provider that the options name."""
     wished = wishes(request.config)
@@ -33,7 +33,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     started.down()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def probes(cluster: Cluster) -> Probes:
     """Pods of the probe program, one on each node, Ready."""
     started = Probes(cluster)

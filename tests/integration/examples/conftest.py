@@ -12,7 +12,7 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 WORKERS = 4
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
     folder = tmp_path_factory.mktemp("examples")
     with anypod_up(folder, "-f", str(EXAMPLES / "pool.yaml"), workers=WORKERS) as running:

@@ -12,7 +12,7 @@ CRDS = Path(__file__).parents[3] / "crds"
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     reason = why_no_api_yet()
     if reason is not None:

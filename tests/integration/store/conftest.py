@@ -15,7 +15,7 @@ from anypod.store.open import open_store
 _rooms = itertools.count()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
     """One server for all tests that leave it running; each has a prefix of its own."""
     with running_etcd(tmp_path_factory.mktemp("etcd")) as server:
