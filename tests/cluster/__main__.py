@@ -21,7 +21,18 @@ def main() -> None:
     try:
         options.verb(options)
     except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as refused:
-        sys.exit(f"error: {refused}")
+        sys.exit(f"error: {refused}{_advice(options)}")
+    except KeyboardInterrupt:
+        sys.exit(f"interrupted{_advice(options)}")
+
+
+def _advice(options: argparse.Namespace) -> str:
+    again = f"python -m tests.cluster down --cluster {options.cluster} --slot {options.slot}"
+    if options.verb is _up and options.cluster != "existing":
+        return f"\nwhat was started stays, for a look; {again} ends it"
+    if options.verb is _down:
+        return f"\nsomething may be left; once more: {again}"
+    return ""
 
 
 def _up(options: argparse.Namespace) -> None:

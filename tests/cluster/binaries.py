@@ -146,7 +146,7 @@ def _build_tool(tool: Tool, built: Path) -> None:
 
 
 def _go(*arguments: str, cwd: Path, **environment: str) -> str:
-    told = {"CGO_ENABLED": "0"} | environment
+    told = os.environ | {"CGO_ENABLED": "0"} | environment
     return commands.run("nice", "go", *arguments, seconds=_BUILD_SECONDS, env=told, cwd=cwd)
 
 

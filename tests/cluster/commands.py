@@ -21,7 +21,7 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> str:
-    """What it prints on stdout; ``env`` is added to ours. Raises CommandFailed alone."""
+    """What it prints on stdout; its environment is ours, or ``env``. Raises CommandFailed alone."""
     done = attempt(*command, seconds=seconds, env=env, cwd=cwd)
     if done.returncode != 0:
         said = "\n".join((done.stdout + done.stderr).splitlines()[-_LAST_LINES:]).strip()
@@ -40,7 +40,7 @@ def attempt(
     try:
         return subprocess.run(
             words,
-            env={**os.environ, **(env or {})},
+            env=None if env is None else dict(env),
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             capture_output=True,

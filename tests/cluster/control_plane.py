@@ -1,7 +1,7 @@
 """The programs of a control plane: as commands for a node, and alone on loopback for tests.
 
-``api_server`` is for tests that need the API and nothing that acts on it: etcd and kube-apiserver
-without nodes, controllers or scheduler, ready in seconds, for any user.
+``api_server`` is for tests that need the API, and at most some controllers that act on it: ready in
+seconds, for any user, without nodes or scheduler.
 """
 
 import http.client
@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from tests.cluster.certificates import Authority
 from tests.cluster.kubectl import Kubectl
 from tests.support.etcd import running_etcd
 
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,15 @@ def why_no_api_server() -> str | None:
 
 
 @contextmanager
-def api_server(directory: Path) -> Iterator[ApiServer]:
-    """etcd and kube-apiserver on free ports of 127.0.0.1; both end with the block.
+def api_server(
+    directory: Path, *, options: Sequence[str] = (), controllers: Sequence[str] = ()
+) -> Iterator[ApiServer]:
+    """etcd and kube-apiserver on free ports of 127.0.0.1; all ends with the block.
 
-    As there are no controllers, nothing finalises a namespace, and a pod needs no service account.
+    ``options`` are more of the API server's. Without any of the ``controllers`` nothing finalises
+    a namespace, and a pod needs no service account.
     """
+    directory.mkdir(parents=True, exist_ok=True)
     programs = kubernetes_binaries(versions.kubernetes())
     authority = Authority(directory / "certificates")
     authority.create()
@@ -65,11 +69,20 @@ def api_server(directory: Path) -> Iterator[ApiServer]:
             "--permit-port-sharing",
             "--service-cluster-ip-range=198.19.0.0/24",
             "--endpoint-reconciler-type=none",
-            "--disable-admission-plugins=ServiceAccount",
             "--authorization-mode=RBAC",
+            *(() if controllers else ("--disable-admission-plugins=ServiceAccount",)),
+            *options,
         ]
-        with _running(command, log) as process:
+        with _running(command, log) as process, ExitStack() as stack:
             _wait_until_ready(process, port, authority, log)
+            if controllers:
+                manager = [
+                    str(programs.path("kube-controller-manager")),
+                    *controller_manager_options(kubeconfig),
+                    f"--controllers={','.join(controllers)}",
+                    "--secure-port=0",
+                ]
+                stack.enter_context(_running(manager, directory / "kube-controller-manager.log"))
             kubectl = Kubectl(programs.path("kubectl"), kubeconfig)
             yield ApiServer(url, kubeconfig, kubectl, log)
 
@@ -88,6 +101,17 @@ def api_server_options(authority: Authority, etcd: str, address: str) -> list[st
         f"--service-account-key-file={authority.service_accounts.certificate}",
         f"--service-account-signing-key-file={authority.service_accounts.key}",
         "--allow-privileged",
+    ]
+
+
+def controller_manager_options(kubeconfig: Path) -> list[str]:
+    """What every controller manager of ours is told."""
+    return [
+        f"--kubeconfig={kubeconfig}",
+        "--leader-elect=false",
+        # All its controllers ask for something before the last of them starts.
+        "--kube-api-qps=500",
+        "--kube-api-burst=1000",
     ]
 
 
@@ -119,16 +143,12 @@ def programs(authority: Authority, plan: Addresses, etcd_data: Path) -> Mapping[
         ],
         "kube-controller-manager": [
             "kube-controller-manager",
-            f"--kubeconfig={manager}",
+            *controller_manager_options(manager),
             f"--root-ca-file={authority.certificate}",
             f"--service-account-private-key-file={pair.key}",
             f"--cluster-signing-cert-file={signer.certificate}",
             f"--cluster-signing-key-file={signer.key}",
             "--use-service-account-credentials",
-            "--leader-elect=false",
-            # All its controllers ask for something before the last of them starts.
-            "--kube-api-qps=500",
-            "--kube-api-burst=1000",
             # Sooner than the default, as tests wait for it.
             "--node-monitor-grace-period=16s",
         ],
@@ -180,12 +200,9 @@ def _running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]
     try:
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(timeout=10)
+        # There is nothing to be saved, and a graceful end waits for all who watch.
+        process.kill()
+        process.wait(timeout=10)
 
 
 def _wait_until_ready(

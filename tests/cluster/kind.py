@@ -7,17 +7,19 @@ network, so the fault verbs also reach a node that is isolated.
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.cluster import loading, slots
+from tests.cluster import commands, loading, slots
+from tests.cluster.commands import CommandFailed
 from tests.cluster.faults import NodeFaults
 from tests.cluster.interface import Cluster
 from tests.cluster.kubectl import Kubectl, find_kubectl
+from tests.cluster.telling import step
 
 _ENGINES = ("docker", "podman")
 _CREATE_SECONDS = 900
@@ -55,17 +57,12 @@ class Kind:
     engine: str
 
     def __call__(self, *arguments: str, timeout: float = 300) -> str:
-        done = subprocess.run(
-            ["kind", *arguments, f"--name={self.name}"],
-            env=os.environ | {"KIND_EXPERIMENTAL_PROVIDER": self.engine},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise RuntimeError(f"kind {' '.join(arguments)}: {done.stderr.strip()}")
-        return done.stdout
+        return self.say(*arguments, f"--name={self.name}", seconds=timeout)
+
+    def say(self, *arguments: str, seconds: float) -> str:
+        """What is not about this cluster alone."""
+        told = os.environ | {"KIND_EXPERIMENTAL_PROVIDER": self.engine}
+        return commands.run("kind", *arguments, seconds=seconds, env=told)
 
     def nodes(self) -> list[str]:
         names = self("get", "nodes").split()
@@ -108,17 +105,7 @@ class KindNodes:
         return node, int(state["info"]["pid"])
 
     def _call(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [self._kind.engine, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        if done.returncode != 0:
-            said = done.stderr.strip()
-            raise RuntimeError(f"{self._kind.engine} {' '.join(arguments)}: {said}")
-        return done.stdout
+        return commands.run(self._kind.engine, *arguments, seconds=120)
 
 
 class KindCluster(Cluster):
@@ -138,7 +125,8 @@ class KindCluster(Cluster):
     def load(self, archives: Sequence[Path]) -> None:
         for node in self.nodes():
             for archive in loading.missing(partial(self._inside.run, node), archives):
-                self._kind("load", "image-archive", str(archive), f"--nodes={node}")
+                with step(f"loading {archive.name} onto {node}"):
+                    self._kind("load", "image-archive", str(archive), f"--nodes={node}")
 
     def kubectl(self, *arguments: str, input: str | None = None, timeout: float = 60) -> str:  # noqa: A002
         return self._kubectl(*arguments, input=input, timeout=timeout)
@@ -164,7 +152,8 @@ def start(options: KindOptions, slot: int, nodes: int, *, keep: bool) -> KindClu
         end(kind.name)
         there = False
     if not there:
-        _create(kind, options, nodes)
+        with step(f"kind creates the cluster {kind.name}"):
+            _create(kind, options, nodes)
     return KindCluster(kind, _kubectl(kind), keep=keep or options.name is not None)
 
 
@@ -177,7 +166,8 @@ def running(name: str) -> KindCluster | None:
 
 
 def end(name: str) -> None:
-    _kind(name)("delete", "cluster", f"--kubeconfig={_kubeconfig(name)}")
+    with step(f"ending the kind cluster {name}"):
+        _kind(name)("delete", "cluster", f"--kubeconfig={_kubeconfig(name)}")
     _kubeconfig(name).unlink(missing_ok=True)
 
 
@@ -230,22 +220,14 @@ def _kind(name: str) -> Kind:
 
 
 def _clusters(kind: Kind) -> list[str]:
-    listed = subprocess.run(
-        ["kind", "get", "clusters"],
-        env=os.environ | {"KIND_EXPERIMENTAL_PROVIDER": kind.engine},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return listed.stdout.split()
+    return kind.say("get", "clusters", seconds=60).split()
 
 
 def _engine() -> str | None:
     for name in _ENGINES:
         if shutil.which(name) is None:
             continue
-        asked = subprocess.run([name, "info"], capture_output=True, timeout=60, check=False)
-        if asked.returncode == 0:
+        with suppress(CommandFailed):
+            commands.run(name, "info", seconds=60)
             return name
     return None

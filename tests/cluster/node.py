@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.cluster import cgroups, network, node_files
+from tests.cluster import cgroups, commands, network, node_files
 from tests.cluster.binaries import Binaries
 from tests.cluster.node_files import Place
 
@@ -94,7 +94,7 @@ class Node:
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                timeout=10,
+                timeout=60,
                 check=True,
             )
         network.heal(self.place.plan, self.place.number)
@@ -112,14 +112,8 @@ class Node:
         holder = self._holder()
         if holder is None:
             raise RuntimeError(f"node {self.name} is not running")
-        done = subprocess.run(
-            [*holder.entering, *command],
-            env=dict(self._environment()),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        entered = (*holder.entering, *command)
+        done = commands.attempt(*entered, seconds=timeout, env=self._environment())
         if done.returncode != 0:
             raise RuntimeError(f"{self.name}: {' '.join(command)}: {done.stderr.strip()}")
         return done.stdout
@@ -129,16 +123,9 @@ class Node:
         return int((self.place.folder / "pids" / program).read_text())
 
     def _holder(self) -> "Holder | None":
-        done = subprocess.run(
-            ["ip", "netns", "pids", self.namespace],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        found = commands.run("ip", "netns", "pids", self.namespace, seconds=30)
         return next(
-            (Holder(pid) for pid in map(int, done.stdout.split()) if _command(pid) == "unshare"),
-            None,
+            (Holder(pid) for pid in map(int, found.split()) if _command(pid) == "unshare"), None
         )
 
     def _issue_credentials(self) -> None:

@@ -53,4 +53,5 @@ PROBE = Program("probe")
 
 def _compile(source: Path, program: Path) -> None:
     build = ("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, source)
-    commands.run(*build, seconds=600, env={"CGO_ENABLED": "0"}, cwd=program.parent)
+    told = os.environ | {"CGO_ENABLED": "0"}
+    commands.run(*build, seconds=600, env=told, cwd=program.parent)

@@ -5,12 +5,11 @@ No file of the cluster's is needed, so that one whose start was killed half-way 
 
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from tests.cluster import cgroups, network
+from tests.cluster import cgroups, commands, network
 from tests.cluster.addresses import OF_EVERY_CLUSTER, Addresses
 from tests.cluster.node import MOUNT_POINTS
 from tests.cluster.waiting import wait_until
@@ -30,7 +29,7 @@ def remove(plan: Addresses) -> None:
     # By the names alone can the processes be found, if this is killed: so they end first.
     wait_until(lambda: not _end(homes), "the nodes' processes have ended", _SECONDS)
     for file in namespaces(plan):
-        subprocess.run(["ip", "netns", "delete", file.name], timeout=_SECONDS, check=True)
+        commands.run("ip", "netns", "delete", file.name, seconds=_SECONDS)
     # And once more, what was about to enter one while it still had its name.
     wait_until(lambda: not _end(homes), "the nodes' last processes have ended", _SECONDS)
     cgroups.remove(f"{plan.prefix}*")

@@ -1,4 +1,4 @@
-"""A real Kubernetes API on loopback without nodes: etcd, kube-apiserver, kube-controller-manager.
+"""A real Kubernetes API on loopback without nodes, and the users and calls of these tests.
 
 The controllers that make what the operator's objects become (ReplicaSets, pods, garbage collection)
 are real too; there is no scheduler and no kubelet, so what pods report, tests write.
@@ -7,26 +7,19 @@ are real too; there is no scheduler and no kubelet, so what pods report, tests w
 import contextlib
 import json
 import secrets
-import shutil
 import ssl
-import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import versions
-from tests.cluster.binaries import kubernetes_binaries
-from tests.cluster.control_plane import reserved_port
-from tests.support.etcd import running_etcd
+from tests.cluster.control_plane import api_server
 
 Raw = dict[str, Any]
 
-START_SECONDS = 120.0
 _TOKENS = {"admin": "system:masters", "operator": "anypod:operators"}
 _CONTROLLERS = (
     "deployment-controller",
@@ -141,94 +134,27 @@ def _opener() -> urllib.request.OpenerDirector:
 @contextmanager
 def running_api(directory: Path) -> Iterator[KubernetesApi]:
     """Ready, with its controllers; all of it ends with the block."""
-    folder = kubernetes_binaries(versions.kubernetes()).bin
-    directory.mkdir(parents=True, exist_ok=True)
     tokens = {who: secrets.token_hex(16) for who in _TOKENS}
-    _write_files(directory, tokens)
-    with ExitStack() as stack:
-        etcd = stack.enter_context(running_etcd(directory / "etcd"))
-        port = stack.enter_context(reserved_port())
-        api = KubernetesApi(f"https://127.0.0.1:{port}", directory, tokens)
-        command = [str(folder / "kube-apiserver"), *_options(directory, etcd.url, port)]
-        server = stack.enter_context(_process(command, directory / "kube-apiserver.log"))
-        _wait_until_ready(api, server)
-        manager = [
-            str(folder / "kube-controller-manager"),
-            f"--kubeconfig={api.kubeconfig('admin')}",
-            f"--controllers={','.join(_CONTROLLERS)}",
-            "--leader-elect=false",
-            "--secure-port=0",
-            "--concurrent-gc-syncs=4",
-        ]
-        stack.enter_context(_process(manager, directory / "kube-controller-manager.log"))
-        yield api
+    directory.mkdir(parents=True, exist_ok=True)
+    options = _write_files(directory, tokens)
+    with api_server(directory, options=options, controllers=_CONTROLLERS) as server:
+        yield KubernetesApi(server.url, directory, tokens)
 
 
-def _write_files(directory: Path, tokens: Mapping[str, str]) -> None:
+def _write_files(directory: Path, tokens: Mapping[str, str]) -> list[str]:
+    """Who may call, and what of it is written down; the API server's options for that."""
+    known, audited = directory / "tokens.csv", directory / "audit.json"
     lines = [f'{token},{who},{who},"{_TOKENS[who]}"' for who, token in tokens.items()]
-    (directory / "tokens.csv").write_text("\n".join(lines))
+    known.write_text("\n".join(lines))
     policy = {
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
         "omitStages": ["RequestReceived"],
         "rules": [{"level": "Metadata", "users": ["operator"]}, {"level": "None"}],
     }
-    (directory / "audit.json").write_text(json.dumps(policy))
-
-
-def _options(directory: Path, etcd: str, port: int) -> list[str]:
-    key = directory / "accounts.key"
-    if not key.exists():
-        openssl = shutil.which("openssl") or "openssl"
-        command = [openssl, "genrsa", "-out", str(key), "2048"]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+    audited.write_text(json.dumps(policy))
     return [
-        f"--etcd-servers={etcd.replace('etcd://', 'http://')}",
-        "--bind-address=127.0.0.1",
-        f"--secure-port={port}",
-        "--permit-port-sharing",
-        "--allow-privileged",
-        f"--cert-dir={directory / 'certificates'}",
-        f"--token-auth-file={directory / 'tokens.csv'}",
-        "--authorization-mode=RBAC",
-        "--service-account-issuer=https://kubernetes.default.svc",
-        f"--service-account-key-file={key}",
-        f"--service-account-signing-key-file={key}",
-        "--service-cluster-ip-range=198.19.0.0/24",
-        "--endpoint-reconciler-type=none",
-        f"--audit-policy-file={directory / 'audit.json'}",
+        f"--token-auth-file={known}",
+        f"--audit-policy-file={audited}",
         f"--audit-log-path={directory / 'audit.log'}",
     ]
-
-
-@contextmanager
-def _process(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={}
-        )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait(timeout=10)
-
-
-def _wait_until_ready(api: KubernetesApi, server: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + START_SECONDS
-    log = api.directory / "kube-apiserver.log"
-    while not _is_ready(api):
-        if server.poll() is not None or time.monotonic() > until:
-            raise RuntimeError(f"kube-apiserver did not start:\n{log.read_text()[-3000:]}")
-        time.sleep(0.1)
-
-
-def _is_ready(api: KubernetesApi) -> bool:
-    request = urllib.request.Request(
-        f"{api.url}/readyz", headers={"Authorization": f"Bearer {api.tokens['admin']}"}
-    )
-    try:
-        with _opener().open(request, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (OSError, urllib.error.URLError):
-        return False

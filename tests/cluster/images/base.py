@@ -6,7 +6,6 @@ What only a package manager or a person at a terminal needs is left out of it.
 
 import os
 import shutil
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,13 +79,8 @@ def _suite() -> str:
 
 def _mirror(suite: str) -> str:
     wanted = "$(CODENAME) $(SITE)"
-    told = subprocess.run(
-        ["apt-get", "indextargets", "--format", wanted, "Created-By: Packages"],
-        capture_output=True,
-        text=True,
-        timeout=commands.QUICK_SECONDS,
-        check=True,
-    ).stdout
+    listed = ("apt-get", "indextargets", "--format", wanted, "Created-By: Packages")
+    told = commands.run(*listed, seconds=commands.QUICK_SECONDS)
     for line in told.splitlines():
         codename, _, site = line.partition(" ")
         if codename == suite:

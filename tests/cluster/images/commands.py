@@ -22,4 +22,4 @@ def run(
     env: Mapping[str, str] | None = None,
 ) -> str:
     """What it prints on stdout. Raises CommandFailed."""
-    return commands.run("nice", *command, seconds=seconds, env=env)
+    return commands.run("nice", *command, seconds=seconds, env={**os.environ, **(env or {})})

@@ -7,10 +7,11 @@ them in an image.
 
 import ast
 import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.cluster.images import commands
 
 MARK = "# of the machine that builds; must be in no image"
 CA_IN_BUILD = "/run/secrets/ca.crt"
@@ -29,14 +30,8 @@ class Secrets:
 
 def settings() -> dict[str, str]:
     """What this machine's pip is told, as far as it is of use in a build."""
-    listed = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    ).stdout
-    return parse(listed)
+    listed = (sys.executable, "-m", "pip", "config", "list")
+    return parse(commands.run(*listed, seconds=commands.QUICK_SECONDS))
 
 
 def parse(listed: str) -> dict[str, str]:

@@ -106,11 +106,10 @@ def test_a_child_that_somebody_else_changes_all_the_time_is_put_right_now_and_th
     before = len(calls(space.api, space.name))
     end = time.monotonic() + WATCHED_SECONDS
     edits = 0
-    while time.monotonic() < end:
+    while time.monotonic() < end or edits < 100:
         edits += 1
         space.api.merge(space.child_path("Service"), {"spec": {"selector": {"edit": str(edits)}}})
         time.sleep(0.02)
-    assert edits > 100
     assert len(calls(space.api, space.name)) - before < edits
     until(
         lambda: (s := space.child("Service")) and "edit" not in s["spec"]["selector"],

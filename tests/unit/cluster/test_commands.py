@@ -9,9 +9,10 @@ from tests.cluster.commands import CommandFailed
 PYTHON = (sys.executable, "-c")
 
 
-def test_what_it_prints_is_returned_and_its_environment_is_added_to() -> None:
-    show = "import os; print(os.environ['GIVEN'], 'PATH' in os.environ)"
-    assert commands.run(*PYTHON, show, seconds=60, env={"GIVEN": "here"}) == "here True\n"
+def test_what_it_prints_is_returned_and_its_environment_is_ours_or_the_given() -> None:
+    show = "import os; print(os.environ.get('GIVEN'), 'PATH' in os.environ)"
+    assert commands.run(*PYTHON, show, seconds=60) == "None True\n"
+    assert commands.run(*PYTHON, show, seconds=60, env={"GIVEN": "here"}) == "here False\n"
 
 
 def test_its_own_words_are_told_when_it_fails() -> None:
