@@ -37,7 +37,9 @@ def _advice(options: argparse.Namespace) -> str:
 
 def _up(options: argparse.Namespace) -> None:
     began = time.monotonic()
-    archives = images.archives() if options.images else []
+    # Whoever has a cluster already says by other ways what is on it.
+    wanted = options.images and options.cluster != "existing"
+    archives = images.archives() if wanted else []
     cluster = providers.fulfil(replace(_wishes(options), archives=archives))
     version = json.loads(cluster.kubectl("version", "--output=json"))["serverVersion"]
     cluster.kubectl(

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.cluster.interface import Cluster, Faults, Pod, Unsupported
+from tests.cluster.interface import Cluster, Faults, ImageNames, Pod, Unsupported
 from tests.cluster.kubectl import Kubectl, KubectlError, find_kubectl
 
 _NO_WAY_IN = "the nodes of an existing cluster cannot be entered from here"
@@ -17,8 +17,11 @@ _NO_WAY_IN = "the nodes of an existing cluster cannot be entered from here"
 class ExistingCluster(Cluster):
     provider = "existing"
 
-    def __init__(self, kubectl: Kubectl) -> None:
+    def __init__(self, kubectl: Kubectl, images: ImageNames | None) -> None:
+        """``images`` are there, or where the nodes can pull them from; None: none are."""
         self._kubectl = kubectl
+        self._has_images = images is not None
+        self.images = images or ImageNames()
         self.kubeconfig = kubectl.kubeconfig
         self.faults = NoFaults()
 
@@ -26,8 +29,12 @@ class ExistingCluster(Cluster):
         return self._kubectl("get", "nodes", "--output=jsonpath={.items[*].metadata.name}").split()
 
     def load(self, archives: Sequence[Path]) -> None:
-        names = ", ".join(archive.name for archive in archives)
-        raise Unsupported(f"{_NO_WAY_IN}: push {names} to the registry that it pulls from")
+        if archives and not self._has_images:
+            names = ", ".join(archive.name for archive in archives)
+            raise Unsupported(
+                f"{_NO_WAY_IN}: push {names} to where it pulls from, and say where that is "
+                "(--image-repository)"
+            )
 
     def kubectl(self, *arguments: str, input: str | None = None, timeout: float = 60) -> str:  # noqa: A002
         return self._kubectl(*arguments, input=input, timeout=timeout)
@@ -75,7 +82,7 @@ class NoFaults(Faults):
         raise Unsupported(_NO_WAY_IN)
 
 
-def use(context: str | None) -> ExistingCluster:
+def use(context: str | None, images: ImageNames | None = None) -> ExistingCluster:
     """The cluster of that context of the user's kubeconfig."""
     if not context:
         raise ValueError("name the context of the existing cluster: --context NAME")
@@ -93,4 +100,4 @@ def use(context: str | None) -> ExistingCluster:
     descriptor, name = tempfile.mkstemp(prefix="anypod-existing-", suffix=".kubeconfig")
     with os.fdopen(descriptor, "w") as kubeconfig:
         kubeconfig.write(copied)
-    return ExistingCluster(Kubectl(program, Path(name)))
+    return ExistingCluster(Kubectl(program, Path(name)), images)

@@ -6,6 +6,7 @@ A provider is one module: bare.py, kind.py, existing.py. What it cannot do it sa
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,22 @@ class Pod(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True)
+class ImageNames:
+    """What pods call images that we built, and whether their node may pull them."""
+
+    repository: str = "localhost"
+    """What comes before the last part of a name: registry.example/team."""
+    tag: str | None = None
+    """Of all of them; None: each has its own."""
+    pull_policy: str = "Never"
+
+    def of(self, image: str) -> str:
+        """Of an image that is built as ``localhost/NAME:TAG``."""
+        name, _, tag = image.removeprefix("localhost/").partition(":")
+        return f"{self.repository.rstrip('/')}/{name}:{self.tag or tag}"
 
 
 class Faults(ABC):
@@ -84,6 +101,7 @@ class Cluster(ABC):
     kubeconfig: Path
     """An administrator's; its current context is this cluster."""
     faults: Faults
+    images: ImageNames = ImageNames()
 
     @abstractmethod
     def nodes(self) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Literal
 from tests.cluster import bare, control_plane, existing, kind, slots
 from tests.cluster.addresses import Addresses
 from tests.cluster.binaries import kubernetes_binaries
-from tests.cluster.interface import Cluster
+from tests.cluster.interface import Cluster, ImageNames
 from tests.cluster.kind import KindOptions
 from tests.cluster.versions import kubernetes
 
@@ -30,6 +30,8 @@ class Wishes:
     context: str | None = None
     archives: Sequence[Path] = ()
     """The images that every node has to have."""
+    images: ImageNames | None = None
+    """Existing: what it calls them, if it has them or knows where to pull them from."""
 
 
 class NoCluster(RuntimeError):
@@ -53,7 +55,9 @@ def up(
 def fulfil(wishes: Wishes) -> Cluster:
     chosen = _choose(wishes)
     if chosen == "existing":
-        return existing.use(wishes.context)
+        there = existing.use(wishes.context, wishes.images)
+        there.load(wishes.archives)
+        return there
     slot = _slot(wishes)
     if chosen == "kind":
         cluster = kind.start(wishes.kind, slot, wishes.nodes, keep=wishes.keep)

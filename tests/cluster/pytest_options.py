@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from tests.cluster.interface import Unsupported
+from tests.cluster.interface import ImageNames, Unsupported
 from tests.cluster.kind import KindOptions
 from tests.cluster.providers import PROVIDERS, Provider, Wishes
 
@@ -21,6 +21,33 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--kind-name", metavar="NAME", help="kind: a cluster that is there already")
     group.addoption("--keep", action="store_true", help="use a cluster that is up, leave it up")
     group.addoption("--context", metavar="NAME", help="existing: the context of the kubeconfig")
+    group.addoption(
+        "--image-repository",
+        metavar="PREFIX",
+        help="existing: where its nodes pull the project's images from, such as "
+        "registry.example/team; localhost, with --image-pull-policy=Never: they have them already",
+    )
+    group.addoption("--image-tag", metavar="TAG", help="existing: of all images; else their own")
+    group.addoption(
+        "--image-pull-policy",
+        choices=["Always", "IfNotPresent", "Never"],
+        default="IfNotPresent",
+        help="existing: when its nodes pull",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What nobody has named is refused before anything runs."""
+    if config.getoption("--cluster") == "existing" and not config.getoption("--context"):
+        raise pytest.UsageError("name the context of the existing cluster: --context NAME")
+
+
+def why_no_images(config: pytest.Config) -> str | None:
+    """Why the cluster cannot have images that are built here, or None."""
+    named = config.getoption("--image-repository")
+    if config.getoption("--cluster") != "existing" or named:
+        return None
+    return "an existing cluster needs the images: push them, and say where (--image-repository)"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -44,4 +71,13 @@ def wishes(config: pytest.Config, *, nodes: int = 2, keep: bool = False) -> Wish
             config=config.getoption("--kind-config"),
         ),
         context=config.getoption("--context"),
+        images=_images(config),
     )
+
+
+def _images(config: pytest.Config) -> ImageNames | None:
+    repository = config.getoption("--image-repository")
+    if not repository:
+        return None
+    policy = config.getoption("--image-pull-policy")
+    return ImageNames(repository, config.getoption("--image-tag"), policy)

@@ -3,6 +3,7 @@
 With ``--keep`` the cluster is left up, and a failed test's namespace in it.
 """
 
+import contextlib
 import secrets
 from collections.abc import AsyncIterator, Generator, Iterator
 from dataclasses import replace
@@ -12,11 +13,12 @@ from typing import Any
 import pytest
 from tests.cluster import Cluster, images, why_none
 from tests.cluster.providers import fulfil
-from tests.cluster.pytest_options import wishes
+from tests.cluster.pytest_options import why_no_images, wishes
 from tests.support import happenings
 from tests.support.in_cluster import Place
 
 CRDS = Path(__file__).parents[2] / "crds"
+CRD = "crd/workerpools.anypod.dev"
 FAILED = pytest.StashKey[bool]()
 PLACE = pytest.StashKey[Place]()
 
@@ -26,20 +28,25 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Two nodes that have the project's images, with the custom resource installed."""
     keep = bool(request.config.getoption("--keep"))
     wished = wishes(request.config, keep=keep)
-    reason = why_none(wished.provider)
+    reason = why_none(wished.provider) or why_no_images(request.config)
     if reason is not None:
         pytest.skip(f"e2e: {reason}")
-    try:
-        archives = images.archives()
-    except images.CannotBuild as cannot:
-        pytest.skip(f"e2e: no images: {cannot}")
+    archives: list[Path] = []
+    if wished.provider != "existing":  # whose images are others' business
+        try:
+            archives = images.archives()
+        except images.CannotBuild as cannot:
+            pytest.skip(f"e2e: no images: {cannot}")
     started = fulfil(replace(wished, archives=archives))
-    try:
-        started.kubectl("apply", "--server-side", "-f", str(CRDS))
-        started.kubectl("wait", "--for=condition=Established", "crd/workerpools.anypod.dev")
+    with contextlib.ExitStack() as ends:
+        ends.callback(started.down)
+        theirs = started.provider == "existing"  # and left as it was
+        if not theirs or not started.kubectl("get", CRD, "--ignore-not-found"):
+            started.kubectl("apply", "--server-side", "-f", str(CRDS))
+            if theirs:
+                ends.callback(started.kubectl, "delete", CRD)
+        started.kubectl("wait", "--for=condition=Established", CRD)
         yield started
-    finally:
-        started.down()
 
 
 @pytest.fixture

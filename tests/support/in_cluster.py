@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from tests.cluster import Cluster, images
+from tests.cluster import Cluster, ImageNames, images
 from tests.cluster.kubectl import find_kubectl
 from tests.support.rig import Caller
 
@@ -67,16 +67,20 @@ class Place:
             "metadata": {"name": name, "namespace": self.namespace, "uid": "made-here"},
             "spec": spec,
         }
-        settings = Settings(worker_image=images.WORKER, link_key=KEY, home=self.namespace)
-        objects = build(parse(raw), settings)
-        await self.apply(raw | {"metadata": {"name": name}}, *map(_without_owner, objects))
+        worker = self.cluster.images.of(images.WORKER)
+        settings = Settings(worker_image=worker, link_key=KEY, home=self.namespace)
+        objects = [_without_owner(made) for made in build(parse(raw), settings)]
+        for made in objects:
+            if made["kind"] == "Deployment":
+                _pull(made, self.cluster.images.pull_policy)
+        await self.apply(raw | {"metadata": {"name": name}}, *objects)
 
     async def add_gateway(self, node: str) -> None:
         """Ready when this returns."""
         await self.apply(
             _secret("gateway", "key", KEY),
             *_rights(self.namespace),
-            _gateway(node, self.namespace),
+            _gateway(node, self.namespace, self.cluster.images),
         )
         await self.rolled_out("gateway")
 
@@ -143,7 +147,12 @@ def _rights(namespace: str) -> list[Object]:
     ]
 
 
-def _gateway(node: str, namespace: str) -> Object:
+def _pull(deployment: Object, policy: str) -> None:
+    for container in deployment["spec"]["template"]["spec"]["containers"]:
+        container["imagePullPolicy"] = policy
+
+
+def _gateway(node: str, namespace: str, names: ImageNames) -> Object:
     arguments = [
         "anypod_gateway",
         "--kubernetes",
@@ -157,8 +166,8 @@ def _gateway(node: str, namespace: str) -> Object:
     ]
     container = {
         "name": "gateway",
-        "image": images.ANYPOD,
-        "imagePullPolicy": "Never",
+        "image": names.of(images.ANYPOD),
+        "imagePullPolicy": names.pull_policy,
         "args": arguments,
         "ports": [{"containerPort": GATEWAY_PORT}],
         "readinessProbe": {

@@ -18,8 +18,8 @@ class Probes:
         """A pod of that name on that node, and a service of its name before it; Ready."""
         container = {
             "name": "probe",
-            "image": PROBE.image,
-            "imagePullPolicy": "Never",
+            "image": self.cluster.images.of(PROBE.image),
+            "imagePullPolicy": self.cluster.images.pull_policy,
             "readinessProbe": {"httpGet": {"path": "/", "port": PORT}, "periodSeconds": 1},
         }
         pod = {

@@ -25,6 +25,7 @@ def main() -> int:
     for name, path in zip((images.ANYPOD, images.WORKER, images.ETCD), archives, strict=True):
         size, packed = Archive(path).bytes_unpacked, path.stat().st_size
         sys.stdout.write(_ROW.format(name, _mb(size), _mb(packed), _start(name, path)))
+        sys.stdout.write(f"  {path}\n")
     why_not = containers.why_not()
     if why_not:
         sys.stdout.write(f"starts are not measured: {why_not}\n")

@@ -8,7 +8,7 @@ from tests.cluster import Cluster, why_none
 from tests.cluster.control_plane import ApiServer, api_server, why_no_api_server
 from tests.cluster.own_images import PROBE
 from tests.cluster.providers import fulfil
-from tests.cluster.pytest_options import wishes
+from tests.cluster.pytest_options import why_no_images, wishes
 from tests.support.probes import Probes
 
 
@@ -25,7 +25,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Two nodes, of the provider that the options name."""
     wished = wishes(request.config)
-    reason = why_none(wished.provider)
+    reason = why_none(wished.provider) or why_no_images(request.config)
     if reason is not None:
         pytest.skip(reason)
     started = fulfil(replace(wished, archives=[PROBE.archive()]))

@@ -52,13 +52,14 @@ def test_a_network_policy_is_enforced(cluster: Cluster, probes: Probes) -> None:
 
 def test_a_pod_may_not_have_more_memory_than_its_limit(cluster: Cluster, probes: Probes) -> None:
     """Through kubelet and runc: control groups work, of whatever version."""
+    image = cluster.images.of(PROBE.image)
     override = {
         "spec": {
             "containers": [
                 {
                     "name": "limited",
-                    "image": PROBE.image,
-                    "imagePullPolicy": "Never",
+                    "image": image,
+                    "imagePullPolicy": cluster.images.pull_policy,
                     "args": ["eat", "256"],
                     "resources": {"limits": {"memory": "64Mi"}},
                 }
@@ -67,7 +68,7 @@ def test_a_pod_may_not_have_more_memory_than_its_limit(cluster: Cluster, probes:
     }
     here = f"--namespace={NAMESPACE}"
     cluster.kubectl(
-        *("run", "limited", here, "--restart=Never", f"--image={PROBE.image}"),
+        *("run", "limited", here, "--restart=Never", f"--image={image}"),
         f"--overrides={json.dumps(override)}",
     )
 

@@ -1,13 +1,18 @@
 """A cluster that is there already is used only by the name of its context, and not touched."""
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from tests.cluster import Pod, Unsupported, up
+from tests.cluster import ImageNames, Pod, Unsupported, existing, up
 from tests.cluster.control_plane import ApiServer
 
 pytestmark = pytest.mark.timeout(3600)  # the first run on a machine builds Kubernetes
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -56,9 +61,37 @@ def test_the_named_context_is_used_and_not_the_current_one(
 def test_what_needs_its_nodes_is_unsupported_with_the_reason(two_contexts: Path) -> None:
     cluster = up("existing", context="anypod-cluster")
     try:
-        with pytest.raises(Unsupported, match=r"push probe\.tar to the registry"):
+        with pytest.raises(Unsupported, match=r"push probe\.tar to where it pulls from"):
             cluster.load([Path("probe.tar")])
         with pytest.raises(Unsupported, match="nodes of an existing cluster cannot be entered"):
             cluster.faults.kill_process(Pod("default", "any"))
     finally:
         cluster.down()
+
+
+def test_images_that_are_said_to_be_there_are_called_as_it_calls_them(two_contexts: Path) -> None:
+    names = ImageNames("registry.example/team/", "v1", "IfNotPresent")
+    cluster = existing.use("anypod-cluster", names)
+    try:
+        cluster.load([Path("probe.tar")])
+        assert cluster.images.of("localhost/anypod:dev") == "registry.example/team/anypod:v1"
+    finally:
+        cluster.down()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "name the context of the existing cluster: --context NAME"),
+        (["--context=anypod-cluster"], r"an existing cluster needs the images: push them"),
+    ],
+)
+def test_a_run_of_tests_says_what_it_has_to_be_told(
+    two_contexts: Path, options: list[str], said: str
+) -> None:
+    tests = [f"{ROOT}/tests/integration/cluster/test_cluster.py", "-k", "nodes_are_ready", "-rs"]
+    command = [sys.executable, "-m", "pytest", "--cluster=existing", *options, *tests]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert re.search(said, done.stdout + done.stderr), done.stdout
