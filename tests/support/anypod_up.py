@@ -1,12 +1,13 @@
 """``anypod up`` as a person would start it, for tests that are its users."""
 
 import contextlib
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.support.ports import free_port
 
 from anypod.client import AnyPodError, Client, NoAnswer
 
@@ -20,8 +21,7 @@ def anypod_up(folder: Path, *arguments: str, workers: int) -> Iterator[tuple[str
 
     Stopped by SIGTERM; fails if that does not end it with exit code 0.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [str(Path(sys.executable).with_name("anypod")), "up", "--port", str(port)]
     command += ["--dir", str(folder / ".anypod"), *arguments]
     log = folder / "up.log"

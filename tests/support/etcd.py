@@ -3,17 +3,17 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.ports import free_port
+
 _START_SECONDS = 30.0
-_ATTEMPTS = 5
 
 
 def etcd_binary() -> str:
@@ -51,21 +51,10 @@ class EtcdServer:
 
     def start(self) -> None:
         """Returns when the server answers."""
-        if self.port:
-            self._spawn()
-            self._wait_until_healthy()
-            return
-        for attempt in range(_ATTEMPTS):
-            self.port, self._peer_port = _free_ports(2)
-            self._spawn()
-            try:
-                self._wait_until_healthy()
-            except RuntimeError:
-                # Somebody else may have taken the port between our look and etcd's.
-                if attempt == _ATTEMPTS - 1 or "address already in use" not in self.log:
-                    raise
-            else:
-                return
+        if not self.port:
+            self.port, self._peer_port = free_port(), free_port()
+        self._spawn()
+        self._wait_until_healthy()
 
     def kill(self) -> None:
         """kill -9, also when frozen."""
@@ -130,14 +119,6 @@ class EtcdServer:
     def more_handlers(self) -> list[urllib.request.BaseHandler]:
         """Of requests to it."""
         return []
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 @contextmanager

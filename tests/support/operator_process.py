@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.kubernetes_api import KubernetesApi
+from tests.support.ports import free_port
 
 START_SECONDS = 90.0
 POOL_URL = "http://gateway.anypod:8700/v1/pools/{pool}"
@@ -42,7 +42,7 @@ class OperatorProcess:
         self._key_file.write_text(LINK_KEY)
 
     def start(self, *, wait: bool = True) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         command = [
             *(*self._under, sys.executable, "-m", "anypod_operator"),
             *("--worker-image", WORKER_IMAGE, "--pool-url", POOL_URL),
@@ -115,9 +115,3 @@ class OperatorProcess:
         if process.poll() is None:
             process.send_signal(number)
         return process.wait(timeout=60)
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])

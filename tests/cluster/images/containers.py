@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -129,11 +128,6 @@ def running(order: Order) -> Iterator[Container]:
             yield container
         finally:
             container.end()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def _start(name: str, bundle: Path, log: int) -> subprocess.Popen[bytes]:

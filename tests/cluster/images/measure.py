@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from tests.cluster.images import containers, pods
+from tests.support.ports import free_port
 
 from anypod.resources import pools_file
 
@@ -21,13 +22,13 @@ def gateway_seconds(archive: Path) -> float:
 
 
 def _worker_start(archive: Path) -> float:
-    port = containers.free_port()
+    port = free_port()
     with containers.running(pods.worker(archive, port)) as worker:
         return worker.until_answers(port, "/readyz")
 
 
 def _gateway_start(archive: Path) -> float:
-    port = containers.free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         pools = Path(folder)
         pools.chmod(0o755)

@@ -16,6 +16,7 @@ from tests.cluster.archives import Archive
 from tests.cluster.images import containers, measure, pods
 from tests.cluster.images.containers import Container, Order
 from tests.support.figures import Figure
+from tests.support.ports import free_port
 
 from anypod.client import Client, ProgramFailed
 from anypod.resources import pools_file
@@ -100,7 +101,7 @@ def stack(
 
     ``changes`` are of both containers' orders.
     """
-    worker_port, gateway_port = containers.free_port(), containers.free_port()
+    worker_port, gateway_port = free_port(), free_port()
     with world_readable() as pools, contextlib.ExitStack() as exits:
         tell(pools)
         orders = (
@@ -199,7 +200,7 @@ def test_the_image_runs_each_of_its_modules(runnable: Images, module: str) -> No
 
 @contextlib.contextmanager
 def running_etcd(image: Archive) -> Iterator[tuple[Container, int]]:
-    client_port, peer_port = containers.free_port(), containers.free_port()
+    client_port, peer_port = free_port(), free_port()
     with containers.running(pods.etcd(image.path, client_port, peer_port)) as container:
         container.until_answers(client_port, "/health")
         yield container, client_port
@@ -243,7 +244,7 @@ def test_the_gateways_default_is_its_help(runnable: Images) -> None:
 
 def test_the_next_run_ends_what_a_killed_one_left(runnable: Images) -> None:
     path = runnable[images.WORKER].path
-    port = containers.free_port()
+    port = free_port()
     killed = f"""
 import os
 from pathlib import Path
