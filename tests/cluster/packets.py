@@ -3,12 +3,23 @@
 A packet is judged once: where it arrives when it is dropped, where it leaves when it is delayed.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
 from tests.cluster.interface import Unsupported
 
-_NO_NETEM = "qdisc kind is unknown"
+_NO_SUCH_KIND = "qdisc kind is unknown"
+_DEVICE = ("dev", "eth0")
+_ROOT = (*_DEVICE, "root")
+_FILTERS = (*_DEVICE, "parent", "1:")
+_BANDS = 16
+"""As many as a prio queue can have. The first three are for what is not delayed."""
+_FIRST_BAND = 4
+_FILTER = re.compile(
+    r"flowid 1:(?P<band>[0-9a-f]+)\b[^\n]*\n\s*match (?P<address>[0-9a-f]{8})/ffffffff at 16"
+)
 
 
 @dataclass(frozen=True)
@@ -32,40 +43,61 @@ def drop(at: PodNetwork, peer: str, percent: int) -> None:
 
 
 def delay(at: PodNetwork, peer: str, milliseconds: int) -> None:
-    """Hold every packet to ``peer`` back for so long."""
+    """Hold every packet to ``peer`` back for so long; other peers keep what they have."""
+    delayed = _delayed(at)
+    band = delayed.get(peer) or _unused(set(delayed.values()))
     try:
-        _tc(at, "qdisc", "add", "dev", "eth0", "root", "handle", "1:", "prio", "bands", "4")
-        _tc(
-            at,
-            *(
-                "qdisc",
-                "add",
-                "dev",
-                "eth0",
-                "parent",
-                "1:4",
-                "netem",
-                "delay",
-                f"{milliseconds}ms",
-            ),
-        )
+        if not delayed:
+            _tc(at, "qdisc", "replace", *_ROOT, "handle", "1:", "prio", "bands", str(_BANDS))
+        netem = ("netem", "delay", f"{milliseconds}ms")
+        _tc(at, "qdisc", "replace", *_DEVICE, "parent", f"1:{band:x}", *netem)
     except RuntimeError as refused:
-        if _NO_NETEM not in str(refused):
+        if _NO_SUCH_KIND not in str(refused):
             raise
         heal(at, peer)
-        raise Unsupported("this kernel has no netem, which delays packets") from refused
-    to_peer = ("match", "ip", "dst", f"{peer}/32", "flowid", "1:4")
-    _tc(at, "filter", "add", "dev", "eth0", "parent", "1:", "protocol", "ip", "u32", *to_peer)
+        raise Unsupported("this kernel has no prio and netem, which delay packets") from refused
+    if peer not in delayed:
+        to_peer = ("match", "ip", "dst", f"{peer}/32", "flowid", f"1:{band:x}")
+        _tc(at, "filter", "add", *_FILTERS, "protocol", "ip", "pref", str(band), "u32", *to_peer)
 
 
 def heal(at: PodNetwork, peer: str) -> None:
+    """Packets from and to ``peer`` go as they did; those of other peers are left alone."""
     chain = _chain(peer)
     if f"-N {chain}" in _iptables(at, "-S").splitlines():
         _iptables(at, "-D", "INPUT", "-s", peer, "-j", chain)
         _iptables(at, "-F", chain)
         _iptables(at, "-X", chain)
-    if "qdisc prio 1:" in _tc(at, "qdisc", "show", "dev", "eth0"):
-        _tc(at, "qdisc", "delete", "dev", "eth0", "root")
+    delayed = _delayed(at)
+    band = delayed.pop(peer, None)
+    if band is not None and delayed:
+        _tc(at, "filter", "delete", *_FILTERS, "pref", str(band))
+        _tc(at, "qdisc", "delete", *_DEVICE, "parent", f"1:{band:x}")
+    elif not delayed and _has_queues(at):
+        _tc(at, "qdisc", "delete", *_ROOT)
+
+
+def _has_queues(at: PodNetwork) -> bool:
+    return "qdisc prio 1:" in _tc(at, "qdisc", "show", *_DEVICE)
+
+
+def _delayed(at: PodNetwork) -> dict[str, int]:
+    """The band of each peer whose packets are delayed."""
+    if not _has_queues(at):
+        return {}
+    listed = _tc(at, "filter", "show", *_FILTERS)
+    return {
+        str(IPv4Address(int(found["address"], 16))): int(found["band"], 16)
+        for found in _FILTER.finditer(listed)
+    }
+
+
+def _unused(bands: set[int]) -> int:
+    free = set(range(_FIRST_BAND, _BANDS + 1)) - bands
+    if not free:
+        most = _BANDS - _FIRST_BAND + 1
+        raise Unsupported(f"a pod's packets can be delayed to {most} others at once")
+    return min(free)
 
 
 def _chain(peer: str) -> str:

@@ -14,7 +14,7 @@ def test_the_tests_of_a_file_stay_together() -> None:
     assert parallel.scope_of(f"{file}::TestClass::test_b") == file
 
 
-@pytest.mark.parametrize("shared", {*parallel.TOGETHER.values()})
+@pytest.mark.parametrize("shared", sorted({*parallel.TOGETHER.values()}))
 def test_what_shares_something_stays_together(shared: str) -> None:
     places = [place for place, what in parallel.TOGETHER.items() if what == shared]
     files = [each if each.endswith(".py") else f"{each}/more/test_a.py" for each in places]
