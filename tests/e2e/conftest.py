@@ -14,13 +14,13 @@ import pytest
 from tests.cluster import Cluster, images, why_none
 from tests.cluster.providers import fulfil
 from tests.cluster.pytest_options import why_no_images, wishes
-from tests.support import happenings
+from tests.support.happenings import Happenings
 from tests.support.in_cluster import Place
 
 CRDS = Path(__file__).parents[2] / "crds"
 CRD = "crd/workerpools.anypod.dev"
 FAILED = pytest.StashKey[bool]()
-PLACE = pytest.StashKey[Place]()
+HAPPENINGS = pytest.StashKey[Happenings]()
 
 
 @pytest.fixture(scope="package")
@@ -50,14 +50,17 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-async def place(cluster: Cluster, request: pytest.FixtureRequest) -> AsyncIterator[Place]:
-    """A fresh namespace."""
+async def place(
+    cluster: Cluster, request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[Place]:
+    """A fresh namespace; what goes on in it is in the report if the test fails."""
     about = request.node.originalname.removeprefix("test_")[:30].replace("_", "-").strip("-")
     # With --keep there may be namespaces of an earlier run.
     made = Place(cluster, f"e2e-{about}-{secrets.token_hex(3)}")
     cluster.kubectl("create", "namespace", made.namespace)
-    request.node.stash[PLACE] = made
-    yield made
+    with Happenings(cluster, made.namespace, tmp_path / "happenings") as happenings:
+        request.node.stash[HAPPENINGS] = happenings
+        yield made
     if request.node.stash.get(FAILED, False) and request.config.getoption("--keep"):
         return
     cluster.kubectl("delete", "namespace", made.namespace, "--wait=false")
@@ -68,7 +71,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.failed and (place := item.stash.get(PLACE, None)) is not None:
+    if report.failed and (happenings := item.stash.get(HAPPENINGS, None)) is not None:
         item.stash[FAILED] = True
-        report.sections += happenings.told(place.cluster, place.namespace)
+        report.sections += happenings.told()
     return report

@@ -1,38 +1,167 @@
-"""What went on in a namespace of a cluster: its events, and every container's log."""
+"""What went on in a namespace of a cluster, written down while it goes on.
+
+Events, and the log of every container, also of those that are gone when a test has failed: a
+restarted worker's, a deleted pod's. kubectl follows them, as it can enter every user's cluster.
+"""
 
 import json
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
 
-from tests.cluster import Cluster, KubectlError
+from tests.cluster import Cluster, KubectlError, commands
+from tests.cluster.kubectl import find_kubectl
 
 LINES = 200
+_PAUSE = 0.5
+_KUBECTL_SECONDS = 20.0
+_ENOUGH = 1 << 16
+
+Object = dict[str, Any]
 
 
-def told(cluster: Cluster, namespace: str) -> list[tuple[str, str]]:
-    """Titles and texts, for a test's report. Never raises: the report is of another failure."""
-    within = f"--namespace={namespace}"
-    found = [
-        (f"objects of {namespace}", _said(cluster, within, "get", "wp,deploy,pods,svc", "-owide")),
-        (f"events of {namespace}", _said(cluster, within, "events")),
-    ]
-    for pod, container in _containers(cluster, within):
-        for when in ("", "--previous"):
-            arguments = ("logs", pod, f"-c{container}", f"--tail={LINES}", *filter(None, [when]))
-            text = _said(cluster, within, *arguments)
-            if not when or "previous terminated container" not in text:
-                found.append((f"log of {pod}/{container} {when}".strip(), text))
-    return found
+@dataclass
+class Follower:
+    """A kubectl that writes one container's log to a file, until that container ends."""
+
+    process: subprocess.Popen[bytes]
+    began: float
 
 
-def _containers(cluster: Cluster, within: str) -> list[tuple[str, str]]:
-    try:
-        pods = json.loads(cluster.kubectl(within, "get", "pods", "-ojson"))["items"]
-    except (KubectlError, ValueError):
-        return []
-    return [(p["metadata"]["name"], c["name"]) for p in pods for c in p["spec"]["containers"]]
+class Happenings:
+    """Of one namespace, for as long as the block; ``told`` at any time in it."""
+
+    def __init__(self, cluster: Cluster, namespace: str, folder: Path) -> None:
+        self._cluster = cluster
+        self._within = f"--namespace={namespace}"
+        self._namespace = namespace
+        self._folder = folder
+        self._stopped = threading.Event()
+        self._watching: dict[str, subprocess.Popen[bytes]] = {}
+        self._followers: dict[str, Follower] = {}
+        self._threads = [
+            threading.Thread(target=self._keep, args=(what,), daemon=True)
+            for what in (self._write_events, self._follow_pods)
+        ]
+
+    def __enter__(self) -> "Happenings":
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stopped.set()
+        for process in list(self._watching.values()):
+            process.kill()
+        for thread in self._threads:
+            thread.join(_KUBECTL_SECONDS)
+        for follower in self._followers.values():
+            follower.process.kill()
+            follower.process.wait(_KUBECTL_SECONDS)
+
+    def told(self) -> list[tuple[str, str]]:
+        """Titles and texts, for a test's report. Never raises: that is of another failure."""
+        objects = self._said("get", "wp,deploy,pods,svc", "-owide")
+        found = [(f"objects of {self._namespace}", objects)]
+        for file in sorted(self._folder.iterdir()):
+            title = "events" if file.name == "events" else f"log of {file.name}"
+            found.append((f"{title} of {self._namespace}", _end_of(file)))
+        return found
+
+    # in threads of their own
+
+    def _keep(self, what: Any) -> None:
+        """A watch ends when the API server does, or takes a node along."""
+        while not self._stopped.is_set():
+            with suppress(OSError, ValueError):
+                what()
+            self._stopped.wait(_PAUSE)
+
+    def _write_events(self) -> None:
+        with (self._folder / "events").open("ab") as file:
+            self._watch("events", file, "events", "--watch").wait()
+
+    def _follow_pods(self) -> None:
+        watch = ("get", "pods", "--watch", "--output=json")
+        output = self._watch("pods", subprocess.PIPE, *watch).stdout
+        assert output is not None
+        for pod in _documents(output):
+            for status in pod.get("status", {}).get("containerStatuses", ()):
+                self._look_at(pod["metadata"]["name"], status)
+
+    def _look_at(self, pod: str, status: Object) -> None:
+        ended = status.get("lastState", {}).get("terminated", {}).get("containerID")
+        if ended and ended not in self._followers:  # before it was seen
+            self._follow(pod, status["name"], ended, "--previous")
+        state = status.get("state", {})
+        present = status.get("containerID") if "waiting" not in state else None
+        if not present:
+            return
+        known = self._followers.get(present)
+        if known is None:
+            self._follow(pod, status["name"], present, "--follow")
+        elif "running" in state and known.process.poll() is not None:  # cut off
+            since = f"--since={time.monotonic() - known.began + 1:.0f}s"
+            self._follow(pod, status["name"], present, "--follow", since)
+
+    def _follow(self, pod: str, container: str, identity: str, *options: str) -> None:
+        file = self._folder / f"{pod} {container} {identity.rpartition('/')[2][:8]}"
+        with file.open("ab") as output:
+            process = self._start(output, "logs", pod, f"--container={container}", *options)
+        self._followers[identity] = Follower(process, time.monotonic())
+
+    def _watch(self, name: str, output: Any, *arguments: str) -> subprocess.Popen[bytes]:
+        process = self._start(output, *arguments)
+        self._watching[name] = process
+        if self._stopped.is_set():  # and may have been before this could be ended
+            process.kill()
+        return process
+
+    def _start(self, output: Any, *arguments: str) -> subprocess.Popen[bytes]:
+        program = find_kubectl()
+        assert program is not None, "it was needed for the cluster"
+        where = (f"--kubeconfig={self._cluster.kubeconfig}", self._within)
+        return subprocess.Popen(
+            [*commands.ending_with_us(), str(program), *where, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def _said(self, *arguments: str) -> str:
+        try:
+            return self._cluster.kubectl(self._within, *arguments, timeout=_KUBECTL_SECONDS)
+        except KubectlError as error:
+            return str(error)
 
 
-def _said(cluster: Cluster, *arguments: str) -> str:
-    try:
-        return cluster.kubectl(*arguments, timeout=20)
-    except KubectlError as error:
-        return str(error)
+def _documents(stream: IO[bytes]) -> Iterator[Object]:
+    """JSON objects, one after another without anything between them."""
+    decoder, text = json.JSONDecoder(), ""
+    while piece := stream.read1(_ENOUGH):  # type: ignore[attr-defined]
+        text += piece.decode(errors="replace")
+        while text := text.lstrip():
+            try:
+                found, end = decoder.raw_decode(text)
+            except ValueError:
+                break  # the rest of it is still to come
+            yield found
+            text = text[end:]
+
+
+def _end_of(file: Path) -> str:
+    lines = file.read_text(errors="replace").splitlines()
+    left_out = [f"... {len(lines) - LINES} lines before ..."] if len(lines) > LINES else []
+    return "\n".join(left_out + lines[-LINES:])
