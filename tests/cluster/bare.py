@@ -129,6 +129,7 @@ class BareCluster(Cluster):
         return self._nodes[node].run(*command)
 
     def down(self) -> None:
+        """Its slot is free for others then."""
         if not self._keep:
             end(self._site.plan)
             slots.give_back(self._site.plan.slot)
