@@ -5,7 +5,7 @@ import json
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,8 @@ def test_the_readme_leads_to_a_first_answer(
     with release.explained(), release.shell("\n".join(lines)) as told:
         assert json.loads(told)[0]["speaker"] == "Ham"
     figure(
-        f"helm install: all is ready after {installed:.1f} s; kubectl apply: 4 workers are Ready after {ready - began:.1f} s;"
+        f"helm install: all is ready after {installed:.1f} s;"
+        f" kubectl apply: 4 workers are Ready after {ready - began:.1f} s;"
         f" the first answer {time.monotonic() - ready:.1f} s later"
     )
 

@@ -74,9 +74,7 @@ def snapshot(release: Release) -> str:
 
 
 @pytest.mark.parametrize("release", [3], indirect=True)
-async def test_three_members_do_without_one(
-    release: Release, figure: Figure
-) -> None:
+async def test_three_members_do_without_one(release: Release, figure: Figure) -> None:
     first = ("wait", "--for=condition=Complete", f"job/{release.name}-etcd-snapshot-1")
     await asyncio.to_thread(release.kubectl, *first, "--timeout=5m", timeout=330)
     async with release.calling() as gateway:
