@@ -71,8 +71,9 @@ class Peer(Protocol):
     def unsendable(self, message: Message) -> None:
         """It has no encoding; nothing else is harmed."""
 
-    def lost(self, unsent: Sequence[Message]) -> None:
-        """The link is down; these messages never left this process."""
+    def lost(self, unsent: Sequence[Message], *, all_answered: bool) -> None:
+        """The link is down; these messages never left this process. ``all_answered``: the worker
+        has answered whatever it took, so what has no answer was not taken."""
 
 
 class LinkEnded(Exception):
@@ -213,7 +214,8 @@ class Link:
                     part.result()
         finally:
             self.is_up = False
-            self._peer.lost(self._unsent.clear())
+            all_answered = socket.close_code == codec.CLOSE_DRAINED
+            self._peer.lost(self._unsent.clear(), all_answered=all_answered)
             for part in parts:
                 part.cancel()
             await asyncio.gather(*parts, return_exceptions=True)

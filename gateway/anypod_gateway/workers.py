@@ -303,7 +303,7 @@ class Worker:
         else:
             self.abandon(attempt)
 
-    def lost(self, unsent: Sequence[Message]) -> None:
+    def lost(self, unsent: Sequence[Message], *, all_answered: bool) -> None:
         self.unreachable_since = asyncio.get_running_loop().time()
         kept = {m.id for m in unsent if isinstance(m, Execute | Check | Program | SessionState)}
         lost, self._open = self._open, {}
@@ -312,7 +312,8 @@ class Worker:
         self._review()
         for attempt in lost.values():
             self.in_flight -= attempt.shared
-            attempt.finish(Lost(started=attempt.id not in kept and not attempt.asked))
+            started = not (all_answered or attempt.id in kept or attempt.asked)
+            attempt.finish(Lost(started=started))
 
     def _review(self) -> None:
         placeable = (

@@ -116,6 +116,11 @@ class ScriptedWorker:
     async def refuse(self, execute: Execute, reason: Any) -> None:
         await self.send(Refused(execute.id, reason))
 
+    async def close(self, code: int) -> None:
+        """What the gateway has sent meanwhile is never looked at."""
+        assert self._socket is not None
+        await self._socket.close(code=code)
+
     def drop(self) -> None:
         """The connection breaks without a word."""
         assert self._socket is not None

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable
 from typing import Protocol
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from anypod.wire import codec
 from anypod.wire.messages import (
@@ -141,11 +141,15 @@ class Link:
             return False
         return len(waiting) > MAX_UNSENT or sum(map(_weight, waiting)) > MAX_UNSENT_BYTES
 
-    async def close(self, code: int, reason: str) -> None:
-        """After what was said before has been sent, if the gateway reads it."""
+    async def close(self, reason: str) -> None:
+        """After what was said before has been sent, if the gateway reads it. The code says whether
+        all that was taken has been answered, which nothing may be added to any more."""
+        code: int = WSCloseCode.GOING_AWAY
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._all_sent()
+            if not self.is_working:
+                code = codec.CLOSE_DRAINED
         self._closed = True
         await self._socket.close(code=code, message=_reason(reason))
 

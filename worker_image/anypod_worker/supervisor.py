@@ -225,7 +225,7 @@ class Supervisor:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_ANSWERS_SECONDS):
                 await self._dispatch.until_quiet()
-        links = [link.close(codec.CLOSE_DRAINED, "stopped") for link in self._dispatch.links]
+        links = [link.close("stopped") for link in self._dispatch.links]
         await asyncio.gather(*links, return_exceptions=True)
         self._forks.stop()
         self._reserve.close()

@@ -21,6 +21,7 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 CLOSE_PROTOCOL = 4400
 CLOSE_UNAUTHENTICATED = 4401
 CLOSE_DRAINED = 4503
+"""The worker has stopped, and has answered all that it took: what has no answer never ran."""
 
 
 def max_message_bytes(max_body_bytes: int) -> int:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import WSCloseCode
 from tests.support.engine import Gateway, Site, gateway, request, site, until
 from tests.support.scripted_worker import ScriptedWorker, load, scripted_worker
 from tests.support.worker import code_of, revision_of
 
 from anypod.api.problems import AnyPodError, error
-from anypod.wire.codec import CLOSE_PROTOCOL
+from anypod.wire.codec import CLOSE_DRAINED, CLOSE_PROTOCOL
 from anypod.wire.messages import (
     WINDOW,
     Cancel,
@@ -235,6 +236,27 @@ async def test_what_may_have_started_is_not_repeated(tmp_path: Path) -> None:
         assert (lost.problem.worker, lost.problem.attempt) == (first.name, 1)
         assert not it.other(first).received
         await until(it.gateway.nothing_is_left)
+
+
+async def test_what_a_stopped_worker_has_not_answered_did_not_run(tmp_path: Path) -> None:
+    """It was on its way when the worker, which had nothing to finish, stopped."""
+    async with scene(tmp_path, 2) as it:
+        task = it.start()
+        first, execute = await it.who_got_it()
+        await first.close(CLOSE_DRAINED)
+        second, again = await it.who_got_it()
+        assert second is not first
+        assert (again.id, again.attempt) == (execute.id, 1)
+        await second.answer(again)
+        assert (await task).info.attempt == 1
+
+
+async def test_what_a_worker_that_gives_up_has_not_answered_may_have_run(tmp_path: Path) -> None:
+    async with scene(tmp_path, 2) as it:
+        task = it.start()
+        first, _ = await it.who_got_it()
+        await first.close(WSCloseCode.GOING_AWAY)
+        assert (await failure_of(task)).type == "worker-lost"
 
 
 async def test_an_idempotent_program_runs_again_elsewhere(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ class Peer:
         self.refused.append(message)
         self._tell()
 
-    def lost(self, unsent: Sequence[Message]) -> None:
+    def lost(self, unsent: Sequence[Message], **_: bool) -> None:
         self.losses.append(unsent)
         self._tell()
 
