@@ -1,8 +1,8 @@
 """Whether a gateway is starting, serving or going, and what is still under way in it."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 
 class Lifecycle:
@@ -10,6 +10,7 @@ class Lifecycle:
         self.draining = False
         """No new work is wanted; what runs is finished."""
         self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._active = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -24,7 +25,7 @@ class Lifecycle:
         if not self._active:
             self._idle.set()
 
-    @contextmanager
+    @contextlib.contextmanager
     def active(self) -> Iterator[None]:
         """Something is under way that no request waits for."""
         self.begin()
@@ -34,6 +35,9 @@ class Lifecycle:
             self.end()
 
     def stop(self) -> None:
+        """Said again, it ends ``linger``."""
+        if self.draining:
+            self._hurry.set()
         self.draining = True
         self._stop.set()
 
@@ -46,6 +50,12 @@ class Lifecycle:
         """Waits for ``stop`` or ``fail``; what went wrong, if that is why."""
         await self._stop.wait()
         return self._fault
+
+    async def linger(self, seconds: float) -> None:
+        """Waits, for those who do not know yet that this gateway goes."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
 
     async def idle(self, seconds: float) -> bool:
         """Waits until no request is under way; False when some are after ``seconds``."""

@@ -1,8 +1,9 @@
 """A gateway as one process: its parts in the order in which they need each other, and its end.
 
 Requests are accepted from the start; those that need the store or the pools wait for the first
-sync. At the end nothing new is accepted, what is under way is finished, and the parts are closed
-in the reverse order.
+sync. At the end it first lingers: whoever still calls is served, and told with the answer to take
+another connection, so that none has to be closed under a call that is on its way. Then nothing new
+is accepted, what is under way is finished, and the parts are closed in the reverse order.
 """
 
 import asyncio
@@ -88,8 +89,10 @@ async def serve(settings: Settings, lines: LineWriter) -> int:
     listening = await connections.listen(runner, sock, entry)
     log.info("gateway %s listens on %s port %d", settings.name, *sock.getsockname()[:2])
     fault = await life.stopped()
-    listening.close()
     log.info("gateway %s stops: %s", settings.name, fault or "it was told to")
+    if fault is None:
+        await life.linger(settings.linger_seconds)
+    listening.close()
     if not await life.idle(settings.drain_seconds):
         log.warning("some requests did not end within %g s", settings.drain_seconds)
         await runner.server.shutdown(NO_MORE_SECONDS)

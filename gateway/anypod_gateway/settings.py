@@ -42,6 +42,8 @@ class Settings:
     etcd_server_name: str = ""
     etcd_user: str = ""
     etcd_password_file: Path | None = None
+    linger_seconds: float = 0.0
+    """How long it still serves once it was told to stop: until nobody sends anything any more."""
     drain_seconds: float = 30.0
     die_with_parent: int = 0
     """Pid of a parent process with which to end; 0 when there is none."""
@@ -106,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_callers(parser)
     _add_etcd(parser)
+    add("--linger-seconds", type=_seconds, default=0.0, metavar="S")
     add("--drain-seconds", type=_seconds, default=30.0, metavar="S")
     add("--body-seconds", type=_seconds, default=60.0, metavar="S")
     add(

@@ -32,6 +32,7 @@ def test_the_gateway_takes_what_it_is_told() -> None:
     assert settings.etcd_ca == Path("/etc/anypod/etcd/ca.crt")
     assert settings.etcd_cert == Path("/etc/anypod/etcd/gateway.crt")
     assert settings.etcd_key == Path("/etc/anypod/etcd/gateway.key")
+    assert settings.linger_seconds == 5
     assert settings.drain_seconds == 7
     assert settings.log_format == "json"
 

@@ -42,6 +42,8 @@
 {{- else }}
 - --no-authentication
 {{- end }}
+# Until no proxy sends anything here any more, and no connection is kept alive.
+- --linger-seconds=5
 - --drain-seconds={{ .Values.gateway.drainSeconds }}
 - --log-format={{ .Values.gateway.logFormat }}
 {{- range .Values.gateway.extraArgs }}

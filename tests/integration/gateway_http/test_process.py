@@ -49,6 +49,24 @@ async def test_what_runs_is_finished_before_the_gateway_ends(
         assert "stops: it was told to" in await gateway.log()
 
 
+async def test_who_still_calls_a_gateway_that_goes_is_served_and_sent_elsewhere(
+    tmp_path: Path,
+) -> None:
+    """Over new connections, and over one that was kept alive, which is not cut."""
+    async with rig(tmp_path, options=("--linger-seconds", "1000")) as made:
+        gateway = made.gateway
+        await gateway.create(ECHO, "echo")
+        gateway.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(30):
+            while (await gateway.ask("GET", "//readyz")).status != 503:
+                await asyncio.sleep(0.02)
+        for x in range(2):
+            answer = await gateway.run("echo", x=x)
+            assert answer.outputs == x
+            assert answer.headers["Connection"] == "close"
+        assert await gateway.stop() == 0  # told again, it does not wait
+
+
 async def test_what_runs_too_long_does_not_keep_the_gateway(tmp_path: Path) -> None:
     async with rig(tmp_path, options=("--drain-seconds", "0.2")) as made:
         gateway = made.gateway
