@@ -52,6 +52,7 @@ NEEDS = (
 )
 _INSTALL = Path(__file__).parents[1] / "install-system-packages"
 _READY_SECONDS = 180.0
+_LAST_LINES = 5
 
 
 def why_no_bare(release: Kubernetes) -> str | None:
@@ -247,6 +248,20 @@ def _install() -> None:
         done = commands.attempt("sh", _INSTALL, *NEEDS, seconds=900)
     if done.returncode != 0:
         raise RuntimeError(f"what a bare cluster needs is missing: {done.stderr.strip()}")
+
+
+def last_words(plan: Addresses) -> str:
+    """The ends of its programs' logs, as far as there are any."""
+    logs = sorted(state_of(plan).glob("n*/log/*.log"))
+    ends = [(log, log.read_text(errors="replace").splitlines()[-_LAST_LINES:]) for log in logs]
+    return "\n".join(f"{log.parts[-3]} {log.stem}: {line}" for log, end in ends for line in end)
+
+
+def end_abandoned() -> None:
+    """End what runs of tests have left that were killed."""
+    for slot in slots.abandoned():
+        if remains.namespaces(Addresses(slot)):
+            end(Addresses(slot))
 
 
 def _clear(plan: Addresses) -> None:

@@ -58,7 +58,21 @@ def fulfil(wishes: Wishes) -> Cluster:
         there = existing.use(wishes.context, wishes.images)
         there.load(wishes.archives)
         return there
+    if wishes.slot is None and chosen == "bare":
+        bare.end_abandoned()
     slot = _slot(wishes)
+    try:
+        return _start(chosen, wishes, slot)
+    except BaseException as failure:
+        # Nobody else would end what is a run's own, and it would keep the machine busy.
+        if not wishes.keep and chosen == "bare":
+            failure.add_note(bare.last_words(Addresses(slot)))
+            bare.end(Addresses(slot))
+        slots.give_back(slot)
+        raise
+
+
+def _start(chosen: Provider, wishes: Wishes, slot: int) -> Cluster:
     if chosen == "kind":
         cluster = kind.start(wishes.kind, slot, wishes.nodes, keep=wishes.keep)
         cluster.load(wishes.archives)

@@ -6,6 +6,7 @@ so that two runs on one machine never end each other's; when all are taken it wa
 
 import os
 import socket
+from collections.abc import Iterator
 
 from tests.cluster.addresses import SLOTS
 from tests.cluster.telling import step
@@ -44,6 +45,19 @@ def take(patience: float = PATIENCE) -> int:
     return found[0]
 
 
+def abandoned() -> Iterator[int]:
+    """Each slot that no run has at the moment, held while it is looked at.
+
+    What is in them was left by runs that were killed.
+    """
+    for slot in range(KEPT + 1, SLOTS):
+        if _reserve(slot):
+            try:
+                yield slot
+            finally:
+                give_back(slot)
+
+
 def give_back(slot: int) -> None:
     """Its cluster has ended. Nothing is done to a slot that was not taken here."""
     if slot in _held:
@@ -51,14 +65,16 @@ def give_back(slot: int) -> None:
 
 
 def _free() -> int | None:
-    for slot in range(KEPT + 1, SLOTS):
-        reservation = socket.socket(socket.AF_UNIX)
-        try:
-            # An abstract name: no file is left behind.
-            reservation.bind(f"\0{NAME}-{slot}")
-        except OSError:
-            reservation.close()
-        else:
-            _held[slot] = reservation.detach()
-            return slot
-    return None
+    return next((slot for slot in range(KEPT + 1, SLOTS) if _reserve(slot)), None)
+
+
+def _reserve(slot: int) -> bool:
+    reservation = socket.socket(socket.AF_UNIX)
+    try:
+        # An abstract name: no file is left behind.
+        reservation.bind(f"\0{NAME}-{slot}")
+    except OSError:
+        reservation.close()
+        return False
+    _held[slot] = reservation.detach()
+    return True

@@ -90,16 +90,19 @@ class Happenings:
             self._stopped.wait(_PAUSE)
 
     def _write_events(self) -> None:
-        with (self._folder / "events").open("ab") as file:
-            self._watch("events", file, "events", "--watch").wait()
+        with (
+            (self._folder / "events").open("ab") as file,
+            self._watch("events", file, "events", "--watch") as process,
+        ):
+            process.wait()
 
     def _follow_pods(self) -> None:
         watch = ("get", "pods", "--watch", "--output=json")
-        output = self._watch("pods", subprocess.PIPE, *watch).stdout
-        assert output is not None
-        for pod in _documents(output):
-            for status in pod.get("status", {}).get("containerStatuses", ()):
-                self._look_at(pod["metadata"]["name"], status)
+        with self._watch("pods", subprocess.PIPE, *watch) as process:
+            assert process.stdout is not None
+            for pod in _documents(process.stdout):
+                for status in pod.get("status", {}).get("containerStatuses", ()):
+                    self._look_at(pod["metadata"]["name"], status)
 
     def _look_at(self, pod: str, status: Object) -> None:
         ended = status.get("lastState", {}).get("terminated", {}).get("containerID")

@@ -58,6 +58,16 @@ def test_what_was_never_taken_cannot_be_had_by_giving_it_back() -> None:
     assert slots.take() != slots.USER
 
 
+def test_what_nobody_has_is_abandoned_and_held_while_it_is_looked_at() -> None:
+    mine = slots.take()
+    seen = []
+    for slot in slots.abandoned():
+        seen.append(slot)
+        assert other_run() not in (mine, slot)
+    assert sorted([mine, *seen]) == list(range(2, SLOTS))
+    assert other_run() == seen[0]
+
+
 def test_when_none_is_free_it_is_waited_for() -> None:
     mine = [slots.take() for _ in range(FREE)]
     soon = threading.Timer(0.1, slots.give_back, [mine[2]])
