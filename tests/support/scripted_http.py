@@ -60,6 +60,12 @@ def hangs_up(connection: socket.socket) -> None:
     connection.shutdown(socket.SHUT_RDWR)
 
 
+def vanishes(connection: socket.socket) -> None:
+    """As a machine without power: no goodbye. Needs root; TCP_REPAIR is what moves connections."""
+    connection.setsockopt(socket.IPPROTO_TCP, 19, 1)
+    raise ConnectionError("gone")
+
+
 def streams(pieces: Sequence[bytes], *, whole: bool = True, cut: Action = hangs_up) -> Action:
     """Event stream in chunks as given; not ``whole`` cuts the connection after them."""
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 import aiohttp
 from yarl import URL
 
+from anypod.client import sockets
 from anypod.client.calls import Call
 from anypod.client.errors import AnswerLost, TimedOut, Unreachable, error_from, reason
 from anypod.client.retries import Attempts
@@ -87,7 +88,7 @@ class Transport:
     def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
+                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, socket_factory=sockets.make),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,

@@ -1,11 +1,13 @@
 """HTTP for the blocking client, by urllib3: a pool of connections, usable by many threads."""
 
+import errno
 import ssl
 import time
 from collections.abc import Callable, Generator
 from typing import NoReturn, TypeVar
 
 import urllib3
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -14,6 +16,7 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from anypod.client import sockets
 from anypod.client.calls import Call
 from anypod.client.errors import (
     AnswerLost,
@@ -33,7 +36,10 @@ class Transport:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._pool = urllib3.connection_from_url(
-            settings.url, maxsize=MAX_CONNECTIONS, retries=False
+            settings.url,
+            maxsize=MAX_CONNECTIONS,
+            retries=False,
+            socket_options=[*HTTPConnection.default_socket_options, *sockets.options()],
         )
 
     def close(self) -> None:
@@ -128,9 +134,18 @@ def _pieces(
 def _raise(failure: Exception, url: str) -> NoReturn:
     if isinstance(failure, NewConnectionError | ConnectTimeoutError) or _untrusted(failure):
         raise Unreachable(f"cannot connect to {url}: {reason(failure)}") from failure
-    if isinstance(failure, ReadTimeoutError | TimeoutError):
+    if isinstance(failure, ReadTimeoutError | TimeoutError) and not _vanished(failure):
         raise TimedOut(f"{url} did not answer in time") from failure
     raise AnswerLost(f"the connection to {url} broke: {reason(failure)}") from failure
+
+
+def _vanished(failure: BaseException | None) -> bool:
+    """It is the system that says so, of the other machine: not a deadline of ours."""
+    while failure is not None:
+        if isinstance(failure, OSError) and failure.errno == errno.ETIMEDOUT:
+            return True
+        failure = failure.__cause__
+    return False
 
 
 def _untrusted(failure: Exception) -> bool:

@@ -1,13 +1,22 @@
 """Both clients over a real connection to a server that misbehaves as the test says."""
 
 import asyncio
+import os
 import socket
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.support.scripted_http import Action, answers, hangs_up, refuses, scripted, streams
+from tests.support.scripted_http import (
+    Action,
+    answers,
+    hangs_up,
+    refuses,
+    scripted,
+    streams,
+    vanishes,
+)
 
 from anypod import AnyPodError, AsyncClient, Client
 from anypod.client import (
@@ -23,6 +32,7 @@ from anypod.client import (
     UnexpectedAnswer,
     Unreachable,
     WorkerLost,
+    sockets,
 )
 
 EXECUTION = {
@@ -69,6 +79,22 @@ async def stream_sync(url: str, **client: Any) -> list[Any]:
 
 both = pytest.mark.parametrize("run", [run_sync, run_async])
 both_streams = pytest.mark.parametrize("stream", [stream_sync, stream_async])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can let a connection vanish")
+@both
+async def test_a_gateway_whose_machine_has_died_is_noticed_long_before_the_deadline(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is lost, which is no reason to give up for a call that may be sent again."""
+    monkeypatch.setattr(sockets, "PROBE_AFTER_SECONDS", 1)
+    with scripted(vanishes, answers(200, RESULT)) as server:
+        with pytest.raises(AnswerLost):
+            await run(server.url, timeout=100, options=WITHOUT_KEY)
+        assert (await run(server.url, timeout=100)).execution.worker == "w1"
+    with scripted(vanishes, answers(200, RESULT)) as server:
+        answer = await run(server.url, timeout=100, options={"idempotent": True})
+        assert answer.execution.worker == "w1"
 
 
 def closed_port() -> int:
