@@ -70,6 +70,18 @@ def test_no_container_may_do_more_than_it_must() -> None:
             assert container["resources"]["limits"]["memory"], name
 
 
+def test_a_rollout_leaves_gateways_on_different_nodes() -> None:
+    """So each new one is counted with the new ones only; members of etcd are of one quorum."""
+    pods = pod_specs(rendered())
+    for name, keys in (
+        ("Deployment rel-anypod-gateway", ["pod-template-hash"]),
+        ("StatefulSet rel-anypod-etcd", None),
+    ):
+        spread = pods[name]["topologySpreadConstraints"]
+        assert {each["topologyKey"] for each in spread} > {"kubernetes.io/hostname"}
+        assert [each.get("matchLabelKeys") for each in spread] == [keys, keys]
+
+
 def test_only_gateway_and_operator_have_a_token() -> None:
     pods = pod_specs(rendered())
     having = {name for name, pod in pods.items() if pod["automountServiceAccountToken"]}

@@ -30,6 +30,10 @@ seccompProfile:
   labelSelector:
     matchLabels:
       {{- include "anypod.selector" $ | nindent 6 }}
+  {{- if ne (index $ 1) "etcd" }}
+  # Of one template: else those that a rollout replaces would drive all new ones onto one node.
+  matchLabelKeys: [pod-template-hash]
+  {{- end }}
 {{- end }}
 {{- end -}}
 
