@@ -18,7 +18,7 @@ JOBS ?= auto
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --durations 25 --durations-min 3
 # Tests start thousands of interpreters, which would compile the same modules again and again.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help install demo test test-fast lint format crds chart bench images cluster cluster-down constraints clean
+.PHONY: help install demo test test-fast chaos lint format crds chart bench images cluster cluster-down constraints clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -48,11 +48,16 @@ test: $(TESTED) lint ## Check and test everything (installs etcd, wrk and nginx 
 	@sh tests/install-system-packages etcd wrk nginx
 	@[ "$$(id -u)" -ne 0 ] || sh tests/install-system-packages buildah runc debootstrap
 	@$(BIN)/python -m tests.cluster prepare
-	$(PYTEST) $(PYTEST_ARGS)
+	$(PYTEST) --ignore tests/chaos $(PYTEST_ARGS)
+
+chaos: $(TESTED) ## Break AnyPod under load on a real Kubernetes; print what its callers were told
+	@[ "$$(id -u)" -ne 0 ] || sh tests/install-system-packages buildah runc debootstrap
+	@$(BIN)/python -m tests.cluster prepare
+	$(BIN)/python -m pytest -n 0 tests/chaos $(PYTEST_ARGS)
 
 test-fast: $(TESTED) lint ## The same without a cluster: no e2e
 	@sh tests/install-system-packages etcd wrk nginx
-	$(PYTEST) --ignore tests/e2e --ignore tests/integration/cluster $(PYTEST_ARGS)
+	$(PYTEST) --ignore tests/e2e --ignore tests/chaos --ignore tests/integration/cluster $(PYTEST_ARGS)
 
 lint: $(TESTED) ## Format check, lint, types, import contracts
 	$(BIN)/ruff format --check .

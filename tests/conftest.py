@@ -12,7 +12,12 @@ settings.register_profile(
 )
 settings.load_profile("any-machine")
 
-pytest_plugins = ["tests.cluster.pytest_options", "tests.parallel", "tests.support.figures"]
+pytest_plugins = [
+    "tests.cluster.pytest_options",
+    "tests.parallel",
+    "tests.support.cluster_tests",
+    "tests.support.figures",
+]
 
 OURS = ["anypod", "anypod_gateway", "anypod_operator", "anypod_worker"]
 

@@ -78,6 +78,9 @@ class NoFaults(Faults):
     def restart_api_server(self) -> None:
         raise Unsupported(_NO_WAY_IN)
 
+    def stop_api_server(self, seconds: float) -> None:
+        raise Unsupported(_NO_WAY_IN)
+
     def stop_etcd(self, seconds: float) -> None:
         raise Unsupported(_NO_WAY_IN)
 

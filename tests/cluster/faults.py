@@ -117,8 +117,15 @@ class NodeFaults(Faults):
         )
         wait_until(self._api_answers, "the API server is ready", _READY_SECONDS)
 
+    def stop_api_server(self, seconds: float) -> None:
+        self._freeze("kube-apiserver", seconds)
+        wait_until(self._api_answers, "the API server is ready", _READY_SECONDS)
+
     def stop_etcd(self, seconds: float) -> None:
-        node, pid = self._access.control_plane_process("etcd")
+        self._freeze("etcd", seconds)
+
+    def _freeze(self, program: str, seconds: float) -> None:
+        node, pid = self._access.control_plane_process(program)
         self._signal(node, "STOP", pid)
         try:
             time.sleep(seconds)

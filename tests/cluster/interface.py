@@ -89,6 +89,11 @@ class Faults(ABC):
         """Kill it; returns when the next one is ready."""
 
     @abstractmethod
+    def stop_api_server(self, seconds: float) -> None:
+        """Freeze it for so long: it takes connections, and says nothing; returns when it answers
+        again."""
+
+    @abstractmethod
     def stop_etcd(self, seconds: float) -> None:
         """Freeze Kubernetes' own store for so long; returns when it runs again."""
 

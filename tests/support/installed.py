@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from base64 import b64decode
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,8 +19,8 @@ from typing import Any
 import aiohttp
 from tests.cluster import Cluster, images
 from tests.cluster.kubectl import find_kubectl
-from tests.support import happenings
 from tests.support.chart import CHART, find_helm, helm, settings
+from tests.support.happenings import Happenings
 from tests.support.rig import Caller
 
 MINUTES = 8
@@ -75,12 +76,16 @@ class Release:
     @contextmanager
     def explained(self) -> Iterator[None]:
         """A failure within tells what went on in the namespace."""
-        try:
-            yield
-        except Exception as failure:
-            for title, text in happenings.told(self.cluster, self.namespace):
-                failure.add_note(f"--- {title}\n{text}")
-            raise
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            Happenings(self.cluster, self.namespace, Path(folder)) as happenings,
+        ):
+            try:
+                yield
+            except Exception as failure:
+                for title, text in happenings.told():
+                    failure.add_note(f"--- {title}\n{text}")
+                raise
 
     def uninstall(self) -> None:
         self.helm("uninstall", self.name, "--wait", f"--timeout={MINUTES}m")

@@ -3,13 +3,17 @@
 Every client goes to a random gateway for every call, so a program is created through one and run
 through the other. What comes back is compared at once with what the program's last answered write
 says; the tally at the end holds every answer that was not as it must be.
+
+It can be a program of its own, for a pod (``python -c`` with this file's text).
 """
 
 import asyncio
 import itertools
+import json
+import os
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import aiohttp
@@ -22,6 +26,8 @@ class Tally:
     operations: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+    workers: Counter[str] = field(default_factory=Counter)
+    """That have run something."""
 
     def note(self, outcome: str) -> None:
         self.operations += 1
@@ -143,6 +149,8 @@ class Author:
         )
         right = status == 200 and document["outputs"] == [self._programs[program], x]
         self._expect(right, "run", status, document)
+        if right:
+            self._tally.workers[document["execution"]["worker"]] += 1
         return 1
 
     def _expect(self, right: bool, what: str, status: int, document: Any) -> None:
@@ -159,3 +167,18 @@ async def stress(gateways: Gateways, *, clients: int, operations: int) -> Tally:
         *(Author(number, gateways, tally).work(share) for number in range(1, clients + 1))
     )
     return tally
+
+
+async def main() -> None:
+    """Prints the tally as JSON."""
+    headers = {"Authorization": f"Bearer {os.environ['ANYPOD_API_KEY']}"}
+    connector, timeout = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=90)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers) as http:
+        gateways = Gateways(http, [os.environ["URL"]], "default")
+        clients, operations = int(os.environ["CLIENTS"]), int(os.environ["OPERATIONS"])
+        tally = await stress(gateways, clients=clients, operations=operations)
+    print(json.dumps(asdict(tally)))  # noqa: T201
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

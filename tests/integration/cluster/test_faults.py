@@ -139,6 +139,16 @@ def test_nothing_can_be_written_while_etcd_is_stopped(pair: Pair) -> None:
     wait_until(lambda: _writes(pair.cluster), "writes are made again", 60)
 
 
+def test_nothing_is_answered_while_the_api_server_is_stopped(pair: Pair) -> None:
+    stopping = Thread(target=pair.faults.stop_api_server, args=(10,))
+    stopping.start()
+    try:
+        wait_until(lambda: not _writes(pair.cluster), "a write fails", 10)
+    finally:
+        stopping.join(90)
+    assert _writes(pair.cluster)
+
+
 def _writes(cluster: Cluster) -> bool:
     name = ("configmap", "written", "--from-literal=a=b")
     try:

@@ -1,0 +1,43 @@
+"""The cluster of a run's tests: one for all of them.
+
+Loaded by tests/conftest.py. With ``--keep`` it is left up.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.cluster import Cluster, images, why_none
+from tests.cluster.providers import fulfil
+from tests.cluster.pytest_options import why_no_images, wishes
+
+CRDS = Path(__file__).parents[2] / "crds"
+CRD = "crd/workerpools.anypod.dev"
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Two nodes that have the project's images, with the custom resource installed."""
+    keep = bool(request.config.getoption("--keep"))
+    wished = wishes(request.config, keep=keep)
+    reason = why_none(wished.provider) or why_no_images(request.config)
+    if reason is not None:
+        pytest.skip(f"e2e: {reason}")
+    archives: list[Path] = []
+    if wished.provider != "existing":  # whose images are others' business
+        try:
+            archives = images.archives()
+        except images.CannotBuild as cannot:
+            pytest.skip(f"e2e: no images: {cannot}")
+    started = fulfil(replace(wished, archives=archives))
+    with contextlib.ExitStack() as ends:
+        ends.callback(started.down)
+        theirs = started.provider == "existing"  # and left as it was
+        if not theirs or not started.kubectl("get", CRD, "--ignore-not-found"):
+            started.kubectl("apply", "--server-side", "-f", str(CRDS))
+            if theirs:
+                ends.callback(started.kubectl, "delete", CRD)
+        started.kubectl("wait", "--for=condition=Established", CRD)
+        yield started
