@@ -98,6 +98,9 @@ def test_rolling_restart_of_the_gateways(release: Release, load: LoadWatch) -> N
         rolled_out(release, deployment)
         # Those that go have gone.
         wait_until(lambda: len(pods(release, "gateway")) == 2, "two gateways", PATIENCE)
+    assert {g["spec"]["nodeName"] for g in pods(release, "gateway").values()} == set(
+        release.cluster.nodes()
+    )
     nothing_failed(row)
 
 
