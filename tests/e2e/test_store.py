@@ -22,7 +22,7 @@ ECHO = "def main(x: int) -> int:\n    return x\n"
 def storage_class(cluster: Cluster) -> Iterator[str]:
     if find_helm() is None:
         pytest.skip("e2e: no helm")
-    with local_volumes(cluster, each=3) as name:
+    with local_volumes(cluster, each=6) as name:
         yield name
 
 
