@@ -141,6 +141,6 @@ def locked(what: str) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            with step(f"waiting for another process that makes {what}"):
+            with step(f"waiting for another process that is at {what}"):
                 fcntl.flock(lock, fcntl.LOCK_EX)
         yield
