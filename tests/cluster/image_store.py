@@ -33,6 +33,11 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
   address = "{folder}/containerd.sock"
 [ttrpc]
   address = "{folder}/ttrpc.sock"
+# What the next image shares with the one whose name it takes belongs to none for a moment: it is
+# collected only when that is asked for, at the end.
+[plugins."io.containerd.gc.v1.scheduler"]
+  mutation_threshold = 1000000
+  startup_delay = "24h"
 """
 Ctr = Callable[..., str]
 

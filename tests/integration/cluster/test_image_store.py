@@ -7,6 +7,7 @@ import pytest
 from tests.cluster import bare, image_store, loading
 from tests.cluster.archives import images_in
 from tests.cluster.images import cache
+from tests.cluster.oci import write_archive
 from tests.cluster.own_images import PAUSE, PROBE
 from tests.cluster.versions import kubernetes
 
@@ -61,3 +62,19 @@ def test_the_next_store_has_what_is_wanted_and_nothing_of_the_last(
     assert lacks(tmp_path / "node", [pause]) == []
     assert lacks(tmp_path / "node", [probe]) == [probe]
     assert len(list(one.rglob("blobs/sha256/*"))) < len(list(both.rglob("blobs/sha256/*")))
+
+
+def test_a_new_build_of_an_image_takes_the_place_of_the_last(
+    tmp_path: Path, archives: list[Path]
+) -> None:
+    """As every change of the code brings one."""
+    _, probe = archives
+    program = tmp_path / "program"
+    for content in (b"one", b"another"):
+        program.write_bytes(content)
+        built = tmp_path / content.decode()
+        write_archive(built, "localhost/built:dev", program)
+        store = image_store.filled([built, probe])
+    image_store.link(store, tmp_path / "node")
+    assert lacks(tmp_path / "node", [built, probe]) == []
+    assert lacks(tmp_path / "node", [tmp_path / "one"]) == [tmp_path / "one"]
