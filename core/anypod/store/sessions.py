@@ -15,11 +15,14 @@ import msgspec
 
 from anypod.store.checks import Write
 from anypod.store.keys import PoolKeys
-from anypod.store.kv import Conflict, Delete, DeletePrefix, KeyValue, Put
+from anypod.store.kv import Conflict, Delete, DeletePrefix, KeyValue, Put, StoreUnavailable
 from anypod.store.records import Reader, Record, decode, encode
 
 _ATTEMPTS = 100
 _PAUSE_SECONDS = 0.02
+_UNSURE_SECONDS = 15.0
+"""How long a state is offered again to a store that broke off: it may be in there already."""
+_UNSURE_PAUSE_SECONDS = 0.1
 
 EMPTY_STATE = b"{}"
 
@@ -165,12 +168,33 @@ class SessionStore:
         key = self._keys.state(pin.key)
         if base <= 0:
             raise StateConflict(f"session {pin.key!r}: no state has version {base}")
+        put = Put(key, encode(record), pin.lease)
         try:
-            put = Put(key, encode(record), pin.lease)
-            when = [(key, base), (self._keys.pin(pin.key), pin.version)]
-            return await self._store.commit([put], when=when)
+            return await self._put_surely(
+                put, [(key, base), (self._keys.pin(pin.key), pin.version)]
+            )
         except Conflict as error:
             raise StateConflict(f"session {pin.key!r} has moved, ended or changed") from error
+
+    async def _put_surely(self, put: Put, when: list[tuple[str, int]]) -> int:
+        """Again, when the store broke off: the condition holds at most once, so it cannot be done
+        twice. Raises Conflict."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _UNSURE_SECONDS
+        unsure = False
+        while True:
+            try:
+                return await self._store.commit([put], when=when)
+            except Conflict:
+                entry = await self._store.get(put.key) if unsure else None
+                if entry is None or entry.value != put.value:
+                    raise
+                return entry.version  # nobody else writes from that state in that epoch
+            except StoreUnavailable:
+                if loop.time() > until:
+                    raise
+                unsure = True
+            await asyncio.sleep(_UNSURE_PAUSE_SECONDS)
 
     async def renew(self, pin: Pin) -> bool:
         """Start the session's time anew; False when it has ended."""

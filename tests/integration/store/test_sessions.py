@@ -2,11 +2,12 @@
 
 import asyncio
 import itertools
+from typing import Any
 
 import pytest
 
 from anypod.store.keys import InvalidName, PoolKeys
-from anypod.store.kv import MAX_VALUE_BYTES, KeyValue, Put, ValueTooLarge
+from anypod.store.kv import MAX_VALUE_BYTES, KeyValue, Put, StoreUnavailable, ValueTooLarge
 from anypod.store.sessions import SessionEnded, SessionStore, StateConflict
 
 
@@ -78,6 +79,48 @@ async def test_a_state_is_written_only_over_the_one_it_began_from(sessions: Sess
         with pytest.raises(StateConflict):
             await sessions.write_state(pin, b"2", base=base)
     await sessions.write_state(pin, b"2", base=version)
+
+
+@pytest.mark.parametrize("written", [True, False])
+async def test_a_state_whose_write_broke_off_is_there_once(
+    sessions: SessionStore, store: KeyValue, monkeypatch: pytest.MonkeyPatch, written: bool
+) -> None:
+    """Whether the store had done it when it broke off, or not."""
+    pin, _ = await sessions.create("s", "w1", "i1", 60)
+    commit, calls = store.commit, itertools.count()
+
+    async def break_off(*what: Any, **when: Any) -> int:
+        if next(calls):
+            return await commit(*what, **when)
+        if written:
+            await commit(*what, **when)
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(store, "commit", break_off)
+    version = await sessions.write_state(pin, b"1", base=pin.version)
+    assert next(calls) == 2
+    state = await sessions.state("s")
+    assert state is not None
+    assert (bytes(state.state), state.version) == (b"1", version)
+
+
+async def test_a_state_that_another_one_followed_is_not_taken_for_written(
+    sessions: SessionStore, store: KeyValue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pin, _ = await sessions.create("s", "w1", "i1", 60)
+    commit = store.commit
+
+    async def move_and_break_off(*_: Any, **__: Any) -> int:
+        monkeypatch.setattr(store, "commit", commit)
+        await sessions.repin(pin, "w2", "i2")
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(store, "commit", move_and_break_off)
+    with pytest.raises(StateConflict):
+        await sessions.write_state(pin, b"1", base=pin.version)
+    state = await sessions.state("s")
+    assert state is not None
+    assert bytes(state.state) == b"{}"
 
 
 async def test_a_moved_session_keeps_its_state_and_shuts_out_the_old_worker(
