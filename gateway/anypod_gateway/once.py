@@ -121,8 +121,10 @@ class Once:
                 "this key was given with another request; a new request needs a new key",
                 execution=found.execution,
             )
-        if found.answer is not None or await self._runs.is_alive(found.owner):
-            return found if found.answer is not None else None
+        if found.answer is not None:
+            return found
+        if await self._runs.is_alive(found.owner):
+            return None
         return await self._inherit(call, found)
 
     async def _inherit(self, call: Keyed, found: Run) -> Run | None:

@@ -3,6 +3,7 @@
 from anypod.api import idempotency, programs
 from anypod.api.executions import RunAnswer, RunInlineRequest, RunRequest
 from anypod.api.pools import PoolDocument, PoolList, WorkerDocument, WorkerList
+from anypod.api.problems import OF_THE_PROGRAM
 from anypod.api.programs import ProgramDocument, ProgramList, RevisionList
 from anypod.api.sessions import SessionDocument, SessionList
 from anypod_gateway.handlers import meta, pools, runs, sessions
@@ -93,13 +94,7 @@ RUN_PROBLEMS = (
     "idempotency-key-reused",
     "answer-not-kept",
     "invalid-program",
-    "invalid-inputs",
-    "program-error",
-    "program-exited",
-    "program-crashed",
-    "out-of-memory",
-    "output-not-serializable",
-    "output-too-large",
+    *OF_THE_PROGRAM,
 )
 CHANGE_PROBLEMS = (
     *PROGRAM_PROBLEMS,

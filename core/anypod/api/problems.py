@@ -58,6 +58,17 @@ TABLE: dict[str, ProblemType] = {
     "deadline-exceeded": ProblemType(504, "The execution did not end in time"),
 }
 
+OF_THE_PROGRAM = (
+    "invalid-inputs",
+    "program-error",
+    "program-exited",
+    "program-crashed",
+    "out-of-memory",
+    "output-not-serializable",
+    "output-too-large",
+)
+"""What a program answers by itself: another run of it would be told the same."""
+
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """A problem document; members beside the five of RFC 9457 are present when they are known."""

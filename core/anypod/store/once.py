@@ -13,7 +13,7 @@ import msgspec
 
 from anypod.store.checks import Write
 from anypod.store.keys import PoolKeys
-from anypod.store.kv import Conflict, Delete, KeyValue, LeaseEnded, Put
+from anypod.store.kv import Delete, KeyValue, LeaseEnded, Put
 from anypod.store.records import Record, decode, encode
 
 OWNER_SECONDS = 10.0
@@ -119,6 +119,3 @@ class OnceStore:
             self._lease = await self._store.grant(seconds + _SHARE_SECONDS)
             self._lease_kept, self._lease_until = seconds, now + _SHARE_SECONDS
         return self._lease
-
-
-__all__ = ["RENEW_SECONDS", "Answer", "Conflict", "OnceStore", "Owner", "Run"]

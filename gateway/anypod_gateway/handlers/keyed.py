@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from anypod.api.idempotency import HEADER, REPLAYED, BadKey, key_of
-from anypod.api.problems import AnyPodError, Problem, error
+from anypod.api.problems import OF_THE_PROGRAM, AnyPodError, Problem, error
 from anypod.store.once import Answer
 from anypod_gateway import answers
 from anypod_gateway.calls import CALL, Call
@@ -20,19 +20,6 @@ from anypod_gateway.once import Keyed
 from anypod_gateway.recording import Recording
 from anypod_gateway.services import Pool, Services
 from anypod_gateway.whole import Whole
-
-KEPT = frozenset(
-    {
-        "invalid-inputs",
-        "program-error",
-        "program-exited",
-        "program-crashed",
-        "out-of-memory",
-        "output-not-serializable",
-        "output-too-large",
-    }
-)
-"""What the program itself answered; the platform's failures are not kept."""
 
 _encode = msgspec.json.encode
 _decode_problem = msgspec.json.Decoder(Problem).decode
@@ -94,13 +81,14 @@ async def _record(
         if not recording.is_told:
             return _kept_failure(failure)
         await recording.add(streams.problem_frame(problem_of(failure, call)))
-        if failure.type not in KEPT:
+        if failure.type not in OF_THE_PROGRAM:
             raise
     return Answer(200, streams.head(execution), recording.kept())
 
 
 def _kept_failure(failure: AnyPodError) -> Answer:
-    if failure.type not in KEPT:
+    """The program's own are kept; the platform's are raised."""
+    if failure.type not in OF_THE_PROGRAM:
         raise failure
     return Answer(failure.status, body=_encode(failure.problem).decode())
 

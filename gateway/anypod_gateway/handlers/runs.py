@@ -146,15 +146,14 @@ def _timeout(pool: Pool, asked: float | None, programs: float | None) -> float:
 async def _run(
     request: web.Request, services: Services, pool: Pool, body: bytes, execution: ExecutionRequest
 ) -> web.StreamResponse:
+    streamed = EVENT_STREAM in request.headers.get(hdrs.ACCEPT, "")
     if HEADER in request.headers:
-        streams_it = EVENT_STREAM in request.headers.get(hdrs.ACCEPT, "")
-        return await (stream_once if streams_it else run_once)(
-            request, services, pool, execution, body
-        )
+        once = stream_once if streamed else run_once
+        return await once(request, services, pool, execution, body)
     in_flight = services.metrics.in_flight
     in_flight[pool.name] += 1
     try:
-        if EVENT_STREAM in request.headers.get(hdrs.ACCEPT, ""):
+        if streamed:
             return await stream(request, services, pool, execution)
         answer = await pool.runner.run(execution)
     finally:
