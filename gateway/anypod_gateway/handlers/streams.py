@@ -37,14 +37,19 @@ async def relay(
     execution: ExecutionRequest,
     frames: AsyncIterator[bytes],
 ) -> web.StreamResponse:
-    """What is said already, for one who may read slowly or leave."""
+    """A client that has left, or does not read, ends it as a cancellation."""
     response = web.StreamResponse(headers=_headers(execution))
-    async with _to_reader(request, execution):
-        await response.prepare(request)
-        async with _heartbeats(response, services.settings.heartbeat_seconds):
-            async for each in frames:
-                await response.write(each)
-        await response.write_eof()
+    try:
+        async with asyncio.timeout_at(execution.deadline + FLUSH_SECONDS):
+            await response.prepare(request)
+            async with _heartbeats(response, services.settings.heartbeat_seconds):
+                async for each in frames:
+                    await response.write(each)
+            await response.write_eof()
+    except (ConnectionError, TimeoutError):
+        if request.transport is not None:
+            request.transport.abort()
+        raise asyncio.CancelledError from None
     return response
 
 
@@ -56,27 +61,9 @@ def head(execution: ExecutionRequest) -> str:
 async def stream(
     request: web.Request, services: Services, pool: Pool, execution: ExecutionRequest
 ) -> web.StreamResponse:
-    call = request[CALL]
     async with _events(pool.runner.stream(execution)) as events:
-        response = web.StreamResponse(headers=_headers(execution))
-        async with _to_reader(request, execution):
-            await response.prepare(request)
-            async with _heartbeats(response, services.settings.heartbeat_seconds):
-                await _relay(response, services, pool, call, events)
-            await response.write_eof()
-    return response
-
-
-@asynccontextmanager
-async def _to_reader(request: web.Request, execution: ExecutionRequest) -> AsyncIterator[None]:
-    """A client that has left, or does not read, ends it as a cancellation."""
-    try:
-        async with asyncio.timeout_at(execution.deadline + FLUSH_SECONDS):
-            yield
-    except (ConnectionError, TimeoutError):
-        if request.transport is not None:
-            request.transport.abort()
-        raise asyncio.CancelledError from None
+        frames = _frames(services, pool, request[CALL], events)
+        return await relay(request, services, execution, frames)
 
 
 def _headers(execution: ExecutionRequest) -> dict[str, str]:
@@ -131,22 +118,19 @@ async def _heartbeats(response: web.StreamResponse, seconds: float) -> AsyncIter
             beating.result()
 
 
-async def _relay(
-    response: web.StreamResponse,
-    services: Services,
-    pool: Pool,
-    call: Call,
-    events: AsyncIterator[StreamEvent],
-) -> None:
+async def _frames(
+    services: Services, pool: Pool, call: Call, events: AsyncIterator[StreamEvent]
+) -> AsyncIterator[bytes]:
+    """The last one may be a problem."""
     try:
         async for event in events:
-            await response.write(frame(event))
+            yield frame(event)
             if isinstance(event, End):
                 services.note(pool, call, event.info)
     except ConnectionError:
         raise
     except Exception as failure:  # noqa: BLE001 - every failure is told, and logged there
-        await response.write(problem_frame(problem_of(failure, call)))
+        yield problem_frame(problem_of(failure, call))
 
 
 def problem_frame(told: Problem) -> bytes:
