@@ -140,8 +140,7 @@ class _Runs:
         **options: Unpack[RunArguments],
     ) -> AsyncStream:
         """Run a program and get what it yields and prints as it does so."""
-        options.setdefault("idempotency_key", "")
-        return AsyncStream(await self._transport.open(self._api.run(program, inputs, options)))
+        return AsyncStream(await self._transport.open(self._api.stream(program, inputs, options)))
 
     async def run_source(
         self,
@@ -163,8 +162,7 @@ class _Runs:
         entrypoint: str | None = None,
         **options: Unpack[RunArguments],
     ) -> AsyncStream:
-        options.setdefault("idempotency_key", "")
-        call = self._api.run_source(source, entrypoint, inputs, options)
+        call = self._api.stream_source(source, entrypoint, inputs, options)
         return AsyncStream(await self._transport.open(call))
 
 

@@ -121,6 +121,11 @@ def _foreign(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
+def _unkeyed(given: RunArguments) -> RunArguments:
+    """Unless there is a key: streams are not repeated, and end when they are left."""
+    return {"idempotency_key": "", **given}
+
+
 @dataclass(frozen=True, slots=True)
 class Api:
     """The calls of one pool, optionally of one session in it."""
@@ -225,6 +230,20 @@ class Api:
         else:
             code = Code(files=source, entrypoint=entrypoint)
         return self._run("/run", {"program": code.document()}, inputs, RunOptions(**given))
+
+    def stream(
+        self, program: str, inputs: Mapping[str, Any] | None, given: RunArguments
+    ) -> Call[Answer]:
+        return self.run(program, inputs, _unkeyed(given))
+
+    def stream_source(
+        self,
+        source: str | Mapping[str, str],
+        entrypoint: str | None,
+        inputs: Mapping[str, Any] | None,
+        given: RunArguments,
+    ) -> Call[Answer]:
+        return self.run_source(source, entrypoint, inputs, _unkeyed(given))
 
     def _run(
         self,

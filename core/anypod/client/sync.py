@@ -138,8 +138,7 @@ class _Runs:
         **options: Unpack[RunArguments],
     ) -> Stream:
         """Run a program and get what it yields and prints as it does so."""
-        options.setdefault("idempotency_key", "")
-        return Stream(self._transport.open(self._api.run(program, inputs, options)))
+        return Stream(self._transport.open(self._api.stream(program, inputs, options)))
 
     def run_source(
         self,
@@ -161,8 +160,7 @@ class _Runs:
         entrypoint: str | None = None,
         **options: Unpack[RunArguments],
     ) -> Stream:
-        options.setdefault("idempotency_key", "")
-        call = self._api.run_source(source, entrypoint, inputs, options)
+        call = self._api.stream_source(source, entrypoint, inputs, options)
         return Stream(self._transport.open(call))
 
 
