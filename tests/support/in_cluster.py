@@ -7,7 +7,6 @@ file of its pod.
 import asyncio
 import contextlib
 import json
-import re
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 
 import aiohttp
 from tests.cluster import Cluster, ImageNames, images
-from tests.cluster.kubectl import find_kubectl
+from tests.support.port_forward import forwarded
 from tests.support.rig import Caller
 
 from anypod.resources import names
@@ -26,7 +25,6 @@ from anypod_operator.settings import GATEWAY_LABELS, Settings
 KEY = "the key of all link tokens"
 GATEWAY_PORT = 8700
 READY_SECONDS = 120
-_FORWARDING = re.compile(rb"Forwarding from 127\.0\.0\.1:(\d+)")
 
 Object = dict[str, Any]
 
@@ -87,24 +85,11 @@ class Place:
     @contextlib.asynccontextmanager
     async def calling(self, pool: str = "default") -> AsyncIterator[Caller]:
         """The gateway, through the API server, as on every provider."""
-        process = await asyncio.create_subprocess_exec(
-            str(find_kubectl()),
-            f"--kubeconfig={self.cluster.kubeconfig}",
-            f"--namespace={self.namespace}",
-            *("port-forward", "deployment/gateway", f":{GATEWAY_PORT}"),
-            stdout=asyncio.subprocess.PIPE,
+        way = forwarded(
+            self.cluster, self.namespace, "deployment/gateway", GATEWAY_PORT, seconds=30
         )
-        try:
-            assert process.stdout is not None
-            async with asyncio.timeout(30):
-                found = _FORWARDING.search(await process.stdout.readline())
-            assert found is not None
-            url = f"http://127.0.0.1:{found[1].decode()}"
-            async with aiohttp.ClientSession() as http:
-                yield Caller(url=url, http=http, pool=pool)
-        finally:
-            process.kill()
-            await process.wait()
+        async with way as url, aiohttp.ClientSession() as http:
+            yield Caller(url=url, http=http, pool=pool)
 
 
 def _without_owner(made: Object) -> Object:

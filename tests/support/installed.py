@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -21,11 +20,11 @@ from tests.cluster import Cluster, images
 from tests.cluster.kubectl import find_kubectl
 from tests.support.chart import CHART, find_helm, helm, settings
 from tests.support.happenings import Happenings
+from tests.support.port_forward import forwarded
 from tests.support.rig import Caller
 
 MINUTES = 8
 """For whatever has to become ready: generous, for a busy machine."""
-_FORWARDING = re.compile(rb"Forwarding from 127\.0\.0\.1:(\d+)")
 
 Object = dict[str, Any]
 
@@ -157,23 +156,10 @@ class Release:
     @contextlib.asynccontextmanager
     async def calling(self, pool: str = "default") -> AsyncIterator[Caller]:
         """One of its gateways, with the first API key."""
-        process = await asyncio.create_subprocess_exec(
-            str(find_kubectl()),
-            f"--kubeconfig={self.cluster.kubeconfig}",
-            f"--namespace={self.namespace}",
-            *("port-forward", f"service/{self.name}-gateway", ":80"),
-            stdout=asyncio.subprocess.PIPE,
-        )
         key = (await asyncio.to_thread(self.secret, f"{self.name}-api-keys"))["admin"]
-        try:
-            assert process.stdout is not None
-            async with asyncio.timeout(60):
-                found = _FORWARDING.search(await process.stdout.readline())
-            assert found is not None
-            url = f"http://127.0.0.1:{found[1].decode()}"
-            headers = {"Authorization": f"Bearer {key}"}
-            async with aiohttp.ClientSession(headers=headers) as http:
-                yield Caller(url=url, http=http, pool=pool)
-        finally:
-            process.kill()
-            await process.wait()
+        headers = {"Authorization": f"Bearer {key}"}
+        way = forwarded(
+            self.cluster, self.namespace, f"service/{self.name}-gateway", 80, seconds=60
+        )
+        async with way as url, aiohttp.ClientSession(headers=headers) as http:
+            yield Caller(url=url, http=http, pool=pool)
