@@ -25,6 +25,8 @@ from anypod_gateway.metrics import Metrics as GatewayMetrics
 from anypod_operator.metrics import Metrics as OperatorMetrics
 
 EXTERNAL = {"etcd.external.endpoints": ["one.example:2379", "two.example:2379"]}
+PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+OWN = {PREFERRED: []}
 SECRETS = ("link-key", "api-keys", "etcd-tls")
 
 
@@ -77,9 +79,32 @@ def test_a_rollout_leaves_gateways_on_different_nodes() -> None:
         ("Deployment rel-anypod-gateway", ["pod-template-hash"]),
         ("StatefulSet rel-anypod-etcd", None),
     ):
-        spread = pods[name]["topologySpreadConstraints"]
-        assert {each["topologyKey"] for each in spread} > {"kubernetes.io/hostname"}
-        assert [each.get("matchLabelKeys") for each in spread] == [keys, keys]
+        nodes, zones = spread(pods[name])
+        assert [nodes.get("matchLabelKeys"), zones.get("matchLabelKeys")] == [keys, keys]
+
+
+def test_pods_are_spread_over_nodes_that_have_no_zone() -> None:
+    """For which a constraint of zones would turn off every other one of the pod."""
+    pods = pod_specs(rendered())
+    for name in ("Deployment rel-anypod-gateway", "StatefulSet rel-anypod-etcd"):
+        nodes, zones = spread(pods[name])
+        assert nodes["topologyKey"] == "kubernetes.io/hostname"
+        assert zones["topologyKey"] == "topology.kubernetes.io/zone"
+
+
+def test_affinity_of_the_user_is_beside_the_spread_over_zones_or_replaces_it() -> None:
+    over_zones = {"podAntiAffinity"}
+    for given, kept in ({"nodeAffinity": {}}, True), ({"podAntiAffinity": OWN}, False):
+        pod = pod_specs(rendered({"gateway.affinity": given}))["Deployment rel-anypod-gateway"]
+        assert pod["affinity"].keys() == given.keys() | over_zones
+        assert (pod["affinity"]["podAntiAffinity"] != OWN) == kept
+
+
+def spread(pod: Object) -> tuple[Object, Object]:
+    """The constraint over nodes, and the term over zones."""
+    (nodes,) = pod["topologySpreadConstraints"]
+    (zones,) = pod["affinity"]["podAntiAffinity"][PREFERRED]
+    return nodes, zones["podAffinityTerm"]
 
 
 def test_only_gateway_and_operator_have_a_token() -> None:

@@ -21,19 +21,39 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{/* Over nodes and zones as far as that goes: (list $ "gateway"). */}}
+{{/*
+Over nodes and zones as far as that goes, and the rest of its placement: (list $ "gateway" $gateway).
+A second constraint, of zones, would turn both off where nodes have no zone: the scheduler leaves out
+every node that has not all of the keys.
+*/}}
 {{- define "anypod.spread" -}}
-{{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
-- maxSkew: 1
-  topologyKey: {{ $key }}
-  whenUnsatisfiable: ScheduleAnyway
-  labelSelector:
-    matchLabels:
-      {{- include "anypod.selector" $ | nindent 6 }}
-  {{- if ne (index $ 1) "etcd" }}
-  # Of one template: else those that a rollout replaces would drive all new ones onto one node.
-  matchLabelKeys: [pod-template-hash]
-  {{- end }}
+{{- $zones := dict "weight" 100 "podAffinityTerm" (include "anypod.zoneMates" . | fromYaml) }}
+{{- $apart := dict "podAntiAffinity" (dict "preferredDuringSchedulingIgnoredDuringExecution" (list $zones)) }}
+{{- $values := deepCopy (index . 2) }}
+{{- $_ := set $values "affinity" (mergeOverwrite $apart $values.affinity) }}
+topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    {{- include "anypod.mates" . | nindent 4 }}
+{{- include "anypod.placement" $values }}
+{{- end -}}
+
+{{- define "anypod.zoneMates" -}}
+topologyKey: topology.kubernetes.io/zone
+{{ include "anypod.mates" . }}
+{{- end -}}
+
+{{/*
+Pods of the component; of those that roll out, of one template: else those that are replaced would
+drive all new ones onto one node.
+*/}}
+{{- define "anypod.mates" -}}
+labelSelector:
+  matchLabels:
+    {{- include "anypod.selector" . | nindent 4 }}
+{{- if ne (index . 1) "etcd" }}
+matchLabelKeys: [pod-template-hash]
 {{- end }}
 {{- end -}}
 
