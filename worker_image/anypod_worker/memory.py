@@ -6,6 +6,8 @@ Where the kernel tells more (the proportional share, for root), that decides bef
 killed.
 """
 
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from anypod_worker import processes
@@ -46,8 +48,37 @@ def _bytes(field: bytes) -> int:
     return int(field.split()[0]) * KIB
 
 
-def kills() -> int:
-    """How many processes the kernel has killed for want of memory since it started."""
+class KernelKills:
+    """Processes that the kernel has killed for want of memory, as the reason why one is gone.
+
+    A process that is killed with much memory needs a while to give it back, and only then is it
+    gone: a kill can explain a death that comes up to ``REMEMBERED_SECONDS`` after it.
+    """
+
+    REMEMBERED_SECONDS = 5.0
+
+    def __init__(self, count: Callable[[], int] | None = None) -> None:
+        self._count = count or _kills
+        self._explained = self._count()
+        """Of all that there were: these are accounted for, or were too long ago."""
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def look(self, now: float) -> None:
+        """Every now and then; ``now`` by a monotonic clock."""
+        self._seen.append((now, self._count()))
+        while self._seen[0][0] < now - self.REMEMBERED_SECONDS:
+            self._explained = max(self._explained, self._seen.popleft()[1])
+
+    def explain_one(self) -> bool:
+        """Whether there was one that nothing has been explained with yet."""
+        if self._count() <= self._explained:
+            return False
+        self._explained += 1
+        return True
+
+
+def _kills() -> int:
+    """Since the machine started."""
     _, found, rest = (processes.read("/proc/vmstat") or b"").partition(b"\noom_kill ")
     return int(rest.split()[0]) if found else 0
 

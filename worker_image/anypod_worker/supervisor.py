@@ -20,7 +20,7 @@ import uvloop
 from aiohttp import web
 
 from anypod.wire import codec
-from anypod_worker import boot, logs, memory, processes
+from anypod_worker import boot, logs, processes
 from anypod_worker.dispatch import Dispatch
 from anypod_worker.executors import Executor
 from anypod_worker.forks import Forks
@@ -82,7 +82,7 @@ class Supervisor:
         self._dispatch = Dispatch(config, self._reserve, ProgramCache(config.program_cache_bytes))
         self._watch = Watch(config.limits, self._reserve.all, self._tend)
         self._reserve.on_warm = self._warm
-        self._forks.memory_was_short = lambda: memory.kills() > self._watch.kernel_kills
+        self._forks.memory_was_short = self._watch.kernel_kills.explain_one
         self._stop: asyncio.Future[int] = self._loop.create_future()
         self._tasks = Tasks(lambda: self._stop_with(1))
         self._last_words = ""

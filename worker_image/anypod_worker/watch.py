@@ -7,6 +7,7 @@ gets past a limit that the kernel counts per process.
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping
 
 from anypod.wire.config import Limits
@@ -27,8 +28,7 @@ class Watch:
         executors: Mapping[int, Executor],
         on_look: Callable[[], None],
     ) -> None:
-        self.kernel_kills = memory.kills()
-        """Before the last look."""
+        self.kernel_kills = memory.KernelKills()
         self.memory_bytes = 0
         self._limits = limits
         self._executors = executors
@@ -52,10 +52,9 @@ class Watch:
     def _look_at_busy(self) -> None:
         busy = [e for e in self._executors.values() if e.job is not None and e.pid]
         if busy:
-            kills = memory.kills()
+            self.kernel_kills.look(time.monotonic())
             for executor in busy:
                 self._look_at(executor)
-            self.kernel_kills = kills
 
     def _look_at(self, executor: Executor) -> int:
         below = processes.descendants(executor.pid)
@@ -81,6 +80,7 @@ class Watch:
         executor.kill(reason)
 
     def _look_at_all(self) -> None:
+        self.kernel_kills.look(time.monotonic())
         total = 0
         pids: set[int] = set()
         for executor in list(self._executors.values()):
