@@ -5,6 +5,7 @@ message with the text of whoever knows.
 """
 
 import json
+import signal
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -131,18 +132,26 @@ def _of_container(status: dict[str, Any]) -> tuple[str, str] | None:
 
 
 def _of_end(name: str, ended: dict[str, Any]) -> tuple[str, str]:
-    how = f"exit code {ended.get('exitCode')}"
-    if ended.get("signal"):
-        how = f"signal {ended['signal']}"
-    last = last_line(ended.get("message", ""))
-    text = f"{how}: {last}" if last else how
+    killer, last = _signal(ended), last_line(ended.get("message", ""))
+    text = f"exit code {ended.get('exitCode')}" + (f": {last}" if last else "")
     if ended.get("reason") == "OOMKilled":
         return "OutOfMemory", f"container {name} took more memory than its limit"
     if name != WORKER_CONTAINER:
         return "SidecarFailing", f"container {name} ended with {text}"
+    if killer:  # what it logged last has nothing to do with that
+        return "WorkerCrashing", f"was killed by {killer}"
     if last.startswith("preload "):
         return "PreloadFailed", last
     return "WorkerCrashing", f"ended with {text}"
+
+
+def _signal(ended: dict[str, Any]) -> str:
+    """That ended it, as runtimes say it: by itself, or added to 128."""
+    number = ended.get("signal") or int(ended.get("exitCode", 0)) - 128
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return ""
 
 
 def last_line(text: str) -> str:

@@ -217,6 +217,15 @@ def test_the_last_line_of_a_log_is_quoted_as_a_person_would(text: str, line: str
     assert last_line(text) == line
 
 
+@pytest.mark.parametrize("how", [{"exitCode": 137}, {"exitCode": 255, "signal": 9}])
+def test_a_killed_worker_is_not_said_to_have_ended_over_what_it_logged_last(
+    how: dict[str, int],
+) -> None:
+    (found,) = troubles([pod(containerStatuses=[waiting("Error", **crashed("linked", **how))])])
+    assert "SIGKILL" in found.message
+    assert "linked" not in found.message
+
+
 def test_endless_messages_are_cut() -> None:
     loud = waiting("CrashLoopBackOff", **crashed("x" * 100_000))
     found = status(pods=[pod(containerStatuses=[loud])])
