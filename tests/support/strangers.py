@@ -3,23 +3,29 @@
 import json
 
 from tests.cluster import images
+from tests.cluster.waiting import wait_until
 from tests.support.installed import Object, Release
 
-PATIENCE = 300
+PATIENCE = 300.0
+ENDED = {"Succeeded", "Failed"}
 
 
-def in_a_pod(release: Release, name: str, script: str, **env: str) -> str:
-    """What a script prints in a pod that belongs to nobody."""
-    pod = stranger(name, script, **env)
-    release.kubectl("apply", "-f", "-", input=json.dumps(pod))
+def in_a_pod(
+    release: Release, name: str, script: str, *, seconds: float = PATIENCE, **env: str
+) -> str:
+    """What a script prints in a pod that belongs to nobody, within ``seconds``."""
+    release.kubectl("apply", "-f", "-", input=json.dumps(stranger(name, script, **env)))
     try:
-        phase = "jsonpath={.status.phase}=Succeeded"
-        release.kubectl(
-            "wait", f"--for={phase}", f"pod/{name}", f"--timeout={PATIENCE}s", timeout=330
-        )
-        return release.kubectl("logs", name)
+        wait_until(lambda: _phase(release, name) in ENDED, f"pod {name} has ended", seconds)
+        told = release.kubectl("logs", name)
+        assert _phase(release, name) == "Succeeded", told
+        return told
     finally:
         release.kubectl("delete", "pod", name, "--wait=false")
+
+
+def _phase(release: Release, pod: str) -> str:
+    return str(release.get(f"pod/{pod}")["status"]["phase"])
 
 
 def stranger(name: str, script: str, *, node: str = "", **env: str) -> Object:
