@@ -133,16 +133,16 @@ def _of_container(status: dict[str, Any]) -> tuple[str, str] | None:
 
 def _of_end(name: str, ended: dict[str, Any]) -> tuple[str, str]:
     killer, last = _signal(ended), last_line(ended.get("message", ""))
-    text = f"exit code {ended.get('exitCode')}" + (f": {last}" if last else "")
+    how = f"ended with exit code {ended.get('exitCode')}" + (f": {last}" if last else "")
+    if killer:  # what it logged last has nothing to do with that
+        how = f"was killed by {killer}"
     if ended.get("reason") == "OOMKilled":
         return "OutOfMemory", f"container {name} took more memory than its limit"
     if name != WORKER_CONTAINER:
-        return "SidecarFailing", f"container {name} ended with {text}"
-    if killer:  # what it logged last has nothing to do with that
-        return "WorkerCrashing", f"was killed by {killer}"
-    if last.startswith("preload "):
+        return "SidecarFailing", f"container {name} {how}"
+    if last.startswith("preload ") and not killer:
         return "PreloadFailed", last
-    return "WorkerCrashing", f"ended with {text}"
+    return "WorkerCrashing", how
 
 
 def _signal(ended: dict[str, Any]) -> str:

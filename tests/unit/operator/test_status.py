@@ -217,11 +217,13 @@ def test_the_last_line_of_a_log_is_quoted_as_a_person_would(text: str, line: str
     assert last_line(text) == line
 
 
+@pytest.mark.parametrize("name", ["worker", "side"])
 @pytest.mark.parametrize("how", [{"exitCode": 137}, {"exitCode": 255, "signal": 9}])
-def test_a_killed_worker_is_not_said_to_have_ended_over_what_it_logged_last(
-    how: dict[str, int],
+def test_a_killed_container_is_not_said_to_have_ended_over_what_it_logged_last(
+    how: dict[str, int], name: str
 ) -> None:
-    (found,) = troubles([pod(containerStatuses=[waiting("Error", **crashed("linked", **how))])])
+    killed = waiting("Error", name, **crashed("linked", **how))
+    (found,) = troubles([pod(containerStatuses=[killed])])
     assert "SIGKILL" in found.message
     assert "linked" not in found.message
 
