@@ -10,13 +10,11 @@ PATIENCE = 300.0
 ENDED = {"Succeeded", "Failed"}
 
 
-def in_a_pod(
-    release: Release, name: str, script: str, *, seconds: float = PATIENCE, **env: str
-) -> str:
-    """What a script prints in a pod that belongs to nobody, within ``seconds``."""
+def in_a_pod(release: Release, name: str, script: str, **env: str) -> str:
+    """What a script prints in a pod that belongs to nobody."""
     release.kubectl("apply", "-f", "-", input=json.dumps(stranger(name, script, **env)))
     try:
-        wait_until(lambda: _phase(release, name) in ENDED, f"pod {name} has ended", seconds)
+        wait_until(lambda: _phase(release, name) in ENDED, f"pod {name} has ended", PATIENCE)
         told = release.kubectl("logs", name)
         assert _phase(release, name) == "Succeeded", told
         return told
