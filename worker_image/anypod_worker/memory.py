@@ -48,6 +48,12 @@ def _bytes(field: bytes) -> int:
     return int(field.split()[0]) * KIB
 
 
+def _kills() -> int:
+    """Since the machine started."""
+    _, found, rest = (processes.read("/proc/vmstat") or b"").partition(b"\noom_kill ")
+    return int(rest.split()[0]) if found else 0
+
+
 class KernelKills:
     """Processes that the kernel has killed for want of memory, as the reason why one is gone.
 
@@ -57,8 +63,8 @@ class KernelKills:
 
     REMEMBERED_SECONDS = 5.0
 
-    def __init__(self, count: Callable[[], int] | None = None) -> None:
-        self._count = count or _kills
+    def __init__(self, count: Callable[[], int] = _kills) -> None:
+        self._count = count
         self._explained = self._count()
         """Of all that there were: these are accounted for, or were too long ago."""
         self._seen: deque[tuple[float, int]] = deque()
@@ -75,12 +81,6 @@ class KernelKills:
             return False
         self._explained += 1
         return True
-
-
-def _kills() -> int:
-    """Since the machine started."""
-    _, found, rest = (processes.read("/proc/vmstat") or b"").partition(b"\noom_kill ")
-    return int(rest.split()[0]) if found else 0
 
 
 class Growth:
