@@ -73,9 +73,15 @@ def left_by(plan: Addresses) -> list[str]:
         *(f"link: {file}" for file in Path("/sys/class/net").glob(f"{plan.prefix}*")),
         *(f"route: {line}" for line in routes if plan.host_link in line),
         *(f"mount: {line}" for line in mounts if state in line),
-        *(f"control group: {group}" for group in Path("/sys/fs/cgroup").rglob(f"{plan.prefix}*")),
+        *(f"control group: {group}" for group in _control_groups(plan.prefix)),
         *(f"file: {file}" for file in folders if file.exists()),
     ]
+
+
+def _control_groups(prefix: str) -> Iterator[str]:
+    """Other clusters end theirs meanwhile: os.walk passes over that, and rglob does not."""
+    for folder, names, _ in os.walk("/sys/fs/cgroup"):
+        yield from (f"{folder}/{name}" for name in names if name.startswith(prefix))
 
 
 def _processes(state: str) -> Iterator[str]:
