@@ -1,0 +1,199 @@
+"""What is wrong with a program of kind dspy is said with the path of the field; what is right has
+one canonical form."""
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from anypod.api.dspy_checks import Refused, spec_of
+from anypod.api.dspy_programs import CreateDspyProgram
+from anypod.dspy import spec
+
+ADD = "def add(a: int, b: int) -> int:\n    return a + b\n"
+
+
+def given(**fields: Any) -> CreateDspyProgram:
+    document = {"kind": "dspy", "signature": "question -> answer", **fields}
+    return CreateDspyProgram.model_validate(document)
+
+
+def canonical(**fields: Any) -> str:
+    return spec.encode(spec_of(given(**fields)))
+
+
+def test_the_canonical_form_reads_as_it_was_written() -> None:
+    document = spec_of(
+        given(
+            signature="question, rows: list[Item] -> answer, level: Literal['low', 'high']",
+            types={"Item": {"fields": [{"name": "name"}, {"name": "qty", "type": "int"}]}},
+            module={"name": "ReAct", "maxIters": 3},
+            tools=[{"name": "add", "source": ADD}],
+            lm={"name": "fast", "temperature": 0.5},
+            state={"extract.predict": {"demos": [{"question": "q", "reasoning": "r"}]}},
+        )
+    )
+    assert spec.decode(spec.encode(document)) == document
+
+
+def test_it_can_be_given_again() -> None:
+    first = canonical(
+        types={"Item": {"fields": [{"name": "items", "type": "int", "description": "how many"}]}},
+        signature={
+            "inputs": [{"name": "text", "description": "what is said"}],
+            "outputs": [{"name": "found", "type": "list[Item]"}],
+            "instructions": "Find all items.",
+        },
+        wrap={"name": "BestOfN", "threshold": 1.0, "reward": "def reward(i, o): return 1.0\n"},
+        lm="fast",
+        historyTurns=3,
+    )
+    assert canonical(**json.loads(first)) == first
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"signature": "question->answer:str"}, {"signature": "question: str -> answer"}),
+        ({"module": "Predict"}, {}),
+        ({"module": {"name": "ChainOfThought"}}, {"module": "ChainOfThought"}),
+        ({"lm": "fast"}, {"lm": {"name": "fast"}}),
+        ({"lm": {}}, {}),
+        ({"state": {}, "tools": [], "adapter": "chat"}, {}),
+        (
+            {"signature": {"inputs": [{"name": "question"}], "outputs": [{"name": "answer"}]}},
+            {"signature": "question -> answer"},
+        ),
+    ],
+)
+def test_the_same_program_has_one_form(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert canonical(**one) == canonical(**other)
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "message"),
+    [
+        ({"signature": "q: os.system -> a"}, "signature", "nothing is imported"),
+        ({"signature": "question, lm -> answer"}, "signature", "uses itself"),
+        (
+            {"signature": {"inputs": [{"name": "q", "type": "Foo"}], "outputs": [{"name": "a"}]}},
+            "signature.inputs.0.type",
+            "there are str",
+        ),
+        (
+            {"signature": {"inputs": [{"name": "demos"}], "outputs": [{"name": "a"}]}},
+            "signature.inputs.0.name",
+            "uses itself",
+        ),
+        (
+            {"signature": {"inputs": [{"name": "q"}], "outputs": [{"name": "q"}]}},
+            "signature",
+            "stands twice",
+        ),
+        (
+            {
+                "signature": {"inputs": [{"name": "q"}], "outputs": [{"name": "a"}]},
+                "instructions": "x",
+            },
+            "instructions",
+            "give one",
+        ),
+        ({"types": {"item": {"fields": [{"name": "a"}]}}}, "types.item", "begins with a capital"),
+        ({"types": {"Image": {"fields": [{"name": "a"}]}}}, "types.Image", "none of those"),
+        (
+            {"types": {"A": {"fields": [{"name": "b", "type": "B"}]}}},
+            "types.A.fields.0.type",
+            "no type 'B'",
+        ),
+        (
+            {
+                "types": {
+                    "A": {"fields": [{"name": "b", "type": "list[B]"}]},
+                    "B": {"fields": [{"name": "a", "type": "A | None"}]},
+                }
+            },
+            "types",
+            "A, B contain each other",
+        ),
+        (
+            {"types": {"A": {"fields": [{"name": "b", "type": "Image"}]}}},
+            "types.A.fields.0.type",
+            "for inputs only",
+        ),
+        ({"types": {"A": {"fields": [{"name": "copy"}]}}}, "types.A.fields.0.name", "uses itself"),
+        ({"signature": "q -> a: Image"}, "signature.outputs.0.type", "for inputs only"),
+        ({"signature": "h: History -> a"}, "signature.inputs", "there must be an input"),
+        ({"signature": "q, h: History, i: History -> a"}, "signature.inputs", "one History"),
+        ({"signature": "q, h: History | None -> a"}, "signature.inputs", "stands alone"),
+        ({"module": "ReAct"}, "tools", "at least one tool"),
+        ({"tools": [{"name": "add", "source": ADD}]}, "tools", "no other module takes any"),
+        ({"module": {"name": "Predict", "maxIters": 3}}, "module.maxIters", "only ReAct"),
+        ({"module": {"name": "ReAct", "candidates": 3}}, "module.candidates", "only Multi"),
+        ({"state": {"predict": {}}}, "state.predict", "it has: self"),
+        (
+            {"state": {"self": {"demos": [{"question": "q"}, {"api_base": "x"}]}}},
+            "state.self.demos.1.api_base",
+            "there are: answer, augmented, question",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_path(
+    fields: dict[str, Any], path: str, message: str
+) -> None:
+    with pytest.raises(Refused, match=message) as caught:
+        spec_of(given(**fields))
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize(
+    ("source", "message", "line"),
+    [
+        ("def add(a:\n", "line 1: ", 1),
+        ("x = 1\n", "it defines: none", None),
+        ("def plus(): ...\n", "it defines: plus", None),
+        (ADD + "def more(): ...\n", "it defines: add, more", None),
+        ("while True: pass\n" + ADD, "line 1: beside the function", 1),
+        ("class A: ...\n" + ADD, "line 1: beside the function", 1),
+        (ADD + "\0", "not Python", None),
+        ("(" * 5000, "line 1: |not Python", None),
+    ],
+)
+def test_a_tool_is_one_function_of_its_name(source: str, message: str, line: int | None) -> None:
+    with pytest.raises(Refused, match=message) as caught:
+        spec_of(given(module="ReAct", tools=[{"name": "add", "source": source}]))
+    assert caught.value.path == "tools.0.source"
+    assert line is None or caught.value.line == line
+
+
+@pytest.mark.parametrize("name", ["finish", "1st", "a b"])
+def test_a_tool_has_a_name_of_its_own(name: str) -> None:
+    tool = {"name": name, "source": f"def {name}(): ...\n"}
+    with pytest.raises(Refused, match="not 'finish'"):
+        spec_of(given(module="ReAct", tools=[tool]))
+    twice = [{"name": "add", "source": ADD}] * 2
+    with pytest.raises(Refused, match="stands twice"):
+        spec_of(given(module="ReAct", tools=twice))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"state": {"self": {"lm": {"api_base": "http://evil"}}}},
+        {"state": {"self": {"config": {"api_base": "http://evil"}}}},
+        {"lm": {"name": "fast", "apiBase": "http://evil"}},
+        {"lm": {"apiKey": "k"}},
+        {"lm": {"temperature": 3}},
+        {"lm": {"maxTokens": 0}},
+        {"lm": "Not A Name"},
+        {"module": "ProgramOfThought"},
+        {"module": {"name": "ReAct", "maxIters": 1000}},
+        {"adapter": "two-step"},
+        {"wrap": {"name": "BestOfN", "threshold": 1, "reward": "x", "attempts": 100}},
+        {"source": "def main(): ..."},
+        {"pickle": "x"},
+    ],
+)
+def test_what_is_not_on_the_list_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        given(**fields)
