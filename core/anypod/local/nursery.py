@@ -4,6 +4,8 @@ import asyncio
 import signal
 import socket
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import msgspec
 
@@ -56,10 +58,15 @@ class Nursery:
             self._socket = None
 
     async def spawn(
-        self, config: WorkerConfig, token: str, listener: socket.socket, seconds: float
+        self,
+        config: WorkerConfig,
+        token: str,
+        listener: socket.socket,
+        seconds: float,
+        lm_keys: Mapping[str, str] = MappingProxyType({}),
     ) -> int:
         """The pid of a new worker, which is our child. Raises NotForked."""
-        packet = _encode(Spawn(config, token))
+        packet = _encode(Spawn(config, token, dict(lm_keys)))
         if len(packet) > MAX_PACKET_BYTES:
             raise NotForked(f"its configuration is larger than {MAX_PACKET_BYTES} bytes")
         try:

@@ -4,11 +4,15 @@ A variable from a Secret or ConfigMap is taken from the environment of ``anypod 
 name: the one manifest then serves both.
 """
 
+import re
 from collections.abc import Mapping
 
 from anypod.local.settings import CannotStart
+from anypod.resources.lms import Lm
 from anypod.resources.surroundings import EnvVar
 from anypod.resources.workerpool import WorkerPool
+
+_KEY = re.compile(r"[!#-&(-\[\]-~]+")
 
 
 def with_values(pool: WorkerPool, environment: Mapping[str, str]) -> WorkerPool:
@@ -40,3 +44,23 @@ def _with_value(variable: EnvVar, environment: Mapping[str, str]) -> EnvVar | No
         f"spec.env: {variable.name} comes from Kubernetes, which local mode has not: "
         f"set {variable.name} in the environment of anypod up"
     )
+
+
+def lm_keys(pool: WorkerPool, environment: Mapping[str, str]) -> dict[str, str]:
+    """The key of each LM that has one. Raises CannotStart."""
+    return {lm.name: _lm_key(lm, environment) for lm in pool.spec.lms if lm.api_key is not None}
+
+
+def _lm_key(lm: Lm, environment: Mapping[str, str]) -> str:
+    key = environment.get(lm.key_variable, "").strip()
+    if not key:
+        raise CannotStart(
+            f"spec.lms: the key of {lm.name!r} is missing: set {lm.key_variable} in the "
+            "environment of anypod up"
+        )
+    if not _KEY.fullmatch(key):
+        raise CannotStart(
+            f"spec.lms: {lm.key_variable} is no key: it has a space, a quote, a backslash or a "
+            "character beyond ASCII"
+        )
+    return key

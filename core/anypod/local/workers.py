@@ -1,6 +1,7 @@
 """One worker of a local pool, kept alive: forked, asked whether it is ready, started again."""
 
 import asyncio
+import os
 import signal
 import socket
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from anypod.local.children import Children
 from anypod.local.console import Console
 from anypod.local.nursery import NotForked, Nursery
 from anypod.local.settings import Timing
+from anypod.local.surroundings import lm_keys
 from anypod.local.vitals import follow
 from anypod.resources.worker_config import worker_config
 from anypod.resources.workerpool import WorkerPool
@@ -42,6 +44,7 @@ class WorkerKeeper:
         """Of the life that is now; 0 between two."""
         self.drain_seconds = pool.spec.drain_seconds
         self._pool = pool
+        self._lm_keys = lm_keys(pool, os.environ)
         self._state = state
         self._around = around
         self._ready_since = 0.0
@@ -74,7 +77,7 @@ class WorkerKeeper:
             )
             try:
                 self.pid = await around.nursery.spawn(
-                    config, around.token, listener, around.timing.spawn
+                    config, around.token, listener, around.timing.spawn, self._lm_keys
                 )
             except NotForked as reason:
                 return f"could not be forked: {reason}"

@@ -16,7 +16,7 @@ from anypod.resources.workerpool import GROUP, KIND, PLURAL, VERSION, WorkerPool
 Schema = dict[str, Any]
 
 _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
-_KEYED = {"env": "name", "imagePullSecrets": "name", "conditions": "type"}
+_KEYED = {"env": "name", "imagePullSecrets": "name", "lms": "name", "conditions": "type"}
 """Lists whose items are told apart by a field, so that none stands twice and patches merge."""
 
 _NAME_RULES = [

@@ -3,6 +3,7 @@
 from typing import Any
 
 from anypod.resources import names
+from anypod.resources.lms import default_first
 from anypod.resources.workerpool import WorkerPool, WorkerPoolSpec
 from anypod.wire.config import Limits, Recycle, WorkerConfig
 
@@ -33,6 +34,7 @@ def _config(pool: str, spec: WorkerPoolSpec, **more: Any) -> WorkerConfig:
         executors=spec.executors,
         isolation=spec.isolation,
         preload=list(spec.preload),
+        lms=default_first(spec.lms, spec.default_lm),
         max_sessions=spec.sessions.max_per_worker,
         drain_seconds=spec.drain_seconds,
         limits=Limits(

@@ -10,6 +10,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 
 from anypod.resources.fields import Bytes, HeaderName, Model, ModuleName, PoolName, Rule
+from anypod.resources.lms import RULES as LM_RULES
+from anypod.resources.lms import Lm
 from anypod.resources.surroundings import (
     EnvFrom,
     EnvVar,
@@ -93,6 +95,8 @@ class Recycle(Model):
 class WorkerPoolSpec(Model):
     """What is wanted of the pool."""
 
+    RULES: ClassVar[tuple[Rule, ...]] = LM_RULES
+
     replicas: int = Field(2, ge=0, le=1000)
     """Workers."""
     image: Annotated[str, StringConstraints(max_length=1024, pattern=r"^\S*$")] = ""
@@ -119,6 +123,10 @@ class WorkerPoolSpec(Model):
     """Variables for programs. Readable by every program of the pool."""
     env_from: list[EnvFrom] = Field([], max_length=50)
     """Secrets and ConfigMaps whose keys are variables for programs. Not in local mode."""
+    lms: list[Lm] = Field([], max_length=32)
+    """Language models for programs of kind dspy. Their keys are in no program's environment."""
+    default_lm: Annotated[str, StringConstraints(max_length=63)] = ""
+    """Name of the LM for programs that name none. Empty: the first of lms."""
     rollout: Rollout = Rollout()
     """How workers are replaced when what they are made of changes. Not in local mode."""
     drain_seconds: float = Field(30, ge=0, le=3600)

@@ -33,6 +33,21 @@ class Recycle(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields
     """Of private memory since the executor was forked."""
 
 
+class Lm(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """A language model that the pool declares. Its key is never in here."""
+
+    name: str
+    model: str
+    api_base: str = ""
+    temperature: float | None = None
+    max_tokens: int | None = None
+    timeout_seconds: float = 60.0
+    retries: int = 2
+    input_price: float | None = None
+    """In dollars, of a million tokens."""
+    output_price: float | None = None
+
+
 class WorkerConfig(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     worker: str
     """Name of the worker: the pod's name, or ``w1`` … in local mode."""
@@ -45,6 +60,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_f
     preload_timeout_seconds: float = 300.0
     env: dict[str, str] = {}
     """The whole environment of programs, beside PATH, HOME, LANG and TMPDIR."""
+    lms: list[Lm] = []
+    """The first is the default."""
     container_env: bool = False
     """Programs get all of the container's environment beside: see ``anypod.wire.pod``."""
     max_sessions: int = 64

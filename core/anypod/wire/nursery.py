@@ -18,6 +18,8 @@ class Spawn(msgspec.Struct, frozen=True):
     config: WorkerConfig
     token: str
     """The link's secret: goes to the supervisor only."""
+    lm_keys: dict[str, str] = {}
+    """Of the pool's LMs: likewise."""
 
 
 class Spawned(msgspec.Struct, frozen=True):

@@ -13,6 +13,13 @@ NAME = "ANYPOD_WORKER_NAME"
 TOKEN = "ANYPOD_LINK_TOKEN"  # noqa: S105 - a variable's name
 """The link's secret. Not a file: programs run as the same user, and could read it."""
 
+LM_KEY = "ANYPOD_WORKER_LM_"
+"""With a number: whose key is in which variable, as ``fast=OPENAI_API_KEY``. That variable is taken
+away from programs, even if it is one that the image or the pool sets."""
+
+LM_SECRET = "ANYPOD_LINK_LM_KEY_"  # noqa: S105 - a variable's name
+"""With a number: the variable that the operator fills from a Secret."""
+
 OURS = ("ANYPOD_WORKER_", "ANYPOD_LINK_")
 KUBERNETES = ("KUBERNETES_SERVICE_", "KUBERNETES_PORT")
 """Beginnings of the names that are not for programs."""

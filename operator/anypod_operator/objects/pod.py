@@ -124,7 +124,24 @@ def _variables(pool: Pool) -> list[Raw]:
                 "secretKeyRef": {"name": names.link_secret(pool.name), "key": names.TOKEN_KEY}
             },
         },
+        *_lm_keys(pool),
     ]
+
+
+def _lm_keys(pool: Pool) -> list[Raw]:
+    """The keys of the pool's LMs, and which variable holds whose."""
+    found: list[Raw] = []
+    for number, lm in enumerate(pool.spec.lms):
+        if lm.api_key is None:
+            continue
+        variable = lm.api_key.env or ""
+        if lm.api_key.secret_key_ref is not None:
+            variable = f"{pod_variables.LM_SECRET}{number}"
+            reference = lm.api_key.secret_key_ref.model_dump(by_alias=True)
+            found.append({"name": variable, "valueFrom": {"secretKeyRef": reference}})
+        owner = f"{pod_variables.LM_KEY}{number}"
+        found.append({"name": owner, "value": f"{lm.name}={variable}"})
+    return found
 
 
 def _probe(path: str, *, period: int, failures: int) -> Raw:

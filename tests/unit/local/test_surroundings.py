@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from anypod.local.settings import CannotStart
-from anypod.local.surroundings import with_values
+from anypod.local.surroundings import lm_keys, with_values
 from anypod.resources.workerpool import API_VERSION, KIND, WorkerPool
 
 
@@ -38,3 +38,27 @@ def test_whole_secrets_are_refused_unless_optional() -> None:
     with pytest.raises(CannotStart, match=r"spec.envFrom\[0\]"):
         with_values(pool(envFrom=[{"secretRef": {"name": "s"}}]), {})
     with_values(pool(envFrom=[{"secretRef": {"name": "s", "optional": True}}]), {})
+
+
+def lm(name: str, **fields: Any) -> dict[str, Any]:
+    return {"name": name, "model": "openai/x", **fields}
+
+
+def test_the_keys_of_lms_are_taken_from_the_environment() -> None:
+    secret_key = {"secretKeyRef": {"name": "s", "key": "k"}}
+    lms = [
+        lm("open"),
+        lm("named", apiKey={"env": "MY_KEY"}),
+        lm("both", apiKey={**secret_key, "env": "OTHER_KEY"}),
+        lm("gpt-4.1", apiKey=secret_key),
+    ]
+    environment = {"MY_KEY": "key-1", "OTHER_KEY": " key-2\n", "GPT_4_1_API_KEY": "key-3"}
+    found = lm_keys(pool(lms=lms), environment)
+    assert found == {"named": "key-1", "both": "key-2", "gpt-4.1": "key-3"}
+
+
+@pytest.mark.parametrize("key", ["", " ", "two words", 'a"b', "a\\b", "schlüssel"])
+def test_a_key_that_is_none_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(CannotStart, match="MY_KEY") as caught:
+        lm_keys(pool(lms=[lm("fast", apiKey={"env": "MY_KEY"})]), {"MY_KEY": key})
+    assert not key.strip() or key not in str(caught.value)

@@ -222,6 +222,26 @@ def test_variables_come_before_ours_and_from_where_they_are_said_to() -> None:
     assert found["envFrom"] == [{"prefix": "S3_", "configMapRef": {"name": "s3", "optional": True}}]
 
 
+def test_the_keys_of_lms_come_by_variables_that_no_program_has() -> None:
+    reference = {"name": "provider", "key": "api-key"}
+    found = worker(
+        lms=[
+            {"name": "own", "model": "hosted_vllm/x"},
+            {"name": "fast", "model": "openai/x", "apiKey": {"secretKeyRef": reference}},
+            {"name": "slow", "model": "openai/y", "apiKey": {"env": "IMAGE_KEY"}},
+        ],
+        defaultLm="slow",
+    )
+    assert found["env"][-3:] == [
+        {"name": "ANYPOD_LINK_LM_KEY_1", "valueFrom": {"secretKeyRef": reference}},
+        {"name": "ANYPOD_WORKER_LM_1", "value": "fast=ANYPOD_LINK_LM_KEY_1"},
+        {"name": "ANYPOD_WORKER_LM_2", "value": "slow=IMAGE_KEY"},
+    ]
+    config = json.loads(found["env"][0]["value"])
+    assert [lm["name"] for lm in config["lms"]] == ["slow", "own", "fast"]
+    assert "provider" not in found["env"][0]["value"]
+
+
 def test_a_fraction_of_a_second_of_draining_is_waited_for() -> None:
     assert pod(drainSeconds=0.5)["terminationGracePeriodSeconds"] == 16
 

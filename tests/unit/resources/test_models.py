@@ -39,6 +39,21 @@ def test_all_fields_can_be_given() -> None:
                 {"name": "C", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
             ],
             "envFrom": [{"prefix": "DB_", "secretRef": {"name": "db", "optional": True}}],
+            "lms": [
+                {
+                    "name": "fast",
+                    "model": "openai/gpt-4o-mini",
+                    "apiBase": "https://llm.example/v1",
+                    "apiKey": {"secretKeyRef": {"name": "s", "key": "k"}, "env": "OPENAI_KEY"},
+                    "temperature": 0.5,
+                    "maxTokens": 1000,
+                    "timeoutSeconds": 20,
+                    "retries": 1,
+                    "inputPrice": 0.15,
+                    "outputPrice": 0.6,
+                }
+            ],
+            "defaultLm": "fast",
             "rollout": {"maxUnavailable": "25%", "maxSurge": 0},
             "network": {
                 "egress": "none",
