@@ -7,6 +7,7 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 
+from anypod.api import usage
 from anypod.api.documents import AnswerModel
 from anypod.api.executions import Execution, Logs, RunAnswer
 from anypod.api.problems import CONTENT_TYPE as PROBLEM_TYPE
@@ -74,6 +75,7 @@ def run_answer(answer: ExecutionAnswer) -> RunAnswer:
             info.program or None,
             info.session,
             _logs(answer.printed),
+            usage.told(answer.usage),
         ),
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from anypod.api import usage
 from anypod.api.ids import new_execution_id
 from anypod.api.problems import AnyPodError, error, from_failure
 from anypod.wire.messages import (
@@ -119,7 +120,7 @@ class Course:
         assert failure is not None
         if failure.type == WORKER_LOST:
             return self._after_loss(failure.detail)
-        raise self._failed(failure, end.printed if isinstance(end, Result) else None)
+        raise self._failed(failure, end if isinstance(end, Result) else None)
 
     def _after_loss(self, how: str) -> str:
         self.avoid = (*self.avoid, self._worker)
@@ -140,8 +141,11 @@ class Course:
             )
         return reason
 
-    def _failed(self, failure: Failure, printed: Output | None) -> AnyPodError:
-        return AnyPodError(from_failure(failure, logs=_logs(printed), **self.members()))
+    def _failed(self, failure: Failure, result: Result | None) -> AnyPodError:
+        told: dict[str, Any] = {}
+        if result is not None:
+            told = {"logs": _logs(result.printed), "usage": usage.told(result.usage)}
+        return AnyPodError(from_failure(failure, **told, **self.members()))
 
     def error(self, type_: str, detail: str, **members: Any) -> AnyPodError:
         return error(type_, detail, **self.members(), **members)
@@ -192,6 +196,7 @@ class Run(Course):
             stream=self._stream,
             logs=request.logs,
             session=self.session,
+            lm=request.lm,
         )
 
     def need_program(self, attempt: Attempt) -> None:
@@ -225,7 +230,7 @@ class Run(Course):
             run_seconds=result.run_seconds,
             session=request.session,
         )
-        return ExecutionAnswer(result.outputs or b"null", info, result.printed)
+        return ExecutionAnswer(result.outputs or b"null", info, result.printed, result.usage)
 
     def members(self) -> dict[str, Any]:
         request = self.request

@@ -9,7 +9,8 @@ from typing import Protocol
 
 import msgspec
 
-from anypod.wire.messages import Checked, Chunk, Code, Log, Output
+from anypod.dspy.spec import LmChoice
+from anypod.wire.messages import Checked, Chunk, Code, Log, Output, Usage
 
 
 class ExecutionRequest(msgspec.Struct, frozen=True):
@@ -25,6 +26,7 @@ class ExecutionRequest(msgspec.Struct, frozen=True):
     idempotent: bool = False
     logs: bool = False
     session: str | None = None
+    lm: LmChoice | None = None
 
 
 class ExecutionInfo(msgspec.Struct, frozen=True):
@@ -45,6 +47,7 @@ class ExecutionAnswer(msgspec.Struct, frozen=True):
     """JSON."""
     info: ExecutionInfo
     printed: Output | None = None
+    usage: Usage | None = None
 
 
 StreamEvent = Chunk | Log | ExecutionAnswer

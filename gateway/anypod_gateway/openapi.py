@@ -11,6 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json
 import anypod
 from anypod.api import problems
 from anypod.api.documents import RequestModel
+from anypod.api.dspy_programs import DspyCode
 from anypod.api.programs import ProgramCode
 from anypod_gateway.routing import PATH_PARAMETERS, Answer, Parameter, Route, Schema
 
@@ -99,10 +100,11 @@ def _operation(route: Route, keyed: bool) -> Schema:
         operation["description"] = " ".join(filter(None, told))
     if keyed:
         operation["security"] = [{"key": []}]
-    if route.request is not None:
+    if bodies := [_ref(one) for one in route.requests]:
+        schema = bodies[0] if len(bodies) == 1 else {"oneOf": bodies}
         operation["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": _ref(route.request)}},
+            "content": {"application/json": {"schema": schema}},
         }
     return operation
 
@@ -172,7 +174,8 @@ def _ref(model: Any) -> Schema:
 
 
 def _schemas(table: Sequence[Route]) -> Schema:
-    named = [problems.Problem, ProgramCode, *(route.request for route in table if route.request)]
+    named = [problems.Problem, ProgramCode, DspyCode]
+    named += [one for route in table for one in route.requests]
     named += [answer.model for route in table for answer in route.answers if answer.model]
     unique = list(dict.fromkeys(named))
     structs = [one for one in unique if issubclass(one, msgspec.Struct)]

@@ -80,30 +80,31 @@ def _check_media_type(given: str) -> None:
 
 def parse(model: type[M], body: bytes) -> M:
     """An empty body is an empty object."""
+    return validate(model, json_of(body))
+
+
+def json_of(body: bytes) -> Any:
     try:
-        value = strict_json.loads(body) if body else {}
+        return strict_json.loads(body) if body else {}
     except strict_json.InvalidJson as invalid:
         raise error("bad-request", f"the body is not JSON: {invalid}") from None
-    return validate(model, value)
 
 
-def validate(model: type[M], value: Any, within: str = "") -> M:
+def validate(model: type[M], value: Any, within: str = "", type_: str = "bad-request") -> M:
     try:
         return model.model_validate(value)
     except ValidationError as invalid:
-        raise _refused(invalid, within) from None
+        raise _refused(invalid, within, type_) from None
 
 
-def _refused(invalid: ValidationError, within: str) -> AnyPodError:
+def _refused(invalid: ValidationError, within: str, type_: str) -> AnyPodError:
     found = [
         {"path": _path(within, one["loc"]), "message": _printable(one["msg"])}
         for one in invalid.errors(include_url=False, include_input=False, include_context=False)
     ]
     first = found[0]
     where = f"{first['path']}: " if first["path"] else ""
-    return error(
-        "bad-request", where + first["message"], path=first["path"] or None, errors=found[:20]
-    )
+    return error(type_, where + first["message"], path=first["path"] or None, errors=found[:20])
 
 
 def _path(within: str, location: Sequence[str | int]) -> str:

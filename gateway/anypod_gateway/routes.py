@@ -1,6 +1,7 @@
 """The table of routes: what is served, and what ``/openapi.json`` says, are both made from it."""
 
 from anypod.api import idempotency, programs
+from anypod.api.dspy_programs import CreateDspyProgram, PutDspyProgram
 from anypod.api.executions import RunAnswer, RunInlineRequest, RunRequest
 from anypod.api.pools import PoolDocument, PoolList, WorkerDocument, WorkerList
 from anypod.api.problems import OF_THE_PROGRAM
@@ -144,7 +145,7 @@ TABLE = (
         "With a session's header it belongs to that session, and ends with it.",
         tag="programs",
         needs="write",
-        request=programs.CreateProgram,
+        request=(programs.CreateProgram, CreateDspyProgram),
         parameters=(SESSION,),
         answers=(
             Answer(201, "Created.", ProgramDocument, headers=("ETag", "Location")),
@@ -182,7 +183,7 @@ TABLE = (
         "Give a program a new revision, or create it",
         tag="programs",
         needs="write",
-        request=programs.PutProgram,
+        request=(programs.PutProgram, PutDspyProgram),
         parameters=(IF_MATCH, SESSION),
         answers=(
             Answer(200, "The latest revision is this one.", ProgramDocument, headers=("ETag",)),

@@ -50,8 +50,14 @@ class Route:
     parameters: tuple[Parameter, ...] = ()
     """Beside those of the path, which follow from it."""
     request: Any = None
-    """Model of the body; None when there is none."""
+    """Model of the body, or a tuple of models of which one fits; None when there is none."""
     description: str = ""
+
+    @property
+    def requests(self) -> tuple[Any, ...]:
+        if self.request is None:
+            return ()
+        return self.request if isinstance(self.request, tuple) else (self.request,)
 
     @property
     def name(self) -> str:

@@ -34,6 +34,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--config-fd", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--token-fd", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--keys-fd", type=int, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
@@ -46,11 +47,14 @@ def _execute_anew(arguments: argparse.Namespace) -> None:
         sys.exit(f"the worker's configuration is not a JSON object: {error}")
     if pod.NAME in os.environ:
         config["worker"] = os.environ[pod.NAME]
+    keys, hidden = environment.lm_keys(os.environ)
     if config.get("containerEnv"):
         declared = {**environment.of_container(os.environ), **declared}
+    declared = {name: value for name, value in declared.items() if name not in hidden}
     argv = [sys.executable, "-P", "-m", "anypod_worker"]
     argv += ["--config-fd", _anonymous("config", json.dumps(config).encode())]
     argv += _token_arguments(arguments.token_file)
+    argv += ["--keys-fd", _anonymous("keys", json.dumps(keys).encode())]
     os.execve(sys.executable, argv, environment.clean(os.environ, declared))  # noqa: S606
 
 
@@ -94,10 +98,19 @@ def _run(arguments: argparse.Namespace) -> int:
             sys.exit(f"the worker's configuration is not valid: {error}")
 
     def learn() -> boot.Told:
-        return boot.Told(config=config, token=_token(arguments))
+        return boot.Told(config=config, token=_token(arguments), lm_keys=_lm_keys(arguments))
 
-    inherited = [] if arguments.token_fd is None else [arguments.token_fd]
+    secret = (arguments.token_fd, arguments.keys_fd)
+    inherited = [descriptor for descriptor in secret if descriptor is not None]
     return boot.run(learn, inherited=inherited)
+
+
+def _lm_keys(arguments: argparse.Namespace) -> dict[str, str]:
+    if arguments.keys_fd is None:
+        return {}
+    with os.fdopen(arguments.keys_fd, "rb") as file:
+        keys: dict[str, str] = json.loads(file.read())
+    return keys
 
 
 def _token(arguments: argparse.Namespace) -> bytes:

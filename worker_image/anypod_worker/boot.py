@@ -10,8 +10,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from anypod.wire.config import WorkerConfig
 from anypod_worker import kernel, zygote
@@ -27,6 +27,8 @@ class Told:
 
     config: WorkerConfig
     token: bytes
+    lm_keys: Mapping[str, str] = field(default_factory=dict)
+    """Of the pool's LMs that have one, by the LM's name."""
     listener: socket.socket | None = None
     """Already listening; else the supervisor listens where the configuration says."""
     parent: int = 0

@@ -24,6 +24,7 @@ from anypod.wire.messages import (
 from anypod_worker import failures, logs
 from anypod_worker.backlog import Backlog
 from anypod_worker.execution import Execution, RefusalReason
+from anypod_worker.keys import NO_KEYS, Keys
 from anypod_worker.link import Link
 from anypod_worker.programs import ProgramCache
 from anypod_worker.reserve import Reserve
@@ -37,17 +38,24 @@ LOAD_SECONDS = 0.05
 class Dispatch:
     """Serves links; asked for its ``load`` by them and by probes."""
 
-    def __init__(self, config: WorkerConfig, reserve: Reserve, programs: ProgramCache) -> None:
+    def __init__(
+        self,
+        config: WorkerConfig,
+        reserve: Reserve,
+        programs: ProgramCache,
+        keys: Keys = NO_KEYS,
+    ) -> None:
         ahead = AHEAD_PER_EXECUTOR * config.executors if config.isolation == "shared" else 0
         self._backlog = Backlog(ahead)
         self.slots = Slots(config, reserve, self.changed, self._backlog.take)
-        self.sessions = Sessions(config, reserve, programs, self.prepare, self.changed)
+        self.sessions = Sessions(config, reserve, programs, self.prepare, self.changed, keys)
         self.draining = False
         self.ready = False
         self.message = "starting"
         self.memory_bytes = 0
         self.links: set[Link] = set()
         self._config = config
+        self._keys = keys
         self._programs = programs
         self._instance = secrets.token_hex(8)
         self._loop = asyncio.get_running_loop()
@@ -144,7 +152,7 @@ class Dispatch:
             return None
         if message.session is not None:
             return self.sessions.accept(link, message)
-        execution = Execution(link, message, self._config.limits)
+        execution = Execution(link, message, self._config.limits, keys=self._keys)
         execution.restart = lambda: self._prepare_execution(execution)
         code = self._programs.get(message.revision)
         executor = self.slots.take_at_once(message.revision) if code is not None else None

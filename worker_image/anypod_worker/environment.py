@@ -25,6 +25,23 @@ def of_container(host: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in host.items() if not name.startswith(hidden)}
 
 
+def lm_keys(host: Mapping[str, str]) -> tuple[dict[str, str], set[str]]:
+    """Keys of LMs by the LM's name, and the names of variables that are not for programs.
+
+    ``pod.LM_KEY`` with the LM's number holds its name, ``=``, and the name of the variable in which
+    the key is: that one may be the image's or the pool's own.
+    """
+    keys: dict[str, str] = {}
+    hidden: set[str] = set()
+    for name, value in host.items():
+        if name.startswith(pod.LM_KEY):
+            lm, _, variable = value.partition("=")
+            hidden.add(variable)
+            if key := host.get(variable, "").strip():
+                keys[lm] = key
+    return keys, hidden
+
+
 def declared(config: "WorkerConfig") -> dict[str, str]:
     """What programs get, asked in a process that stage 0 has executed: in a container, it is that
     process's own environment."""

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Literal, cast
 
+import msgspec
+
 from anypod.wire.config import Limits
 from anypod.wire.messages import (
     Chunk,
@@ -21,6 +23,7 @@ from anypod.wire.messages import (
 )
 from anypod_worker import failures, frames
 from anypod_worker.executors import Executor
+from anypod_worker.keys import NO_KEYS, Hiding, Keys
 from anypod_worker.outbox import Outbox
 from anypod_worker.printed import Printed, Stream
 from anypod_worker.work import Gateway, Work
@@ -43,6 +46,7 @@ class Execution(Work):
         message: Execute,
         limits: Limits,
         on_end: Callable[["Execution", frames.Done | None], None] | None = None,
+        keys: Keys = NO_KEYS,
     ) -> None:
         """``on_end`` gets what the executor answered if that counts, before it is sent."""
         super().__init__(gateway, message.id, message.timeout, limits)
@@ -50,10 +54,12 @@ class Execution(Work):
         self.base = 0
         """The version of the session's state that it runs on."""
         self._on_end = on_end
+        self._keys = keys
         self._program: asyncio.Future[Code] | None = None
         self._state: asyncio.Future[SessionState] | None = None
         self._outbox = Outbox(gateway.send, self._passed) if message.stream else None
         self._printed: Printed | None = None
+        self._hiding: dict[Stream, Hiding] = {}
 
     # before it runs
 
@@ -90,18 +96,19 @@ class Execution(Work):
         message = self.message
         self.code = code
         self._begin(executor)
-        executor.run(
-            self,
-            frames.Run(
-                message.id,
-                message.revision,
-                message.inputs,
-                None if message.revision in executor.revisions else code,
-                message.stream,
-                message.session.key if message.session is not None else None,
-                state,
-            ),
+        run = frames.Run(
+            message.id,
+            message.revision,
+            message.inputs,
+            None if message.revision in executor.revisions else code,
+            message.stream,
+            message.session.key if message.session is not None else None,
+            state,
         )
+        if code.kind == "dspy":
+            left = self.timeout - (self.started - self.accepted)
+            run = msgspec.structs.replace(run, lm=message.lm, keys=self._keys.by_lm, seconds=left)
+        executor.run(self, run)
 
     # while it runs
 
@@ -111,6 +118,8 @@ class Execution(Work):
 
     def chunk(self, data: bytes) -> None:
         if self._outbox is not None:
+            if self._keys:
+                data = self._keys.hidden(data)
             self._outbox.push(Chunk(self.id, data), len(data))
 
     def _passed(self, size: int) -> None:
@@ -121,6 +130,8 @@ class Execution(Work):
         if self._printed is None:
             on_text = self._log if self.message.stream and self.message.logs else None
             self._printed = Printed(self.id, self.limits.log_bytes, on_text)
+        if self._keys:
+            data = self._hiding.setdefault(stream, Hiding(self._keys)).feed(data)
         self._printed.add(stream, data)
 
     def _log(self, stream: str, text: str) -> None:
@@ -139,6 +150,8 @@ class Execution(Work):
         if self.stopped:
             self._end(failures.of_stop(self.stopped, self.timeout))
             return
+        if self._keys:
+            frame = self._hidden(frame)
         printed = self._output()
         failure = frame.failure
         if frame.interrupted and failure is not None and failure.type == "deadline-exceeded":
@@ -156,7 +169,18 @@ class Execution(Work):
                 printed=printed,
                 state=frame.state if session else None,
                 base=self.base,
+                usage=frame.usage,
             )
+        )
+
+    def _hidden(self, frame: frames.Done) -> frames.Done:
+        """Without the keys of LMs in anything that leaves."""
+        keys = self._keys
+        return msgspec.structs.replace(
+            frame,
+            outputs=None if frame.outputs is None else keys.hidden(frame.outputs),
+            state=None if frame.state is None else keys.hidden(frame.state),
+            failure=None if frame.failure is None else keys.hidden_in(frame.failure),
         )
 
     def _end_unstarted(self, failure: Failure) -> None:
@@ -182,6 +206,8 @@ class Execution(Work):
     def _output(self) -> Output | None:
         """All of it, ended; to be returned if that was asked for."""
         if self._printed is not None:
+            for stream, hiding in self._hiding.items():
+                self._printed.add(stream, hiding.end())
             self._printed.end()
         if not self.message.logs:
             return None

@@ -17,13 +17,13 @@ from typing import NoReturn
 
 from anypod.session import Session
 from anypod.wire.messages import Code, Failure
-from anypod_worker import aftermath, frames
+from anypod_worker import aftermath, frames, kinds
 from anypod_worker.confinement import Start, confine
+from anypod_worker.kinds.given import Given
 from anypod_worker.runtime import interrupts
 from anypod_worker.runtime.containment import Baseline
-from anypod_worker.runtime.loading import InvalidProgram, LoadedProgram, Programs, load
+from anypod_worker.runtime.loading import InvalidProgram, LoadedProgram, Programs
 from anypod_worker.runtime.running import Outcome, run
-from anypod_worker.runtime.signatures import describe
 
 _EXIT_CONFUSED = 70
 _STOPPED = Failure(type="deadline-exceeded", detail="it was stopped before it began")
@@ -46,6 +46,7 @@ class Executor:
     def __init__(self, start: Start) -> None:
         limits = start.config.limits
         self._limits = limits
+        self._lms = start.config.lms
         self._directory = Path(start.directory)
         self._wire = frames.Wire(
             socket.socket(fileno=start.end), frames.max_frame_bytes(limits.output_bytes)
@@ -112,6 +113,7 @@ class Executor:
                 outcome.state,
                 outcome.interrupted,
                 unfit,
+                outcome.usage,
             )
         )
         if settles_later and (reason := self._settle(is_session=False)):
@@ -149,10 +151,14 @@ class Executor:
             emit=lambda data: self._emit(frame.id, data),
             session=self._session_of(frame),
             output_limit=self._limits.output_bytes,
+            given=_given(frame) if frame.keys is not None else None,
         )
 
     def _load(self, code: Code, revision: str) -> LoadedProgram:
-        return self._programs.add(load(code, revision, self._directory))
+        return self._programs.add(self._kind(code).load(code, revision, self._directory))
+
+    def _kind(self, code: Code) -> kinds.Kind:
+        return kinds.of(code.kind, self._lms)
 
     def _session_of(self, frame: frames.Run) -> Session | None:
         if frame.session is not None and frame.state is not None:
@@ -195,7 +201,7 @@ class Executor:
             program = self._programs.get(frame.revision)
             if program is None:
                 program = self._load(frame.code, frame.revision)
-            description = describe(program)
+            description = self._kind(frame.code).describe(program)
         except InvalidProgram as error:
             return frames.Checked(frame.id, failure=error.failure)
         return frames.Checked(
@@ -217,3 +223,7 @@ class Executor:
         if is_session:
             return None
         return "open-files" if aftermath.is_short_of_files(self._limits.open_files) else None
+
+
+def _given(frame: frames.Run) -> Given:
+    return Given(frame.lm, frame.keys or {}, frame.stream, frame.seconds)

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
 
+import msgspec
+
 from anypod.wire.messages import Code
 from anypod_worker import frames, logs, processes
 from anypod_worker.pipes import Pipes
@@ -223,9 +225,7 @@ class Executor(asyncio.Protocol):
         if code is None or self._run.code is not None:
             raise frames.BadFrame("asks for code that it was given")
         run = self._run
-        self._run = frames.Run(
-            run.id, run.revision, run.inputs, code, run.stream, run.session, run.state
-        )
+        self._run = msgspec.structs.replace(run, code=code)
         self._send(self._run)
 
     def _printed(self, stream: Stream, data: bytes) -> None:

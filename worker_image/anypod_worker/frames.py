@@ -12,7 +12,8 @@ from typing import Literal
 
 import msgspec
 
-from anypod.wire.messages import Code, Failure
+from anypod.dspy.spec import LmChoice
+from anypod.wire.messages import Code, Failure, Usage
 
 CHUNK_WINDOW = 256 * 1024
 """Bytes of chunks that an executor may have sent and the supervisor not yet passed on."""
@@ -47,6 +48,11 @@ class Run(Frame, frozen=True, tag=0):
     session: str | None = None
     state: bytes | None = None
     """The session's committed state; absent when the executor's own is the committed one."""
+    lm: LmChoice | None = None
+    keys: dict[str, str] | None = None
+    """Of the pool's LMs, for a program that asks one."""
+    seconds: float = 0.0
+    """Until its deadline; told with the keys."""
 
 
 class Check(Frame, frozen=True, tag=1):
@@ -104,6 +110,7 @@ class Done(Frame, frozen=True, tag=14):
     interrupted: bool = False
     """An interrupt ended it."""
     unfit: Unfitness | None = None
+    usage: Usage | None = None
 
 
 class Checked(Frame, frozen=True, tag=15):

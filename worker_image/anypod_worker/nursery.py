@@ -78,7 +78,7 @@ def _be_worker(requests: socket.socket, launcher: int, take: int) -> None:
         requests.send(_encode(wire.Spawned(worker=spawn.config.worker, pid=os.getpid())))
         requests.close()
         listener = socket.socket(fileno=descriptors[0]) if descriptors else None
-        return boot.Told(spawn.config, spawn.token.encode(), listener, launcher)
+        return boot.Told(spawn.config, spawn.token.encode(), spawn.lm_keys, listener, launcher)
 
     code = 1
     try:

@@ -17,6 +17,7 @@ from anypod.wire.messages import EndSession, Execute, SessionRef, Verdict
 from anypod_worker import failures, frames, logs
 from anypod_worker.execution import Execution, RefusalReason
 from anypod_worker.executors import Death, Executor
+from anypod_worker.keys import NO_KEYS, Keys
 from anypod_worker.programs import ProgramCache
 from anypod_worker.reserve import Reserve
 from anypod_worker.work import Gateway, Work
@@ -135,7 +136,9 @@ class Sessions:
         programs: ProgramCache,
         prepare: Callable[[Work, Coroutine[None, None, None]], None],
         on_change: Callable[[], None],
+        keys: Keys = NO_KEYS,
     ) -> None:
+        self._keys = keys
         self.restarts: Counter[str] = Counter()
         self.reserve = reserve
         self.programs = programs
@@ -178,7 +181,7 @@ class Sessions:
             session = None
         if session is None:
             session = self._sessions[ref.key] = Session(ref.key, ref.epoch, self)
-        execution = Execution(gateway, message, self._config.limits, session.ended)
+        execution = Execution(gateway, message, self._config.limits, session.ended, self._keys)
         session.add(execution)
         self.on_change()
         return execution

@@ -25,6 +25,7 @@ from anypod_worker.dispatch import Dispatch
 from anypod_worker.executors import Executor
 from anypod_worker.forks import Forks
 from anypod_worker.health import Health
+from anypod_worker.keys import Keys
 from anypod_worker.link import CLOSE_SECONDS, HEARTBEAT_SECONDS, Link
 from anypod_worker.programs import ProgramCache
 from anypod_worker.reserve import Reserve
@@ -79,7 +80,8 @@ class Supervisor:
         self._forks = Forks(config, zygote, control, self._state_changed)
         spares = config.executors if config.isolation == "fresh" else SPARE_EXECUTORS
         self._reserve = Reserve(self._forks, scratch, self._threads, spares)
-        self._dispatch = Dispatch(config, self._reserve, ProgramCache(config.program_cache_bytes))
+        programs = ProgramCache(config.program_cache_bytes)
+        self._dispatch = Dispatch(config, self._reserve, programs, Keys(told.lm_keys))
         self._watch = Watch(config.limits, self._reserve.all, self._tend)
         self._reserve.on_warm = self._warm
         self._forks.memory_was_short = self._watch.kernel_kills.explain_one

@@ -110,6 +110,8 @@ def _preload(control: socket.socket, modules: list[str]) -> bool:
             last = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
             control.send(encode(PreloadFailed(module=module, error=last)))
             return False
+    if "dspy" in sys.modules:
+        importlib.import_module("anypod_worker.kinds.dspy.warm").up()
     gc.collect()
     gc.freeze()
     control.send(encode(Preloaded(time.monotonic() - began, _fork_hazards())))

@@ -142,19 +142,21 @@ def _own_types(given: Mapping[str, DspyType]) -> dict[str, list[Field]]:
 
 
 def _check_circles(own: Mapping[str, list[Field]]) -> None:
-    open_ = dict(own)
-    while open_:
-        ready = [name for name, fields in open_.items() if not _uses(fields, open_)]
+    uses = {
+        name: {
+            used
+            for field in fields
+            for used in types.names(types.parse(field.type, own))
+            if used in own
+        }
+        for name, fields in own.items()
+    }
+    while uses:
+        ready = [name for name, used in uses.items() if not used & uses.keys()]
         if not ready:
-            raise Refused("types", f"{', '.join(sorted(open_))} contain each other without an end")
+            raise Refused("types", f"{', '.join(sorted(uses))} contain each other without an end")
         for name in ready:
-            del open_[name]
-
-
-def _uses(fields: list[Field], own: Mapping[str, list[Field]]) -> bool:
-    return any(
-        name in own for field in fields for name in types.names(types.parse(field.type, own))
-    )
+            del uses[name]
 
 
 def _specials(field: Field) -> str:

@@ -11,6 +11,8 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
+from anypod.api.usage import Usage
+from anypod.dspy.spec import LmChoice
 from anypod.wire import strict_json
 
 EMPTY_OBJECT = b"{}"
@@ -32,11 +34,38 @@ def _no_inputs() -> msgspec.Raw:
     return msgspec.Raw(EMPTY_OBJECT)
 
 
+Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
+MaxTokens = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+
+
+class RunLm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """Which of the pool's LMs a program of kind dspy asks, and what is said differently to it."""
+
+    name: str | None = None
+    temperature: Temperature | None = None
+    max_tokens: MaxTokens | None = None
+
+    def choice(self) -> LmChoice:
+        return LmChoice(self.name, self.temperature, self.max_tokens)
+
+
+ChosenLm = Annotated[
+    str | RunLm | None, msgspec.Meta(description="Of a program of kind dspy: over what it says.")
+]
+
+
+def choice_of(lm: str | RunLm | None) -> LmChoice | None:
+    if lm is None or isinstance(lm, str):
+        return None if lm is None else LmChoice(lm)
+    return lm.choice()
+
+
 class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """Run a program of the pool."""
 
     inputs: Inputs = msgspec.field(default_factory=_no_inputs)
     timeout_seconds: Timeout | None = None
+    lm: ChosenLm = None
 
 
 class RunInlineRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -44,10 +73,18 @@ class RunInlineRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     program: Annotated[
         msgspec.Raw,
-        msgspec.Meta(extra_json_schema={"$ref": "#/components/schemas/ProgramCode"}),
+        msgspec.Meta(
+            extra_json_schema={
+                "oneOf": [
+                    {"$ref": "#/components/schemas/ProgramCode"},
+                    {"$ref": "#/components/schemas/DspyCode"},
+                ]
+            }
+        ),
     ]
     inputs: Inputs = msgspec.field(default_factory=_no_inputs)
     timeout_seconds: Timeout | None = None
+    lm: ChosenLm = None
 
 
 class Logs(msgspec.Struct, frozen=True, rename="camel"):
@@ -72,6 +109,7 @@ class Execution(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel")
     """Absent for an inline program."""
     session: str | None = None
     logs: Logs | None = None
+    usage: Usage | None = None
 
 
 class RunAnswer(msgspec.Struct, frozen=True):
@@ -98,19 +136,23 @@ class InvalidRequest(ValueError):
         self.path = path
 
 
-def parse_run(body: bytes) -> tuple[bytes, float | None]:
-    """The inputs, still JSON, and the timeout. Raises InvalidRequest."""
+Asked = tuple[bytes, float | None, LmChoice | None]
+"""The inputs, still JSON; the timeout; the LM."""
+
+
+def parse_run(body: bytes) -> Asked:
+    """Raises InvalidRequest."""
     if not body:
-        return EMPTY_OBJECT, None
+        return EMPTY_OBJECT, None, None
     masked, nonce = _masked(body)
     request = _decode(_decode_run, masked)
     inputs = _object(request.inputs, "inputs")
     _check_keys_once(_cut(masked, inputs))
-    return _unmasked(inputs, nonce), request.timeout_seconds
+    return _unmasked(inputs, nonce), request.timeout_seconds, choice_of(request.lm)
 
 
-def parse_run_inline(body: bytes) -> tuple[Any, bytes, float | None]:
-    """The program, parsed but not yet a model; the inputs; the timeout. Raises InvalidRequest."""
+def parse_run_inline(body: bytes) -> tuple[Any, Asked]:
+    """The program, parsed but not yet a model; what else is asked. Raises InvalidRequest."""
     masked, nonce = _masked(body or EMPTY_OBJECT)
     request = _decode(_decode_inline, masked)
     inputs = _object(request.inputs, "inputs")
@@ -119,11 +161,8 @@ def parse_run_inline(body: bytes) -> tuple[Any, bytes, float | None]:
     longer, shorter = sorted((inputs, program), key=len, reverse=True)
     _check_keys_once(_cut(_cut(masked, longer), shorter))
     try:
-        return (
-            strict_json.loads(_unmasked(program, nonce)),
-            _unmasked(inputs, nonce),
-            request.timeout_seconds,
-        )
+        asked = (_unmasked(inputs, nonce), request.timeout_seconds, choice_of(request.lm))
+        return strict_json.loads(_unmasked(program, nonce)), asked
     except strict_json.InvalidJson as error:
         raise InvalidRequest(f"program: {error}", "program") from None
 

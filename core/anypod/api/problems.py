@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from anypod.api.usage import Usage
 from anypod.wire.messages import Failure
 
 CONTENT_TYPE = "application/problem+json"
@@ -41,18 +42,24 @@ TABLE: dict[str, ProblemType] = {
     "unsupported-media-type": ProblemType(415, "The body must be application/json"),
     "invalid-program": ProblemType(422, "The program cannot be loaded"),
     "invalid-inputs": ProblemType(422, "The inputs do not fit the program"),
+    "lm-context-window": ProblemType(422, "The prompt is longer than the LM can take"),
     "idempotency-key-reused": ProblemType(422, "The key was given with another request"),
     "too-many-attempts": ProblemType(429, "Too many unknown keys came from this address"),
     "queue-full": ProblemType(429, "The pool's queue is full"),
+    "lm-rate-limited": ProblemType(429, "The LM's provider takes no more calls for a while"),
     "program-error": ProblemType(500, "The program raised an exception"),
     "program-exited": ProblemType(500, "The program ended its process"),
     "program-crashed": ProblemType(500, "The program's process was killed by a signal"),
     "out-of-memory": ProblemType(500, "The program needs more memory than its limit"),
     "output-not-serializable": ProblemType(500, "The program's outputs are not JSON"),
     "output-too-large": ProblemType(500, "The program's outputs are larger than the limit"),
+    "model-output-unusable": ProblemType(500, "The LM's reply does not fit the program"),
     "internal-error": ProblemType(500, "AnyPod itself failed"),
     "worker-lost": ProblemType(502, "The worker was lost; the execution may have happened"),
+    "lm-auth": ProblemType(502, "The LM's provider refuses the pool's key"),
+    "lm-refused": ProblemType(502, "The LM's provider refuses the request"),
     "no-worker": ProblemType(503, "No worker became free in time"),
+    "lm-unavailable": ProblemType(503, "The LM does not answer as it should"),
     "authentication-unavailable": ProblemType(503, "Who calls cannot be found out now"),
     "store-unavailable": ProblemType(503, "The store does not answer"),
     "deadline-exceeded": ProblemType(504, "The execution did not end in time"),
@@ -66,8 +73,14 @@ OF_THE_PROGRAM = (
     "out-of-memory",
     "output-not-serializable",
     "output-too-large",
+    "lm-context-window",
+    "lm-rate-limited",
+    "model-output-unusable",
+    "lm-auth",
+    "lm-refused",
+    "lm-unavailable",
 )
-"""What a program answers by itself: another run of it would be told the same."""
+"""What a program's run ends in by itself: it has run, and what it did has had its effect."""
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
@@ -95,6 +108,10 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     limit: int | None = None
     retry_after: int | None = None
     """Seconds; also the header Retry-After."""
+    model_output: str | None = None
+    """What the LM said that cannot be used, for callers who may write programs."""
+    usage: Usage | None = None
+    """What was asked of an LM nevertheless."""
     logs: dict[str, Any] | None = None
 
 

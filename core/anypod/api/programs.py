@@ -128,8 +128,11 @@ class ProgramDocument(ProgramSummary):
     """A program, as its latest revision has it."""
 
     files: dict[str, str]
+    """Of kind python; of another kind there are none."""
+    definition: dict[str, Any] | None = None
+    """Of kind dspy: what was given, in its canonical form; with ``kind`` it can be given again."""
     doc: str | None
-    """The entry function's docstring."""
+    """The entry function's docstring; of kind dspy, the instructions."""
     inputs_schema: dict[str, Any] | None
     outputs_schema: Any
     """JSON schema; null when the annotations say nothing."""

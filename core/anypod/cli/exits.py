@@ -36,6 +36,10 @@ _TO_DO = {
     "session-busy": "try again when its other call has ended",
     "session-lost": "end it with 'anypod sessions delete', and begin anew",
     "out-of-memory": "raise limits.memory of the pool, or use less",
+    "lm-auth": "the pool's owner has to give the LM a key that its provider takes",
+    "lm-rate-limited": "try again later, or choose another LM of the pool",
+    "lm-unavailable": "try again later, or choose another LM of the pool",
+    "lm-context-window": "give it less, or choose an LM of the pool that takes more",
     "store-unavailable": "see the gateway's log; try again when its store is back",
 }
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from anypod.client.errors import DeadlineExceeded as DeadlineExceeded
     from anypod.client.errors import InvalidInputs as InvalidInputs
     from anypod.client.errors import InvalidProgram as InvalidProgram
+    from anypod.client.errors import LmFailed as LmFailed
     from anypod.client.errors import NoAnswer as NoAnswer
     from anypod.client.errors import NotFound as NotFound
     from anypod.client.errors import ProgramFailed as ProgramFailed
@@ -38,6 +39,7 @@ _HOMES = {
         "DeadlineExceeded",
         "InvalidInputs",
         "InvalidProgram",
+        "LmFailed",
         "NoAnswer",
         "NotFound",
         "ProgramFailed",
@@ -63,6 +65,7 @@ __all__ = [
     "DeadlineExceeded",
     "InvalidInputs",
     "InvalidProgram",
+    "LmFailed",
     "LogText",
     "NoAnswer",
     "NotFound",

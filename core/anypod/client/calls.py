@@ -5,12 +5,13 @@ Both clients send the same calls, so what one can say the other can.
 
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import Any, Generic, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 
 import msgspec
+from pydantic.alias_generators import to_camel
 
 from anypod.api import idempotency, ids
 from anypod.api.documents import AnswerModel
@@ -46,7 +47,8 @@ class Call(Generic[T_co]):
 
 
 class CodeArguments(TypedDict, total=False):
-    """What a program may be given as; either ``source`` or ``files``."""
+    """What a program may be given as: of kind python ``source`` or ``files``, with ``entrypoint``;
+    of kind dspy what stands below ``kind``."""
 
     source: str
     files: Mapping[str, str]
@@ -54,6 +56,17 @@ class CodeArguments(TypedDict, total=False):
     timeout_seconds: float
     idempotent: bool
     labels: Mapping[str, str]
+    kind: Literal["python", "dspy"]
+    signature: str | Mapping[str, Any]
+    instructions: str
+    types: Mapping[str, Any]
+    module: str | Mapping[str, Any]
+    tools: Sequence[Mapping[str, str]]
+    wrap: Mapping[str, Any]
+    adapter: Literal["chat", "json", "xml"]
+    lm: str | Mapping[str, Any]
+    history_turns: int
+    state: Mapping[str, Any]
 
 
 class RunArguments(TypedDict, total=False):
@@ -66,30 +79,17 @@ class RunArguments(TypedDict, total=False):
     """Return what it prints, too."""
     idempotent: bool
     """The caller says that running it twice does no harm."""
+    lm: str | Mapping[str, Any]
+    """Of a program of kind dspy: one of the pool's LMs, or a mapping of ``name``, ``temperature``
+    and ``maxTokens``."""
     idempotency_key: str
     """The run happens once for all calls that have the same; a fresh one if none is given, but for
     streams; empty for a call without one, which is cancelled when it is left."""
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
-    source: str | None = None
-    files: Mapping[str, str] | None = None
-    entrypoint: str | None = None
-    timeout_seconds: float | None = None
-    idempotent: bool = False
-    labels: Mapping[str, str] | None = None
-
-    def document(self) -> dict[str, Any]:
-        given: dict[str, Any] = {
-            "source": self.source,
-            "files": None if self.files is None else dict(self.files),
-            "entrypoint": self.entrypoint,
-            "timeoutSeconds": self.timeout_seconds,
-            "idempotent": self.idempotent or None,
-            "labels": None if self.labels is None else dict(self.labels),
-        }
-        return {name: value for name, value in given.items() if value is not None}
+def document_of(given: CodeArguments) -> dict[str, Any]:
+    """As it is sent: what is not given is left out."""
+    return {to_camel(name): value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,7 @@ class RunOptions:
     logs: bool = False
     idempotent: bool = False
     idempotency_key: str | None = None
+    lm: str | Mapping[str, Any] | None = None
 
 
 def encode(value: Any) -> bytes:
@@ -114,6 +115,8 @@ def _builtin(value: Any) -> Any:
 
 
 def _foreign(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
     if hasattr(value, "model_dump"):  # a pydantic model
         return value.model_dump(mode="json")
     if hasattr(value, "tolist"):  # of numpy
@@ -155,7 +158,7 @@ class Api:
     # programs
 
     def create_program(self, program: str | None, given: CodeArguments) -> Call[ProgramDocument]:
-        body = Code(**given).document()
+        body = document_of(given)
         if program is not None:
             self._program(program)
             body["id"] = program
@@ -176,7 +179,7 @@ class Api:
             self._program(program),
             answers.document(ProgramDocument),
             headers=self._headers(if_match),
-            body=encode(Code(**given).document()),
+            body=encode(document_of(given)),
             repeatable=if_match is None,
         )
 
@@ -225,11 +228,10 @@ class Api:
         inputs: Mapping[str, Any] | None,
         given: RunArguments,
     ) -> Call[Answer]:
-        if isinstance(source, str):
-            code = Code(source=source, entrypoint=entrypoint)
-        else:
-            code = Code(files=source, entrypoint=entrypoint)
-        return self._run("/run", {"program": code.document()}, inputs, RunOptions(**given))
+        code: dict[str, Any] = {"source" if isinstance(source, str) else "files": source}
+        if entrypoint is not None:
+            code["entrypoint"] = entrypoint
+        return self._run("/run", {"program": code}, inputs, RunOptions(**given))
 
     def stream(
         self, program: str, inputs: Mapping[str, Any] | None, given: RunArguments
@@ -255,6 +257,8 @@ class Api:
         body["inputs"] = dict(inputs or {})
         if options.timeout is not None:
             body["timeoutSeconds"] = options.timeout
+        if options.lm is not None:
+            body["lm"] = options.lm
         key = self._key(options)
         headers = self._headers(session=options.session)
         if key:

@@ -36,6 +36,10 @@ class ProgramFailed(AnyPodError):
     """The program ran, and it is its own fault that there are no outputs (500)."""
 
 
+class LmFailed(AnyPodError):
+    """The program ran, and its LM or the LM's provider is to blame that there are no outputs."""
+
+
 class Unavailable(AnyPodError):
     """Busy, or something that is needed is away for now (429, 503)."""
 
@@ -73,6 +77,11 @@ _BY_TYPE: dict[str, type[AnyPodError]] = {
     "invalid-inputs": InvalidInputs,
     "internal-error": AnyPodError,
     "too-many-attempts": Refused,
+    "lm-rate-limited": LmFailed,
+    "model-output-unusable": LmFailed,
+    "lm-auth": LmFailed,
+    "lm-refused": LmFailed,
+    "lm-unavailable": LmFailed,
 }
 _BY_STATUS: dict[int, type[AnyPodError]] = {
     404: NotFound,

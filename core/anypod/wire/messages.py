@@ -21,6 +21,8 @@ from typing import Literal
 
 import msgspec
 
+from anypod.dspy.spec import LmChoice
+
 PROTOCOL = 1
 """Raised when a change would not be understood by the other side; ends differ → close 4400."""
 
@@ -58,6 +60,10 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     exit_code: int | None = None
     signal: str | None = None
     limit: int | None = None
+    retry_after: int | None = None
+    """Seconds, where an LM's provider asks for patience."""
+    model_output: str | None = None
+    """What an LM said that cannot be used; bounded, and only for callers who may see it."""
 
 
 class Code(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -77,6 +83,19 @@ class SessionRef(msgspec.Struct, frozen=True, omit_defaults=True):
     epoch: int
     """Rises by one each time the session is pinned anew; a worker refuses an older one."""
     on_busy: Literal["queue", "fail"] = "queue"
+
+
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an execution asked of an LM, also when it failed."""
+
+    lm: str
+    """The name by which the pool declares it."""
+    calls: int = 0
+    """Attempts, those that the provider refused among them."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float | None = None
+    """In dollars, where the prices are known."""
 
 
 class Output(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -111,6 +130,8 @@ class Execute(Message, frozen=True, tag="execute"):
     logs: bool = False
     """Return what the execution printed: in ``Result.printed``, or as ``Log`` when streaming."""
     session: SessionRef | None = None
+    lm: LmChoice | None = None
+    """What the caller or the session says of the LM, over what the program says."""
 
 
 class Program(Message, frozen=True, tag="program"):
@@ -254,6 +275,7 @@ class Result(Message, frozen=True, tag="result"):
     """The session's new state, when the execution changed it."""
     base: int = 0
     """The store's version of the state that the execution began from."""
+    usage: Usage | None = None
 
 
 class Checked(Message, frozen=True, tag="checked"):

@@ -1,15 +1,16 @@
 """Creating, changing and showing programs."""
 
 import asyncio
+import json
 from typing import Any
 
 from aiohttp import hdrs, web
 
 from anypod.api import ids
+from anypod.api.dspy_programs import CreateDspyProgram, PutDspyProgram
 from anypod.api.problems import AnyPodError, error, from_failure
 from anypod.api.programs import (
     CreateProgram,
-    ProgramCode,
     ProgramDocument,
     ProgramList,
     ProgramSummary,
@@ -18,12 +19,13 @@ from anypod.api.programs import (
     RevisionList,
     Rollback,
 )
-from anypod.store.kv import MAX_VALUE_BYTES
+from anypod.dspy.spec import FILE
 from anypod.store.program_records import Head, check_match
 from anypod.store.programs import ProgramStore
-from anypod.store.revisions import Revision, new_revision, revision_of
+from anypod.store.revisions import Revision, new_revision
 from anypod_gateway import answers, requests
 from anypod_gateway.calls import CALL
+from anypod_gateway.given import GivenProgram, named, parsed
 from anypod_gateway.services import SERVICES, Pool, session_key
 
 CHECK_SECONDS = 60.0
@@ -33,13 +35,13 @@ CHECK_SECONDS = 60.0
 async def create_program(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     pool = await services.pool(request, request[CALL])
-    given = requests.parse(CreateProgram, await services.body(request, pool))
+    given = parsed(await services.body(request, pool), CreateProgram, CreateDspyProgram)
     program = given.id or ids.new_program_id()
+    code = named(pool, given)
     store = await _to_change(request, pool)
-    name = _revision(pool, given)
     head = await store.get(program) if given.id else None
     if head is not None:
-        if head.revision != name or given.labels not in (None, head.labels):
+        if head.revision != code.revision or given.labels not in (None, head.labels):
             raise error(
                 "already-exists",
                 f"program {program!r} exists with other content; PUT gives it a new revision",
@@ -47,7 +49,7 @@ async def create_program(request: web.Request) -> web.Response:
                 revision=head.revision,
             )
         return _program(pool, head, await _blob(store, head))
-    revision = await _checked(pool, program, given, name)
+    revision = await _checked(pool, program, code)
     written = await store.create(program, revision, given.labels)
     return _program(pool, written.head, revision, created=written.created)
 
@@ -55,17 +57,17 @@ async def create_program(request: web.Request) -> web.Response:
 async def put_program(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     pool = await services.pool(request, request[CALL])
-    given = requests.parse(PutProgram, await services.body(request, pool))
+    given = parsed(await services.body(request, pool), PutProgram, PutDspyProgram)
     program, expected = _program_id(request), requests.if_match(request)
+    code = named(pool, given)
     store = await _to_change(request, pool)
-    name = _revision(pool, given)
     head = await store.get(program)
     check_match(program, head, expected)
-    if head is not None and head.revision == name:
+    if head is not None and head.revision == code.revision:
         # Only labels can differ; the code has been checked before.
         revision = await _blob(store, head)
     else:
-        revision = await _checked(pool, program, given, name)
+        revision = await _checked(pool, program, code)
     written = await store.put(program, revision, given.labels, if_match=expected)
     return _program(pool, written.head, revision, created=written.created)
 
@@ -152,35 +154,15 @@ async def _find(request: web.Request, pool: Pool) -> tuple[ProgramStore, Head]:
     raise no_program(program)
 
 
-def _revision(pool: Pool, given: ProgramCode) -> str:
-    """The name of what is given, if the pool and the store can take it."""
-    size = sum(len(path) + len(text.encode()) for path, text in given.all_files().items())
-    if size > MAX_VALUE_BYTES:
-        raise error(
-            "too-large",
-            f"{size} bytes of files; a program may have {MAX_VALUE_BYTES}",
-            limit=MAX_VALUE_BYTES,
-        )
-    most = pool.spec.limits.max_timeout_seconds
-    if given.timeout_seconds is not None and given.timeout_seconds > most:
-        raise error(
-            "bad-request", f"timeoutSeconds may be {most:g} in this pool", path="timeoutSeconds"
-        )
-    code = given.code()
-    return revision_of(
-        code.kind, code.files, code.entrypoint, given.timeout_seconds, given.idempotent
-    )
-
-
-async def _checked(pool: Pool, program: str, given: ProgramCode, name: str) -> Revision:
-    """The revision, once a worker has compiled and imported it."""
+async def _checked(pool: Pool, program: str, given: GivenProgram) -> Revision:
+    """The revision, once a worker has loaded it."""
     deadline = asyncio.get_running_loop().time() + CHECK_SECONDS
-    found = await pool.runner.check(name, given.code(), deadline)
+    found = await pool.runner.check(given.revision, given.code, deadline)
     if found.failure is not None:
-        raise AnyPodError(from_failure(found.failure, program=program, revision=name))
+        raise AnyPodError(from_failure(found.failure, program=program, revision=given.revision))
     try:
         return new_revision(
-            given.code(),
+            given.code,
             timeout_seconds=given.timeout_seconds,
             idempotent=given.idempotent,
             checked=found,
@@ -214,9 +196,11 @@ def _summary(pool: Pool, head: Head) -> dict[str, Any]:
 
 
 def _program(pool: Pool, head: Head, revision: Revision, *, created: bool = False) -> web.Response:
+    definition = json.loads(revision.files[FILE]) if head.kind == "dspy" else None
     document = ProgramDocument(
         **_summary(pool, head),
-        files=revision.files,
+        files={} if definition else revision.files,
+        definition=definition,
         doc=revision.doc,
         inputs_schema=revision.inputs_schema,
         outputs_schema=revision.outputs_schema,

@@ -6,16 +6,18 @@ from functools import partial
 from aiohttp import hdrs, web
 
 from anypod.api import executions, ids
+from anypod.api.dspy_programs import DspyCode
 from anypod.api.executions import InvalidRequest
 from anypod.api.idempotency import HEADER
 from anypod.api.problems import error
 from anypod.api.programs import ProgramCode
 from anypod.store.program_records import Head
-from anypod.store.revisions import Revision, revision_of
+from anypod.store.revisions import Revision
 from anypod.wire.messages import Code
-from anypod_gateway import answers, requests
+from anypod_gateway import answers, lms, requests
 from anypod_gateway.calls import CALL, Call
 from anypod_gateway.executions import ExecutionRequest
+from anypod_gateway.given import given_program
 from anypod_gateway.handlers.keyed import run_once, stream_once
 from anypod_gateway.handlers.programs import no_program
 from anypod_gateway.handlers.streams import EVENT_STREAM, stream
@@ -35,7 +37,7 @@ async def run_named(
     body = await services.body(request, pool)
     came = asyncio.get_running_loop().time()
     try:
-        inputs, timeout = executions.parse_run(body)
+        inputs, timeout, lm = executions.parse_run(body)
         program, pinned = ids.split_program_ref(program_ref)
     except InvalidRequest as invalid:
         raise error("bad-request", str(invalid), path=invalid.path) from None
@@ -45,6 +47,8 @@ async def run_named(
     head = await pool.cache.head(program, session)
     if head is None:
         raise no_program(program)
+    if lm is not None:
+        lms.check_choice(pool.spec, lm, head.kind)
     version = head if not pinned else await _pinned(pool, head, pinned)
     return await _run(
         request,
@@ -61,6 +65,7 @@ async def run_named(
             idempotent=version.idempotent,
             logs=_wants_logs(request),
             session=session,
+            lm=lm,
         ),
     )
 
@@ -89,11 +94,13 @@ async def run_inline(request: web.Request) -> web.StreamResponse:
     body = await services.body(request, pool)
     came = asyncio.get_running_loop().time()
     try:
-        given, inputs, timeout = executions.parse_run_inline(body)
+        given, (inputs, timeout, lm) = executions.parse_run_inline(body)
     except InvalidRequest as invalid:
         raise error("bad-request", str(invalid), path=invalid.path) from None
-    program = requests.validate(ProgramCode, given, "program")
-    code = program.code()
+    program = given_program(pool, given, ProgramCode, DspyCode, "program")
+    code = program.code
+    if lm is not None:
+        lms.check_choice(pool.spec, lm, code.kind)
     return await _run(
         request,
         services,
@@ -102,19 +109,14 @@ async def run_inline(request: web.Request) -> web.StreamResponse:
         ExecutionRequest(
             execution=_name(call),
             program="",
-            revision=revision_of(
-                code.kind,
-                code.files,
-                code.entrypoint,
-                program.timeout_seconds,
-                program.idempotent,
-            ),
+            revision=program.revision,
             code=lambda: _ready(code),
             inputs=inputs,
             deadline=came + _timeout(pool, timeout, program.timeout_seconds),
             idempotent=program.idempotent,
             logs=_wants_logs(request),
             session=session_key(request, pool),
+            lm=lm,
         ),
     )
 

@@ -95,8 +95,13 @@ def test_every_problem_has_an_exit_code_by_what_it_means() -> None:
         "out-of-memory",
         "output-not-serializable",
         "output-too-large",
+        "model-output-unusable",
     }
     assert {name for name, code in codes.items() if code == exits.UNAVAILABLE} == {
+        "lm-rate-limited",
+        "lm-auth",
+        "lm-refused",
+        "lm-unavailable",
         "queue-full",
         "no-worker",
         "store-unavailable",

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -12,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from anypod.api.dspy_programs import CreateDspyProgram
 from anypod.api.executions import parse_run, parse_run_inline
 from anypod.api.ids import InvalidName
 from anypod.api.programs import CreateProgram, ProgramCode, PutProgram
 from anypod.client.calls import Api, encode
 from anypod.client.settings import Settings
+from anypod.dspy.spec import LmChoice
 
 API = Api("default")
 
@@ -69,9 +72,9 @@ def test_a_put_program_names_the_revision_that_must_be_latest() -> None:
 def test_inputs_arrive_as_they_were_given(inputs: dict[str, object]) -> None:
     call = API.run("greet@0123abcd", inputs, {"timeout": 3})
     assert call.body is not None
-    received, timeout = parse_run(call.body)
+    received, timeout, lm = parse_run(call.body)
     assert json.loads(received) == inputs
-    assert timeout == 3
+    assert (timeout, lm) == (3, None)
     assert call.path == "/v1/pools/default/programs/greet@0123abcd/run"
 
 
@@ -80,11 +83,33 @@ def test_an_inline_program_goes_with_its_inputs() -> None:
         "def main(): ...", "main", {"a": 1}, {"logs": True, "session": "s", "idempotency_key": ""}
     )
     assert call.body is not None
-    program, inputs, _ = parse_run_inline(call.body)
+    program, (inputs, _, _) = parse_run_inline(call.body)
     assert ProgramCode.model_validate(program).source == "def main(): ..."
     assert json.loads(inputs) == {"a": 1}
     assert call.query == (("logs", "true"),)
     assert call.headers == {"X-Session-ID": "s"}
+
+
+@pytest.mark.parametrize(
+    ("lm", "choice"),
+    [
+        ("fast", LmChoice("fast")),
+        ({"temperature": 0.5, "maxTokens": 9}, LmChoice(None, 0.5, 9)),
+    ],
+)
+def test_a_run_says_which_lm_it_wants(lm: Any, choice: LmChoice) -> None:
+    call = API.run("qa", {}, {"lm": lm})
+    assert call.body is not None
+    assert parse_run(call.body)[2] == choice
+
+
+def test_a_program_of_kind_dspy_goes_as_it_was_given() -> None:
+    call = API.create_program(
+        "qa", {"kind": "dspy", "signature": "q -> a", "history_turns": 3, "module": "Predict"}
+    )
+    assert call.body is not None
+    given = CreateDspyProgram.model_validate_json(call.body)
+    assert (given.signature, given.history_turns, given.id) == ("q -> a", 3, "qa")
 
 
 def test_each_run_has_a_key_of_its_own_unless_one_is_given() -> None:

@@ -27,7 +27,10 @@ def test_the_canonical_form_reads_as_it_was_written() -> None:
     document = spec_of(
         given(
             signature="question, rows: list[Item] -> answer, level: Literal['low', 'high']",
-            types={"Item": {"fields": [{"name": "name"}, {"name": "qty", "type": "int"}]}},
+            types={
+                "Item": {"fields": [{"name": "name"}, {"name": "size", "type": "Size | None"}]},
+                "Size": {"fields": [{"name": "cm", "type": "int"}]},
+            },
             module={"name": "ReAct", "maxIters": 3},
             tools=[{"name": "add", "source": ADD}],
             lm={"name": "fast", "temperature": 0.5},

@@ -40,7 +40,7 @@ def texts(draw: st.DrawFn, document: st.SearchStrategy[Any]) -> tuple[Any, bytes
 @given(texts(st.fixed_dictionaries({"inputs": objects}, optional={"timeoutSeconds": st.just(5)})))
 def test_inputs_come_out_as_they_went_in(case: tuple[Any, bytes]) -> None:
     value, body = case
-    inputs, timeout = parse_run(body)
+    inputs, timeout, _ = parse_run(body)
     assert json.loads(inputs) == value["inputs"]
     assert inputs in body
     assert timeout == value.get("timeoutSeconds")
@@ -55,7 +55,7 @@ def test_inputs_come_out_as_they_went_in(case: tuple[Any, bytes]) -> None:
 )
 def test_an_inline_program_and_its_inputs_are_told_apart(case: tuple[Any, bytes]) -> None:
     value, body = case
-    program, inputs, timeout = parse_run_inline(body)
+    program, (inputs, timeout, _) = parse_run_inline(body)
     assert program == value["program"]
     assert json.loads(inputs) == value["inputs"]
     assert timeout == value.get("timeoutSeconds")
@@ -63,13 +63,13 @@ def test_an_inline_program_and_its_inputs_are_told_apart(case: tuple[Any, bytes]
 
 def test_a_program_that_holds_the_text_of_the_inputs_stays_whole() -> None:
     body = b'{"program": {"source": "{}", "files": {}, "labels": {"a": {}}}, "inputs": {}}'
-    program, inputs, _ = parse_run_inline(body)
+    program, (inputs, _, _) = parse_run_inline(body)
     assert program == {"source": "{}", "files": {}, "labels": {"a": {}}}
     assert inputs == b"{}"
 
 
 def test_inputs_that_hold_the_text_of_the_program_stay_whole() -> None:
-    program, inputs, _ = parse_run_inline(b'{"inputs": {"a": {"b": 1}}, "program": {"b": 1}}')
+    program, (inputs, _, _) = parse_run_inline(b'{"inputs": {"a": {"b": 1}}, "program": {"b": 1}}')
     assert program == {"b": 1}
     assert inputs == b'{"a": {"b": 1}}'
 

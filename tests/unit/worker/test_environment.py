@@ -47,3 +47,17 @@ def test_of_a_containers_environment_programs_get_all_but_what_is_not_theirs() -
         "KUBERNETES_TEAM": "a",
         "ANYPOD_URL": "http://gateway",
     }
+
+
+def test_keys_of_lms_are_found_and_their_variables_taken_away() -> None:
+    host = {
+        "ANYPOD_WORKER_LM_0": "fast=ANYPOD_LINK_LM_KEY_0",
+        "ANYPOD_LINK_LM_KEY_0": "key-0",
+        "ANYPOD_WORKER_LM_1": "slow=OPENAI_API_KEY",
+        "OPENAI_API_KEY": "key-1",
+        "ANYPOD_WORKER_LM_2": "gone=NOWHERE",
+        "PATH": "/bin",
+    }
+    keys, hidden = environment.lm_keys(host)
+    assert keys == {"fast": "key-0", "slow": "key-1"}
+    assert hidden == {"ANYPOD_LINK_LM_KEY_0", "OPENAI_API_KEY", "NOWHERE"}

@@ -23,6 +23,14 @@ _MAX_GROUP = 10
 _MAX_GROUP_DEPTH = 4
 
 
+class Known(Exception):
+    """An end that is no exception of the program: ``failure`` is what the caller is told."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.detail)
+        self.failure = failure
+
+
 def clean(text: str, limit: int = MAX_MESSAGE) -> str:
     """Text that can be sent, cut in its middle above the limit."""
     if len(text) > limit:

@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from anypod.session import Absent, Session
 from anypod.wire import strict_json
 from anypod.wire.messages import Failure
+from anypod_worker.kinds.given import Given
 from anypod_worker.runtime import failures
 from anypod_worker.runtime.annotations import Parameter, Signature
 
@@ -47,9 +48,11 @@ class Plan:
     model: type[BaseModel] | None
     """None: the inputs are passed as they are."""
 
-    def bind(self, inputs: bytes, session: Session | None) -> Arguments:
+    def bind(
+        self, inputs: bytes, session: Session | None, _given: Given | None = None
+    ) -> Arguments:
         """Raises Rejected, and what validators of the program raise."""
-        values = _parsed(inputs)
+        values = parsed(inputs)
         if self.signature.others is None:
             if not self.names.issuperset(values):
                 raise _unknown(values, self.names)
@@ -71,10 +74,7 @@ class Plan:
         if self.signature.others is not None:
             values = _grouped(values, self.names)
             inputs = json.dumps(values).encode()
-        try:
-            valid = _validate(model, inputs, values)
-        except ValidationError as error:
-            raise _invalid_inputs(error) from None
+        valid = validated(model, inputs, values)
         given = valid.model_fields_set
         found = vars(valid)
         result = {name: found[field] for field, name in self.fields.items() if field in given}
@@ -82,7 +82,7 @@ class Plan:
         return result
 
 
-def _parsed(inputs: bytes) -> dict[str, Any]:
+def parsed(inputs: bytes) -> dict[str, Any]:
     try:
         values = strict_json.loads(inputs)
     except strict_json.InvalidJson as error:
@@ -140,6 +140,14 @@ def _invalid_inputs(error: ValidationError) -> Rejected:
             for each in details[:_MAX_ERRORS]
         ]
     )  # fmt: skip
+
+
+def validated(model: type[BaseModel], inputs: bytes, values: dict[str, Any]) -> BaseModel:
+    """Raises Rejected."""
+    try:
+        return _validate(model, inputs, values)
+    except ValidationError as error:
+        raise _invalid_inputs(error) from None
 
 
 def _validate(model: type[BaseModel], inputs: bytes, values: dict[str, Any]) -> BaseModel:

@@ -245,8 +245,6 @@ def load(code: Code, revision: str, directory: Path) -> LoadedProgram:
     Interruptible (``interrupts``). It leaves the process as the import left it: restore the
     baseline after the execution or the check that needed it.
     """
-    if code.kind != "python":
-        raise invalid(f"this worker does not know programs of kind {code.kind!r}")
     try:
         folder = folders.write(code.files, directory, revision[:12])
     except folders.BadFiles as error:

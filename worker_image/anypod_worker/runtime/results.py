@@ -18,6 +18,13 @@ _DONE = frozenset({dict, list, tuple, str, int, float, bool, bytes, type(None)})
 """Types of values that are neither awaited nor iterated."""
 
 
+class Last:
+    """What a generator of ours yields at its end: the outputs, and no item."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
 class Items:
     """Takes what a generator yields: sends it on at once, or keeps it up to the limit."""
 
@@ -27,8 +34,12 @@ class Items:
         self._kept: list[bytes] = []
         self._count = 0
         self._size = 2
+        self._last: bytes | None = None
 
     def add(self, item: Any) -> None:
+        if isinstance(item, Last):
+            self._last = outputs.encode(item.value, limit=self._limit)
+            return
         data = outputs.encode(item, limit=self._limit, root=f"outputs[{self._count}]")
         self._count += 1
         if self._emit is not None:
@@ -41,6 +52,8 @@ class Items:
         self._kept.append(data)
 
     def end(self) -> bytes:
+        if self._last is not None:
+            return self._last
         return _NULL if self._emit is not None else b"[" + b",".join(self._kept) + b"]"
 
 

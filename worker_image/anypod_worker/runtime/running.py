@@ -12,7 +12,8 @@ from weakref import WeakKeyDictionary
 
 from anypod import session as session_module
 from anypod.session import Session
-from anypod.wire.messages import Failure
+from anypod.wire.messages import Failure, Usage
+from anypod_worker.kinds.given import Given
 from anypod_worker.runtime import failures, interrupts, outputs, results, stdio
 from anypod_worker.runtime.inputs import Rejected
 from anypod_worker.runtime.loading import InvalidProgram, LoadedProgram
@@ -42,6 +43,7 @@ class Outcome:
     """A Python thread that it started still runs: replace a shared executor."""
     flushed: bool = False
     """All that it printed has been written."""
+    usage: Usage | None = None
 
 
 @dataclass(slots=True)
@@ -52,6 +54,7 @@ class _Call:
     session: Session | None
     output_limit: int
     outcome: Outcome
+    given: Given | None
 
     def execute(self) -> None:
         """Fill the outcome, whatever the program does; raises Interrupted."""
@@ -60,7 +63,7 @@ class _Call:
             self._execute()
         except interrupts.Interrupted:
             raise
-        except (Rejected, InvalidProgram, outputs.BadOutput) as error:
+        except (Rejected, InvalidProgram, outputs.BadOutput, failures.Known) as error:
             self.outcome.failure = error.failure
         except MemoryError as error:
             self.outcome.failure = _out_of_memory(error, self.program)
@@ -71,7 +74,7 @@ class _Call:
                 self.outcome.failure = failures.of_exception(error, directory)
 
     def _execute(self) -> None:
-        arguments, named = plan_of(self.program).bind(self.inputs, self.session)
+        arguments, named = plan_of(self.program).bind(self.inputs, self.session, self.given)
         started = time.perf_counter()
         try:
             value = self.program.entry(*arguments, **named)
@@ -168,6 +171,7 @@ def run(
     emit: Callable[[bytes], None],
     session: Session | None,
     output_limit: int,
+    given: Given | None = None,
 ) -> Outcome:
     """Run it. Never raises, whatever the program does in Python.
 
@@ -179,7 +183,7 @@ def run(
     process, threads = os.getpid(), _count_threads()
     outcome = Outcome()
     checked = _only_in(process, emit) if stream else None
-    call = _Call(program, inputs, checked, session, output_limit, outcome)
+    call = _Call(program, inputs, checked, session, output_limit, outcome, given)
     if program.settings is not None:
         restore = program.settings.restore if session is None else program.settings.restore_handlers
         restore()
@@ -194,6 +198,8 @@ def run(
         program.deactivate()
     if session is not None:
         _settle_session(session, outcome)
+    if given is not None:
+        outcome.usage = given.usage
     outcome.flushed = stdio.flush()
     outcome.threads_left = _threads_left(threads)
     return outcome

@@ -1,0 +1,33 @@
+"""Which LM is asked: only one that the pool declares, and only by a program that asks one."""
+
+from anypod.api.problems import AnyPodError, error
+from anypod.dspy.spec import LmChoice
+from anypod.resources import WorkerPoolSpec
+
+
+def check_choice(spec: WorkerPoolSpec, choice: LmChoice, kind: str) -> None:
+    """What a run says of the LM. Raises AnyPodError."""
+    if kind != "dspy":
+        raise error("bad-request", f"a program of kind {kind} asks no LM", path="lm")
+    if wrong := unknown(spec, choice.name):
+        raise error("bad-request", wrong, path="lm")
+
+
+def check_program(spec: WorkerPoolSpec, choice: LmChoice | None) -> None:
+    """What a program says of the LM. Raises AnyPodError."""
+    if wrong := unknown(spec, choice.name if choice is not None else None):
+        raise invalid_program("lm", wrong)
+
+
+def unknown(spec: WorkerPoolSpec, name: str | None) -> str:
+    """Why there is no such LM; empty if there is."""
+    if not spec.lms:
+        return "the pool declares no LMs (spec.lms of the WorkerPool)"
+    names = [lm.name for lm in spec.lms]
+    if name is None or name in names:
+        return ""
+    return f"the pool has no LM {name!r}; it has: {', '.join(names)}"
+
+
+def invalid_program(path: str, message: str, line: int | None = None) -> AnyPodError:
+    return error("invalid-program", f"{path}: {message}", path=path, line=line)

@@ -1,0 +1,43 @@
+"""What an executor does differently for each kind of program: load it, and describe it.
+
+What is loaded runs the same way whatever its kind (``runtime.running``): its plan binds the inputs
+to arguments, its entry is called with them, and what comes back is awaited or iterated.
+"""
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from anypod.wire.config import Lm
+from anypod.wire.messages import Code
+from anypod_worker.runtime import loading, signatures
+from anypod_worker.runtime.loading import LoadedProgram, invalid
+from anypod_worker.runtime.signatures import Description
+
+
+class Kind(NamedTuple):
+    load: Callable[[Code, str, Path], LoadedProgram]
+    """Raises InvalidProgram."""
+    describe: Callable[[LoadedProgram], Description]
+    """Raises InvalidProgram."""
+
+
+_PYTHON = Kind(loading.load, signatures.describe)
+
+
+def of(kind: str, lms: Sequence[Lm]) -> Kind:
+    """Raises InvalidProgram for a kind that this worker cannot run. ``lms`` are the pool's."""
+    if kind == "python":
+        return _PYTHON
+    if kind != "dspy":
+        raise invalid(f"this worker does not know programs of kind {kind!r}", path="kind")
+    if importlib.util.find_spec("dspy") is None:
+        raise invalid(
+            "this pool's workers have no dspy: use an image that has it (the extra 'dspy')",
+            path="kind",
+        )
+    dspy_kind = importlib.import_module("anypod_worker.kinds.dspy.kind")
+    made: Kind = dspy_kind.kind(lms)
+    return made

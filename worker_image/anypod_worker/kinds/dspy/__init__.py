@@ -1,0 +1,1 @@
+"""Programs of kind ``dspy``. Only modules of this package import dspy."""

@@ -1,0 +1,73 @@
+"""What DSPy raises, as failures that callers know.
+
+What a provider says is repeated, except where it may repeat what it was sent: a refused key is told
+by the LM's name alone.
+"""
+
+import math
+
+import dspy
+
+from anypod.wire.messages import Failure
+from anypod_worker.runtime.failures import Known, clean
+
+MAX_MODEL_OUTPUT = 4 * 1024
+_RETRY_AFTER = 1
+"""Seconds, where the provider says none."""
+
+
+def told(error: Exception, lm: str) -> Exception:
+    """What to raise instead: the same error, if it is the program's own."""
+    if isinstance(error, dspy.AdapterParseError):
+        return unusable(
+            "the LM's reply has not the form that was asked for", str(error.lm_response)
+        )
+    if isinstance(error, dspy.LMError):
+        return Known(_of_lm(error, lm))
+    return error
+
+
+def unusable(why: str, reply: str) -> Known:
+    return Known(
+        Failure(
+            type="model-output-unusable",
+            detail=clean(why),
+            model_output=clean(reply, MAX_MODEL_OUTPUT),
+        )
+    )
+
+
+def _of_lm(error: dspy.LMError, lm: str) -> Failure:
+    named = f"LM {lm!r}"
+    match error:
+        case dspy.LMAuthError() | dspy.LMNotConfiguredError():
+            return Failure("lm-auth", f"{named}: its provider refuses the pool's key")
+        case dspy.LMRateLimitError():
+            return Failure(
+                "lm-rate-limited",
+                f"{named}: {_said(error)}",
+                retry_after=_whole(error.retry_after),
+            )
+        case dspy.ContextWindowExceededError():
+            return Failure("lm-context-window", f"{named}: {_said(error)}")
+        case (
+            dspy.LMTransportError()
+            | dspy.LMServerError()
+            | dspy.LMTimeoutError()
+            | dspy.LMStreamAssemblyError()
+        ):
+            return Failure("lm-unavailable", f"{named}: {_said(error)}", retry_after=_RETRY_AFTER)
+    return Failure("lm-refused", f"{named}: {_said(error)}")
+
+
+def _said(error: dspy.LMError) -> str:
+    """The provider's own words, without the library's advice below them."""
+    status = f" (HTTP {error.status})" if error.status else ""
+    said = str(error.message).partition("\n\n")[0]
+    return clean(f"{said}{status}", 1000)
+
+
+def _whole(seconds: float | None) -> int:
+    if seconds is None or not math.isfinite(seconds):
+        return _RETRY_AFTER
+    return max(_RETRY_AFTER, math.ceil(seconds))

@@ -1,0 +1,58 @@
+"""Conversations: a session keeps them in its durable state, under the name of the History input."""
+
+from typing import Any
+
+import dspy
+
+from anypod.dspy.spec import Spec
+from anypod.session import Session
+from anypod.wire.messages import Failure
+from anypod_worker.runtime.inputs import Rejected
+
+
+def filled(
+    document: Spec, field: str, values: dict[str, Any], session: Session | None
+) -> dict[str, Any]:
+    """The inputs with the conversation so far. Raises Rejected."""
+    if not field:
+        return values
+    messages = values[field]
+    if session is not None:
+        if messages:
+            detail = "the session keeps the conversation: do not give it"
+            path = f"inputs.{field}"
+            errors = [{"path": path, "message": detail}]
+            raise Rejected(Failure("invalid-inputs", f"{path}: {detail}", path=path, errors=errors))
+        messages = session.state.get(field, [])
+    fields = {one.name for one in (*document.signature.inputs, *document.signature.outputs)}
+    known = [
+        {name: value for name, value in message.items() if name in fields}
+        for message in messages
+        if isinstance(message, dict)
+    ]
+    shown = known[-document.history_turns :] if document.history_turns else []
+    return {**values, field: dspy.History(messages=shown)}
+
+
+def kept(
+    document: Spec,
+    field: str,
+    values: dict[str, Any],
+    outputs: dict[str, Any],
+    session: Session | None,
+) -> None:
+    """Add this turn to the session's state."""
+    if not field or session is None:
+        return
+    names = {one.name for one in document.signature.outputs}
+    turn = {
+        **{name: _plain(value) for name, value in values.items() if name != field},
+        **{name: value for name, value in outputs.items() if name in names},
+    }
+    before = session.state.get(field)
+    turns = [*(before if isinstance(before, list) else []), turn]
+    session.state[field] = turns[-document.history_turns :] if document.history_turns else []
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value

@@ -1,0 +1,135 @@
+"""The pool's LMs, made anew for each run: what one run knows, no other one can find.
+
+An LM is never cached, keeps no history, and is told its key by an argument. Attempts are repeated
+here and not by DSPy, which would wait for as long as a provider says.
+"""
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dspy
+import msgspec
+
+from anypod.dspy.spec import LmChoice
+from anypod.wire.config import Lm
+from anypod.wire.messages import Usage
+from anypod_worker.kinds.given import Given
+from anypod_worker.runtime.loading import InvalidProgram, invalid
+
+_NO_KEY = "none"
+"""For servers that want none: without one, a library would look for it in the environment."""
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 20.0
+_LEAST_LEFT = 0.5
+"""Seconds that must be left for another attempt."""
+
+
+def chosen(lms: Sequence[Lm], *choices: LmChoice | None) -> tuple[Lm, LmChoice]:
+    """Which LM, and with which parameters: what later choices say goes over earlier ones.
+
+    Raises InvalidProgram.
+    """
+    merged = LmChoice()
+    for choice in choices:
+        if choice is not None:
+            said = {n: v for n, v in msgspec.structs.asdict(choice).items() if v is not None}
+            merged = msgspec.structs.replace(merged, **said)
+    if not lms:
+        raise invalid("the pool declares no LMs (spec.lms)", path="lm")
+    found = next((lm for lm in lms if merged.name in (None, lm.name)), None)
+    if found is None:
+        names = ", ".join(lm.name for lm in lms)
+        raise invalid(f"the pool has no LM {merged.name!r}; it has: {names}", path="lm")
+    return found, merged
+
+
+class Meter:
+    """Counts what one run asks its LM for."""
+
+    def __init__(self, lm: Lm) -> None:
+        self._lm = lm
+        self.calls = 0
+        self._estimate: float | None = None
+
+    def priced(self, cost: float | None) -> None:
+        if cost is not None:
+            self._estimate = (self._estimate or 0.0) + cost
+
+    def total(self, tokens: Mapping[str, Mapping[str, Any]]) -> Usage:
+        given, made = _sum(tokens, "prompt_tokens"), _sum(tokens, "completion_tokens")
+        lm = self._lm
+        cost = self._estimate
+        if lm.input_price is not None or lm.output_price is not None:
+            cost = (given * (lm.input_price or 0) + made * (lm.output_price or 0)) / 1e6
+        return Usage(lm.name, self.calls, given, made, None if cost is None else round(cost, 9))
+
+
+def _sum(tokens: Mapping[str, Mapping[str, Any]], name: str) -> int:
+    return sum(int(by_kind.get(name) or 0) for by_kind in tokens.values())
+
+
+class PoolLm(dspy.LM):  # type: ignore[misc]
+    """One LM for one run."""
+
+    def __init__(self, lm: Lm, choice: LmChoice, given: Given, meter: Meter) -> None:
+        temperature = lm.temperature if choice.temperature is None else choice.temperature
+        super().__init__(
+            lm.model,
+            temperature=temperature,
+            max_tokens=choice.max_tokens or lm.max_tokens,
+            cache=False,
+            num_retries=0,
+            engine="lm15",
+            api_key=given.keys.get(lm.name, _NO_KEY),
+            timeout=lm.timeout_seconds,
+            **({"api_base": lm.api_base} if lm.api_base else {}),
+        )
+        self._attempts = lm.retries + 1
+        self._meter = meter
+        self._until = _loop_time() + (given.seconds or math.inf)
+
+    async def acall(self, *arguments: Any, **named: Any) -> Any:
+        for attempt in range(1, self._attempts + 1):
+            self._meter.calls += 1
+            try:
+                return await super().acall(*arguments, **named)
+            except dspy.LMError as error:
+                pause = self._pause(error, attempt)
+                if pause is None:
+                    raise
+            await asyncio.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _pause(self, error: dspy.LMError, attempt: int) -> float | None:
+        """Before the next attempt; None when there is none."""
+        if attempt == self._attempts or not dspy.is_retryable_lm_error(error):
+            return None
+        if dspy.settings.send_stream is not None and error.status is None:
+            return None  # a part of the answer may have been shown
+        asked = error.retry_after
+        pause = min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE) if asked is None else asked
+        return pause if _loop_time() + pause + _LEAST_LEFT < self._until else None
+
+    def update_history(self, entry: dict[str, Any]) -> None:
+        """Prompts are kept nowhere; what the call cost is noted."""
+        self._meter.priced(entry.get("cost"))
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def check_native(lm: Lm) -> None:
+    """Whether DSPy can speak to it by itself, without a library that takes seconds to import.
+
+    Raises InvalidProgram.
+    """
+    try:
+        dspy.LM(lm.model, cache=False, engine="lm15")
+    except Exception as error:
+        raise invalid(f"the pool's LM {lm.name!r} cannot be used: {error}", path="lm") from error
+
+
+__all__ = ["InvalidProgram", "Meter", "PoolLm", "check_native", "chosen"]

@@ -1,0 +1,81 @@
+"""What a program takes and gives, validated by us on both ways.
+
+DSPy only warns of inputs that do not fit, and does not look at bounds of outputs.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from anypod.dspy import spec
+from anypod_worker.kinds.dspy import failures, modules, types
+from anypod_worker.runtime import inputs as runtime_inputs
+from anypod_worker.runtime import schemas
+from anypod_worker.runtime.signatures import Description
+
+_STRICT = ConfigDict(extra="forbid", protected_namespaces=())
+_SHOWN_REASONING = frozenset({"ChainOfThought", "ReAct"})
+REASONING = "reasoning"
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    inputs: type[BaseModel]
+    outputs: type[BaseModel]
+    history: str
+    """The input that holds the conversation; empty when there is none."""
+
+    @classmethod
+    def of(cls, parts: modules.Parts) -> "Models":
+        document = parts.spec
+        history = modules.history_field(document)
+        given = [field for field in document.signature.inputs if field.name != history]
+        takes = types.model("Inputs", given, parts.own)
+        if history:
+            about = "The conversation so far; in a session it is kept there, and not to be given."
+            messages: Any = (list[dict[str, Any]], Field(default=[], description=about))
+            takes = create_model("Inputs", __base__=takes, **{history: messages})
+        told = list(document.signature.outputs)
+        if document.module.name in _SHOWN_REASONING:
+            told.insert(0, spec.Field(REASONING))
+        return cls(takes, types.model("Outputs", told, parts.own), history)
+
+    def description(self, doc: str | None) -> Description:
+        return Description(
+            inputs_schema=msgspec.json.encode(schemas.of_inputs(self.inputs)),
+            outputs_schema=msgspec.json.encode(schemas.of_outputs(self.outputs, _STRICT)),
+            doc=doc,
+            streams=False,
+        )
+
+    def bind(self, data: bytes) -> dict[str, Any]:
+        """The fields as Python values. Raises Rejected."""
+        values = runtime_inputs.parsed(data)
+        valid = runtime_inputs.validated(self.inputs, data, values)
+        return {name: getattr(valid, name) for name in type(valid).model_fields}
+
+    def told(self, prediction: Any) -> dict[str, Any]:
+        """The outputs as JSON has them. Raises Known for what the model got wrong."""
+        found = {name: prediction.get(name) for name in self.outputs.model_fields}
+        try:
+            valid = self.outputs.model_validate(_plain(found))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            where = ".".join(str(part) for part in ("outputs", *first["loc"]))
+            raise failures.unusable(f"{where}: {first['msg']}", _text(found)) from None
+        return valid.model_dump(mode="json")
+
+
+def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Models of nested types as dicts: they are validated again, with what the fields say."""
+    return {
+        name: one.model_dump() if isinstance(one, BaseModel) else one for name, one in value.items()
+    }
+
+
+def _text(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, default=str, ensure_ascii=False)

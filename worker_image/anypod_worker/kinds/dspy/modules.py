@@ -1,0 +1,145 @@
+"""From a spec to a DSPy module: anew for each run, so that nothing of one run is in another."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import dspy
+
+from anypod.dspy import spec
+from anypod_worker.kinds.dspy import types
+from anypod_worker.runtime.loading import invalid
+
+_DIVERSE = 0.7
+"""Temperature of candidates, where the LM's own would give one answer again and again."""
+_ADAPTERS: dict[str, Callable[[], Any]] = {
+    # A reply in no form is told as it is, and not asked for once more in another.
+    "chat": lambda: dspy.ChatAdapter(use_json_adapter_fallback=False),
+    "json": dspy.JSONAdapter,
+    "xml": dspy.XMLAdapter,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What modules of one program are made of, found once."""
+
+    spec: spec.Spec
+    own: types.Own
+    signature: Any
+    tools: Mapping[str, Callable[..., Any]]
+
+
+def parts(document: spec.Spec, tools: Mapping[str, Callable[..., Any]]) -> Parts:
+    own = types.own_types(document.types)
+    return Parts(document, own, _signature(document.signature, own), tools)
+
+
+def _signature(given: spec.Signature, own: types.Own) -> Any:
+    fields: dict[str, Any] = {}
+    for make, side in ((dspy.InputField, given.inputs), (dspy.OutputField, given.outputs)):
+        for field in side:
+            said = {"desc": field.description} if field.description else {}
+            fields[field.name] = (types.of(field.type, own), make(**said))
+    return dspy.make_signature(fields, given.instructions or None)
+
+
+def adapter(name: str) -> Any:
+    return _ADAPTERS[name]()
+
+
+def build(parts: Parts) -> Any:
+    """A fresh module with the spec's state in it."""
+    module = _BUILDERS[parts.spec.module.name](parts)
+    for name, predictor in module.named_predictors():
+        state = parts.spec.state.get(name)
+        if state is None:
+            continue
+        predictor.demos = [dspy.Example(**demo) for demo in state.demos]
+        if state.instructions is not None:
+            predictor.signature = predictor.signature.with_instructions(state.instructions)
+    return module
+
+
+def _react(parts: Parts) -> Any:
+    tools = [dspy.Tool(function, name=name) for name, function in parts.tools.items()]
+    return dspy.ReAct(parts.signature, tools=tools, max_iters=parts.spec.module.max_iters)
+
+
+class Compared(dspy.Module):  # type: ignore[misc]
+    """Several answers by reasoning at once, and one that is made by comparing them."""
+
+    def __init__(self, signature: Any, candidates: int) -> None:
+        super().__init__()
+        self.candidates = dspy.ChainOfThought(signature)
+        comparison = dspy.MultiChainComparison(signature, M=candidates)
+        self.compare = comparison.predict
+        self._count = candidates
+        self._last = comparison.last_key
+
+    async def aforward(self, **inputs: Any) -> Any:
+        lm = dspy.settings.lm
+        with dspy.context(send_stream=None):
+            found = await asyncio.gather(
+                *(
+                    self.candidates.acall(**inputs, config={"rollout_id": n, **_diverse(lm)})
+                    for n in range(self._count)
+                )
+            )
+        # DSPy's own words for the attempts; it would ask the LM itself, but not asynchronously.
+        told = SimpleNamespace(M=self._count, last_key=self._last, predict=lambda **named: named)
+        return await self.compare.acall(
+            **dspy.MultiChainComparison.forward(told, list(found), **inputs)
+        )
+
+
+def _diverse(lm: Any) -> dict[str, float]:
+    return {} if (lm.kwargs.get("temperature") or 0) >= _DIVERSE else {"temperature": _DIVERSE}
+
+
+_BUILDERS: dict[str, Callable[[Parts], Any]] = {
+    "Predict": lambda parts: dspy.Predict(parts.signature),
+    "ChainOfThought": lambda parts: dspy.ChainOfThought(parts.signature),
+    "ReAct": _react,
+    "MultiChainComparison": lambda parts: Compared(parts.signature, parts.spec.module.candidates),
+}
+
+
+def check(parts: Parts) -> None:
+    """That a module can be made, and that each predictor's prompt can be. Raises InvalidProgram."""
+    try:
+        module = build(parts)
+    except Exception as error:
+        raise invalid(f"DSPy refuses the program: {_words(error)}", path="module") from error
+    form = adapter(parts.spec.adapter)
+    for name, predictor in module.named_predictors():
+        _check_tools_are_told(parts, name, predictor)
+        inputs = dict.fromkeys(predictor.signature.input_fields, "")
+        inputs.pop(history_field(parts.spec), None)
+        try:
+            form.format(predictor.signature, demos=predictor.demos, inputs=inputs)
+        except Exception as error:
+            path = f"state.{name}" if name in parts.spec.state else "signature"
+            raise invalid(f"no prompt can be made: {_words(error)}", path=path) from error
+
+
+def _check_tools_are_told(parts: Parts, name: str, predictor: Any) -> None:
+    """Instructions that were found with other tools would have the LM call those."""
+    if name != "react":
+        return
+    for tool in parts.tools:
+        if tool not in predictor.signature.instructions:
+            raise invalid(
+                f"the instructions do not name the tool {tool!r}", path="state.react.instructions"
+            )
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:500]}"
+
+
+def history_field(document: spec.Spec) -> str:
+    """The input that holds the conversation; empty when there is none."""
+    return next((f.name for f in document.signature.inputs if f.type == "History"), "")

@@ -1,0 +1,20 @@
+"""What a run that asks an LM is given beside its inputs, and tells beside its outputs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from anypod.dspy.spec import LmChoice
+from anypod.wire.messages import Usage
+
+
+@dataclass(slots=True)
+class Given:
+    lm: LmChoice | None = None
+    """What the caller, or the session, says of the LM: over what the program says."""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """Of the pool's LMs that have one, by the LM's name. It is in nothing that outlives the run."""
+    stream: bool = False
+    seconds: float = 0.0
+    """Until the deadline, at the start; 0 when that is not known."""
+    usage: Usage | None = None
+    """Set by the run."""
