@@ -1,0 +1,66 @@
+"""Runs that go on at the same time do not see each other's LM, key, settings, history or usage."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from tests.integration.dspy.conftest import KEYS, LMS
+from tests.support.lm_server import Asked, LmServer, Reply, chat
+
+from anypod.client import Client
+
+RUNS = 64
+
+
+def number_in(text: str) -> int:
+    return int(text.split("number ")[1].split(".")[0])
+
+
+@pytest.mark.timeout(240)
+def test_concurrent_runs_over_all_lms_never_meet(client: Client, lm: LmServer) -> None:
+    client.programs.put(
+        "qa", kind="dspy", signature="question -> answer", instructions="Answer with the number."
+    )
+
+    def script(asked: Asked) -> Reply:
+        number = number_in(asked.last)
+        return Reply(
+            chat(answer=f"{number} by {asked.model}"),
+            delay=0.05,
+            prompt_tokens=1000 + number,
+            completion_tokens=1 + LMS.index(asked.model),
+        )
+
+    lm.script = script
+
+    def run(number: int) -> None:
+        name = LMS[number % len(LMS)]
+        temperature = number / RUNS
+        answer = client.run(
+            "qa",
+            {"question": f"number {number}."},
+            lm={"name": name, "temperature": temperature},
+            timeout=60,
+        )
+        assert answer.outputs == {"answer": f"{number} by {name}"}
+        usage = answer.execution.usage
+        assert usage is not None
+        assert (usage.lm, usage.calls, usage.prompt_tokens) == (name, 1, 1000 + number)
+        assert usage.completion_tokens == 1 + LMS.index(name)
+        assert (usage.cost is None) == (name != "fast")
+
+    with ThreadPoolExecutor(RUNS) as threads:
+        list(threads.map(run, range(RUNS)))
+    assert len(lm.asked) == RUNS
+    for asked in lm.asked:
+        number = number_in(asked.last)
+        name = LMS[number % len(LMS)]
+        assert (asked.model, asked.key) == (name, KEYS[name])
+        assert asked.body["temperature"] == number / RUNS
+        assert asked.prompt.count("number ") == 1, "a prompt of somebody else"
+
+
+def test_the_same_question_is_asked_each_time(client: Client, lm: LmServer) -> None:
+    client.programs.put("qa", kind="dspy", signature="question -> answer")
+    for name in ("fast", "slow", "fast"):
+        client.run("qa", {"question": "the same?"}, lm=name)
+    assert [asked.model for asked in lm.asked] == ["fast", "slow", "fast"]

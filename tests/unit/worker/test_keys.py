@@ -1,0 +1,51 @@
+"""Keys of LMs are replaced on their way out, in one piece or in two; nothing else is changed."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anypod.wire.messages import Failure
+from anypod_worker.keys import NO_KEYS, Hiding, Keys
+
+KEY = "sk-0123456789"
+LONGER = KEY + "abc"
+KEYS = Keys({"fast": KEY, "slow": LONGER, "local": "none"})
+
+texts = st.lists(st.sampled_from([KEY, LONGER, KEY[:5], "s", "none", "\n", "text "]), max_size=8)
+
+
+def test_a_key_becomes_words() -> None:
+    assert KEYS.hidden(f'{{"a": "{KEY}"}}'.encode()) == b'{"a": "[an LM\'s key]"}'
+    assert KEYS.hidden(LONGER.encode()) == b"[an LM's key]"
+
+
+def test_a_placeholder_is_ordinary_text() -> None:
+    assert KEYS.hidden(b"there are none") == b"there are none"
+    assert not Keys({"local": "none"})
+    assert not NO_KEYS
+
+
+def test_a_failure_has_no_key_in_any_of_its_texts() -> None:
+    failure = Failure(
+        "program-error",
+        f"with {KEY}",
+        message=KEY,
+        traceback=f"line 1\n  {KEY}",
+        errors=[{"path": "a", "message": KEY}],
+        model_output=KEY,
+    )
+    hidden = KEYS.hidden_in(failure)
+    assert KEY not in repr(hidden)
+    assert hidden.traceback == "line 1\n  [an LM's key]"
+    plain = Failure("program-error", "without")
+    assert KEYS.hidden_in(plain) is plain
+
+
+@given(texts, st.integers(1, 7))
+def test_a_stream_hides_as_the_whole_does(parts: list[str], size: int) -> None:
+    whole = "".join(parts).encode()
+    hiding = Hiding(KEYS)
+    pieces = [hiding.feed(whole[n : n + size]) for n in range(0, len(whole), size)]
+    told = b"".join(pieces) + hiding.end()
+    assert KEY.encode() not in told
+    if KEY.encode() not in whole:
+        assert told == whole
