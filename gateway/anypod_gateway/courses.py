@@ -145,7 +145,11 @@ class Course:
         told: dict[str, Any] = {}
         if result is not None:
             told = {"logs": _logs(result.printed), "usage": usage.told(result.usage)}
-        return AnyPodError(from_failure(failure, **told, **self.members()))
+        return AnyPodError(from_failure(self._shown(failure), **told, **self.members()))
+
+    def _shown(self, failure: Failure) -> Failure:
+        """As its caller may see it."""
+        return failure
 
     def error(self, type_: str, detail: str, **members: Any) -> AnyPodError:
         return error(type_, detail, **self.members(), **members)
@@ -217,6 +221,11 @@ class Run(Course):
             return
         attempt.asked = False
         attempt.worker.tell(Program(self.id, self.request.revision, code))
+
+    def _shown(self, failure: Failure) -> Failure:
+        if failure.model_output is None or self.request.shows_replies:
+            return failure
+        return msgspec.structs.replace(failure, model_output=None)
 
     def answer(self, result: Result) -> ExecutionAnswer:
         request = self.request

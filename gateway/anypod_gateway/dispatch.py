@@ -7,7 +7,7 @@ the message is put on its link, and the link's reader resolves the one future th
 from collections.abc import AsyncGenerator, Callable
 
 from anypod.api.problems import AnyPodError
-from anypod.wire.messages import Checked, Chunk, Code, Log, Result
+from anypod.wire.messages import Checked, Chunk, Code, Log, Result, Usage
 from anypod_gateway.admission import Admission, Line
 from anypod_gateway.attempts import Attempt, StreamAttempt
 from anypod_gateway.courses import Checking, Course, Run
@@ -27,15 +27,18 @@ class Dispatcher:
         *,
         grace: Callable[[], float],
         on_retry: Callable[[str], None],
+        on_usage: Callable[[Usage], None] = lambda _: None,
     ) -> None:
         """``line`` gives workers with a free executor; ``grace`` is the pool's between an
-        interrupt and the kill; ``on_retry`` hears why an execution is placed again."""
+        interrupt and the kill; ``on_retry`` hears why an execution is placed again, ``on_usage``
+        what one asked of an LM."""
         self._admission = admission
         self._line = line
         self._sessions = sessions
         self._errands = errands
         self._grace = grace
         self._on_retry = on_retry
+        self._on_usage = on_usage
 
     async def run(self, request: ExecutionRequest) -> ExecutionAnswer:
         course = self._course(request, stream=False)
@@ -46,6 +49,8 @@ class Dispatcher:
             finally:
                 attempt.leave()
             self._admission.served += 1
+            if isinstance(end, Result) and end.usage is not None:
+                self._on_usage(end.usage)
             if isinstance(end, Result) and end.failure is None:
                 return course.answer(end)
             self._on_retry(course.retry(end))
@@ -62,6 +67,8 @@ class Dispatcher:
             finally:
                 attempt.leave()
             self._admission.served += 1
+            if isinstance(end, Result) and end.usage is not None:
+                self._on_usage(end.usage)
             if isinstance(end, Result) and end.failure is None:
                 yield course.answer(end)
                 return

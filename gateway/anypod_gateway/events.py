@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from anypod.wire.messages import Usage
+
 
 def _nothing(*_: object) -> None:
     pass
@@ -18,5 +20,7 @@ class Events:
     """Pool, and why an execution is placed again: a refusal's reason, or ``worker-lost``."""
     session: Callable[[str, str], None] = _nothing
     """Pool, and what happened to a session: ``created``, ``moved`` or ``lost``."""
+    lm: Callable[[str, Usage], None] = _nothing
+    """Pool, and what an execution asked of one of its LMs."""
     fault: Callable[[str], None] = _nothing
     """A part without which the gateway is no use has failed; the reason, for people."""

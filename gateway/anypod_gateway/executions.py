@@ -27,6 +27,8 @@ class ExecutionRequest(msgspec.Struct, frozen=True):
     logs: bool = False
     session: str | None = None
     lm: LmChoice | None = None
+    shows_replies: bool = True
+    """The caller may see what an LM said that could not be used."""
 
 
 class ExecutionInfo(msgspec.Struct, frozen=True):

@@ -4,13 +4,14 @@ Label values come from sets that a client cannot extend: pools that exist, probl
 templates, workers, reasons. There is never a label for a program or a session.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from anypod.wire.messages import Usage
 from anypod_gateway.histograms import Histogram
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -26,6 +27,9 @@ class Metrics:
         self.in_flight: Counter[str] = Counter()
         """Executions under way, by pool."""
         self._requests: Counter[tuple[str, str]] = Counter()
+        self._lm_calls: Counter[tuple[str, str]] = Counter()
+        self._lm_tokens: Counter[tuple[str, str, str]] = Counter()
+        self._lm_cost: dict[tuple[str, str], float] = defaultdict(float)
         self._retries: Counter[tuple[str, str]] = Counter()
         self._sessions: Counter[tuple[str, str]] = Counter()
         self._authentications: Counter[str] = Counter(dict.fromkeys(AUTHENTICATIONS, 0))
@@ -48,6 +52,13 @@ class Metrics:
     def execution(self, pool: str, queue_seconds: float, run_seconds: float) -> None:
         self._queue_seconds.observe((pool,), queue_seconds)
         self._run_seconds.observe((pool,), run_seconds)
+
+    def lm(self, pool: str, usage: Usage) -> None:
+        """What an execution asked of an LM of the pool."""
+        self._lm_calls[pool, usage.lm] += usage.calls
+        self._lm_tokens[pool, usage.lm, "prompt"] += usage.prompt_tokens
+        self._lm_tokens[pool, usage.lm, "completion"] += usage.completion_tokens
+        self._lm_cost[pool, usage.lm] += usage.cost or 0.0
 
     def store_call(self, operation: str, seconds: float, answered: bool) -> None:
         """An ``anypod.store.observed.Observer``."""
@@ -79,6 +90,7 @@ class Metrics:
             "event",
             self._sessions,
         )
+        yield from self._of_lms()
         authentications = CounterMetricFamily(
             "anypod_authentications", "Callers known and refused", labels=["outcome"]
         )
@@ -90,8 +102,20 @@ class Metrics:
         yield from self._run_seconds.collect()
         yield from self._store_seconds.collect()
 
+    def _of_lms(self) -> Iterable[Metric]:
+        yield _counter("anypod_lm_calls", "Calls of LMs, refused ones too", "lm", self._lm_calls)
+        tokens = CounterMetricFamily(
+            "anypod_lm_tokens", "Tokens of LMs' prompts and answers", labels=["pool", "lm", "kind"]
+        )
+        for labels, count in self._lm_tokens.items():
+            tokens.add_metric(labels, count)
+        yield tokens
+        yield _counter(
+            "anypod_lm_cost_dollars", "Cost of LMs whose prices are known", "lm", self._lm_cost
+        )
 
-def _counter(name: str, text: str, label: str, counts: Counter[tuple[str, str]]) -> Metric:
+
+def _counter(name: str, text: str, label: str, counts: Mapping[tuple[str, str], float]) -> Metric:
     metric = CounterMetricFamily(name, text, labels=["pool", label])
     for labels, count in counts.items():
         metric.add_metric(labels, count)

@@ -16,6 +16,7 @@ from anypod.store.programs import ProgramStore
 from anypod.store.session_cache import SessionCache
 from anypod.store.sessions import SessionStore
 from anypod.wire.codec import max_message_bytes
+from anypod.wire.messages import Usage
 from anypod_gateway.admission import Admission, Line
 from anypod_gateway.discovery import DesiredPool, Endpoint
 from anypod_gateway.dispatch import Dispatcher
@@ -85,6 +86,7 @@ class Pool:
             self._errands,
             grace=self._grace,
             on_retry=lambda why: events.retried(self.name, why),
+            on_usage=self._note_usage,
         )
         self.once = Once(
             store, self._keys, self._errands, lambda: self.spec.idempotency_ttl_seconds
@@ -94,6 +96,11 @@ class Pool:
     @property
     def spec(self) -> WorkerPoolSpec:
         return self.manifest.spec
+
+    def _note_usage(self, usage: Usage) -> None:
+        """Only of LMs that there are: a program can forge what its worker passes on."""
+        if any(lm.name == usage.lm for lm in self.spec.lms):
+            self._events.lm(self.name, usage)
 
     def start(self, desired: DesiredPool) -> None:
         self._tasks = [

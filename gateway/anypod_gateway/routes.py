@@ -1,12 +1,12 @@
 """The table of routes: what is served, and what ``/openapi.json`` says, are both made from it."""
 
 from anypod.api import idempotency, programs
-from anypod.api.dspy_programs import CreateDspyProgram, PutDspyProgram
+from anypod.api.dspy_programs import CreateDspyProgram, LmParameters, PutDspyProgram
 from anypod.api.executions import RunAnswer, RunInlineRequest, RunRequest
 from anypod.api.pools import PoolDocument, PoolList, WorkerDocument, WorkerList
 from anypod.api.problems import OF_THE_PROGRAM
 from anypod.api.programs import ProgramDocument, ProgramList, RevisionList
-from anypod.api.sessions import SessionDocument, SessionList
+from anypod.api.sessions import SessionDocument, SessionList, SessionLm
 from anypod_gateway.handlers import meta, pools, runs, sessions
 from anypod_gateway.handlers import programs as program_handlers
 from anypod_gateway.handlers.streams import EVENT_STREAM
@@ -246,6 +246,27 @@ TABLE = (
         needs="read",
         answers=(Answer(200, "The session, with its state.", SessionDocument),),
         problems=(*POOL_PROBLEMS, "session-not-found"),
+    ),
+    Route(
+        "PUT",
+        SESSIONS + "/{session}/lm",
+        sessions.choose_lm,
+        "Choose the LM of a session",
+        description="For programs of kind dspy, over what they say, from the next call on. The "
+        "session begins with this if there is none.",
+        tag="sessions",
+        needs="run",
+        request=LmParameters,
+        answers=(Answer(200, "What holds now.", SessionLm),),
+        problems=(
+            *POOL_PROBLEMS,
+            *BODY_PROBLEMS,
+            "session-not-found",
+            "session-lost",
+            "session-state-conflict",
+            "no-worker",
+            "queue-full",
+        ),
     ),
     Route(
         "DELETE",

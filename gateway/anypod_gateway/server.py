@@ -234,6 +234,7 @@ def _pools(settings: Settings, life: Lifecycle, metrics: Metrics, gate: Gate | N
                 link=lambda pool, worker, up: gauges.link(pool, worker, up),
                 retried=metrics.retried,
                 session=metrics.session,
+                lm=metrics.lm,
                 fault=life.fail,
             ),
         )

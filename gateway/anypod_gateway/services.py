@@ -122,6 +122,13 @@ class Services:
         call.pool = name
         return pool
 
+    async def may_see_replies(self, pool: Pool, call: Call) -> bool:
+        """Whether the caller is shown what an LM said that could not be used. That may repeat the
+        program's instructions and demos, so it is for who may write programs."""
+        if call.caller is None or self.gate is None:
+            return True
+        return await self.gate.may(call.caller, "write", pool.name)
+
     async def _synced(self) -> None:
         try:
             async with asyncio.timeout(self.settings.sync_seconds):

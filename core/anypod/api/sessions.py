@@ -20,11 +20,22 @@ class SessionSummary(AnswerModel):
     """Rises by one each time that the session moves to another worker."""
 
 
+class SessionLm(AnswerModel):
+    """Which LM the session's programs of kind dspy ask: over what they say, under what a run says.
+    Null is what the program says, or the pool."""
+
+    name: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+
+
 class SessionDocument(SessionSummary):
     state: dict[str, Any]
     """What the programs have kept in ``session.state``."""
     programs: list[str]
     """Ids of the programs that the session owns."""
+    lm: SessionLm | None = None
+    """What was chosen for the session, if anything was."""
 
 
 class SessionList(Listing[SessionSummary]):

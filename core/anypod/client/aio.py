@@ -12,9 +12,9 @@ from typing import Any, Self, TypeVar, Unpack
 from anypod.api.documents import AnswerModel
 from anypod.api.pools import PoolDocument, WorkerDocument
 from anypod.api.programs import ProgramDocument, ProgramSummary, RevisionDocument
-from anypod.api.sessions import SessionDocument, SessionSummary
+from anypod.api.sessions import SessionDocument, SessionLm, SessionSummary
 from anypod.client.answers import Answer, Chunk, Ending, Page, StreamEvent
-from anypod.client.calls import Api, Call, CodeArguments, RunArguments
+from anypod.client.calls import Api, Call, CodeArguments, LmArguments, RunArguments
 from anypod.client.errors import NoAnswer
 from anypod.client.events import EventParser
 from anypod.client.http_async import Transport
@@ -178,6 +178,10 @@ class Session(_Runs):
 
     async def get(self) -> SessionDocument:
         return await self._transport.send(self._api.get_session(self.key))
+
+    async def choose_lm(self, **lm: Unpack[LmArguments]) -> SessionLm:
+        """For its programs of kind dspy, from the next call on."""
+        return await self._transport.send(self._api.choose_lm(self.key, lm))
 
     async def end(self) -> None:
         await self._transport.send(self._api.end_session(self.key))

@@ -17,7 +17,7 @@ from anypod.api import idempotency, ids
 from anypod.api.documents import AnswerModel
 from anypod.api.pools import PoolDocument, WorkerDocument
 from anypod.api.programs import ProgramDocument, ProgramSummary, RevisionDocument
-from anypod.api.sessions import SessionDocument, SessionSummary
+from anypod.api.sessions import SessionDocument, SessionLm, SessionSummary
 from anypod.client import answers
 from anypod.client.answers import Answer, Page
 
@@ -69,6 +69,14 @@ class CodeArguments(TypedDict, total=False):
     state: Mapping[str, Any]
 
 
+class LmArguments(TypedDict, total=False):
+    """Which of the pool's LMs, and what is said differently to it."""
+
+    name: str
+    temperature: float
+    max_tokens: int
+
+
 class RunArguments(TypedDict, total=False):
     """How a program is to be run."""
 
@@ -87,7 +95,7 @@ class RunArguments(TypedDict, total=False):
     streams; empty for a call without one, which is cancelled when it is left."""
 
 
-def document_of(given: CodeArguments) -> dict[str, Any]:
+def document_of(given: CodeArguments | LmArguments) -> dict[str, Any]:
     """As it is sent: what is not given is left out."""
     return {to_camel(name): value for name, value in given.items() if value is not None}
 
@@ -287,6 +295,15 @@ class Api:
 
     def get_session(self, session: str) -> Call[SessionDocument]:
         return self._get(self._session(session), answers.document(SessionDocument))
+
+    def choose_lm(self, session: str, lm: LmArguments) -> Call[SessionLm]:
+        return Call(
+            "PUT",
+            f"{self._session(session)}/lm",
+            answers.document(SessionLm),
+            body=encode(document_of(lm)),
+            repeatable=True,
+        )
 
     def end_session(self, session: str) -> Call[None]:
         return Call("DELETE", self._session(session), answers.nothing)

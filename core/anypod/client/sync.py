@@ -12,9 +12,9 @@ from typing import Any, Self, TypeVar, Unpack
 from anypod.api.documents import AnswerModel
 from anypod.api.pools import PoolDocument, WorkerDocument
 from anypod.api.programs import ProgramDocument, ProgramSummary, RevisionDocument
-from anypod.api.sessions import SessionDocument, SessionSummary
+from anypod.api.sessions import SessionDocument, SessionLm, SessionSummary
 from anypod.client.answers import Answer, Chunk, Ending, Page, StreamEvent
-from anypod.client.calls import Api, Call, CodeArguments, RunArguments
+from anypod.client.calls import Api, Call, CodeArguments, LmArguments, RunArguments
 from anypod.client.errors import NoAnswer
 from anypod.client.events import EventParser
 from anypod.client.http_sync import Transport
@@ -176,6 +176,10 @@ class Session(_Runs):
 
     def get(self) -> SessionDocument:
         return self._transport.send(self._api.get_session(self.key))
+
+    def choose_lm(self, **lm: Unpack[LmArguments]) -> SessionLm:
+        """For its programs of kind dspy, from the next call on."""
+        return self._transport.send(self._api.choose_lm(self.key, lm))
 
     def end(self) -> None:
         self._transport.send(self._api.end_session(self.key))

@@ -81,6 +81,13 @@ class LmChoice(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     temperature: float | None = None
     max_tokens: int | None = None
 
+    def under(self, later: "LmChoice | None") -> "LmChoice":
+        """What ``later`` says goes over this."""
+        if later is None:
+            return self
+        said = {n: v for n, v in msgspec.structs.asdict(later).items() if v is not None}
+        return msgspec.structs.replace(self, **said)
+
 
 class PredictorState(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an optimiser has found for one predictor."""

@@ -86,6 +86,9 @@ class PoolKeys:
     def state(self, session: str) -> str:
         return f"{self._root}session-states/{session_key(session)}"
 
+    def session_lm(self, session: str) -> str:
+        return f"{self._root}session-lms/{session_key(session)}"
+
     def once(self, digest: str) -> str:
         """Of a run that is to happen once, by the digest of its key."""
         return f"{self._root}once/{_checked(_DIGEST, digest, 'a digest')}"

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from anypod.dspy.spec import LmChoice
 from anypod.store.checks import Write
 from anypod.store.keys import PoolKeys
 from anypod.store.kv import Conflict, Delete, DeletePrefix, KeyValue, Put, StoreUnavailable
@@ -55,6 +56,13 @@ class SessionState(Record, frozen=True, kw_only=True):
     epoch: int
     state: msgspec.Raw
     """A JSON object, byte for byte as the worker sent it."""
+
+
+class SessionLm(Record, frozen=True, kw_only=True):
+    """Which LM the session's programs ask. Not in the pin: a change of that would refuse the state
+    of whatever runs meanwhile."""
+
+    choice: LmChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +204,25 @@ class SessionStore:
                 unsure = True
             await asyncio.sleep(_UNSURE_PAUSE_SECONDS)
 
+    async def lm(self, key: str) -> LmChoice | None:
+        entry = await self._store.get(self._keys.session_lm(key))
+        return decode(entry, SessionLm).choice if entry is not None else None
+
+    async def choose_lm(self, pin: Pin, choice: LmChoice) -> None:
+        """For the calls that begin from now on, until the session ends. Raises SessionEnded."""
+        put = Put(self._keys.session_lm(pin.key), encode(SessionLm(choice=choice)), pin.lease)
+        for _ in range(_ATTEMPTS):
+            entry = await self._store.get(self._keys.pin(pin.key))
+            now = decode(entry, Pin) if entry is not None else None
+            if entry is None or now is None or now.lease != pin.lease:
+                raise SessionEnded(pin.key)
+            try:
+                await self._store.commit([put], when=[(entry.key, entry.version)])
+            except Conflict:
+                continue
+            return
+        raise StateConflict(f"session {pin.key!r} changes too often")
+
     async def renew(self, pin: Pin) -> bool:
         """Start the session's time anew; False when it has ended."""
         return await self._store.renew(pin.lease)
@@ -212,7 +239,12 @@ class SessionStore:
             if entry is None:
                 return None
             pin = decode(entry, Pin)
-            writes = [Delete(pin_key), Delete(self._keys.state(key)), *self._programs(key)]
+            writes = [
+                Delete(pin_key),
+                Delete(self._keys.state(key)),
+                Delete(self._keys.session_lm(key)),
+                *self._programs(key),
+            ]
             changes = Put(self._keys.changes, b"1")
             try:
                 await self._store.commit([*writes, changes], when=[(pin_key, entry.version)])

@@ -11,6 +11,7 @@ from anypod.api.executions import InvalidRequest
 from anypod.api.idempotency import HEADER
 from anypod.api.problems import error
 from anypod.api.programs import ProgramCode
+from anypod.dspy.spec import LmChoice
 from anypod.store.program_records import Head
 from anypod.store.revisions import Revision
 from anypod.wire.messages import Code
@@ -49,6 +50,10 @@ async def run_named(
         raise no_program(program)
     if lm is not None:
         lms.check_choice(pool.spec, lm, head.kind)
+    shows_replies = True
+    if head.kind == "dspy":
+        shows_replies = await services.may_see_replies(pool, call)
+        lm = await _lm_of(pool, session, lm)
     version = head if not pinned else await _pinned(pool, head, pinned)
     return await _run(
         request,
@@ -66,8 +71,15 @@ async def run_named(
             logs=_wants_logs(request),
             session=session,
             lm=lm,
+            shows_replies=shows_replies,
         ),
     )
+
+
+async def _lm_of(pool: Pool, session: str | None, asked: LmChoice | None) -> LmChoice | None:
+    """What the run says, over what its session says."""
+    chosen = None if session is None else await pool.sessions.lm(session)
+    return asked if chosen is None else chosen.under(asked)
 
 
 async def _pinned(pool: Pool, head: Head, prefix: str) -> Head | Revision:
@@ -101,6 +113,9 @@ async def run_inline(request: web.Request) -> web.StreamResponse:
     code = program.code
     if lm is not None:
         lms.check_choice(pool.spec, lm, code.kind)
+    session = session_key(request, pool)
+    if code.kind == "dspy":
+        lm = await _lm_of(pool, session, lm)
     return await _run(
         request,
         services,
@@ -115,7 +130,7 @@ async def run_inline(request: web.Request) -> web.StreamResponse:
             deadline=came + _timeout(pool, timeout, program.timeout_seconds),
             idempotent=program.idempotent,
             logs=_wants_logs(request),
-            session=session_key(request, pool),
+            session=session,
             lm=lm,
         ),
     )

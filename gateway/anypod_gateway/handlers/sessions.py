@@ -7,9 +7,13 @@ from typing import Any
 from aiohttp import web
 
 from anypod.api import ids
+from anypod.api.dspy_checks import lm_choice
+from anypod.api.dspy_programs import LmParameters
 from anypod.api.problems import AnyPodError, error
+from anypod.api.sessions import SessionLm
+from anypod.dspy.spec import LmChoice
 from anypod.store.sessions import Pin
-from anypod_gateway import answers, requests
+from anypod_gateway import answers, lms, requests
 from anypod_gateway.calls import CALL
 from anypod_gateway.requests import MAX_PAGE
 from anypod_gateway.services import SERVICES, Pool
@@ -39,7 +43,28 @@ async def get_session(request: web.Request) -> web.Response:
         raise no_session(key)
     owned = await pool.programs(key).page(limit=MAX_PAGE)
     programs = [head.id for head in owned.items]
-    return answers.document({**summary, "state": state.state, "programs": programs})
+    lm = await pool.sessions.lm(key)
+    told = {"lm": _lm(lm).model_dump(by_alias=True)} if lm is not None else {}
+    return answers.document({**summary, "state": state.state, "programs": programs, **told})
+
+
+async def choose_lm(request: web.Request) -> web.Response:
+    services = request.app[SERVICES]
+    pool = await services.pool(request, request[CALL])
+    key = _key(request)
+    given = requests.parse(LmParameters, await services.body(request, pool))
+    choice = lm_choice(given) or LmChoice()
+    lms.check_choice(pool.spec, choice, "dspy")
+    await pool.open_session(key)
+    pin = await pool.sessions.get(key)
+    if pin is None:
+        raise no_session(key)
+    await pool.sessions.choose_lm(pin, choice)
+    return answers.document(_lm(choice))
+
+
+def _lm(choice: LmChoice) -> SessionLm:
+    return SessionLm(name=choice.name, temperature=choice.temperature, max_tokens=choice.max_tokens)
 
 
 async def end_session(request: web.Request) -> web.Response:

@@ -10,13 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dspy
-import msgspec
 
 from anypod.dspy.spec import LmChoice
 from anypod.wire.config import Lm
 from anypod.wire.messages import Usage
 from anypod_worker.kinds.given import Given
-from anypod_worker.runtime.loading import InvalidProgram, invalid
+from anypod_worker.runtime.loading import invalid
 
 _NO_KEY = "none"
 """For servers that want none: without one, a library would look for it in the environment."""
@@ -33,9 +32,7 @@ def chosen(lms: Sequence[Lm], *choices: LmChoice | None) -> tuple[Lm, LmChoice]:
     """
     merged = LmChoice()
     for choice in choices:
-        if choice is not None:
-            said = {n: v for n, v in msgspec.structs.asdict(choice).items() if v is not None}
-            merged = msgspec.structs.replace(merged, **said)
+        merged = merged.under(choice)
     if not lms:
         raise invalid("the pool declares no LMs (spec.lms)", path="lm")
     found = next((lm for lm in lms if merged.name in (None, lm.name)), None)
@@ -130,6 +127,3 @@ def check_native(lm: Lm) -> None:
         dspy.LM(lm.model, cache=False, engine="lm15")
     except Exception as error:
         raise invalid(f"the pool's LM {lm.name!r} cannot be used: {error}", path="lm") from error
-
-
-__all__ = ["InvalidProgram", "Meter", "PoolLm", "check_native", "chosen"]
