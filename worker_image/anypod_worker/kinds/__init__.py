@@ -5,7 +5,6 @@ to arguments, its entry is called with them, and what comes back is awaited or i
 """
 
 import importlib
-import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -33,11 +32,13 @@ def of(kind: str, lms: Sequence[Lm]) -> Kind:
         return _PYTHON
     if kind != "dspy":
         raise invalid(f"this worker does not know programs of kind {kind!r}", path="kind")
-    if importlib.util.find_spec("dspy") is None:
+    try:
+        importlib.import_module("dspy")
+    except ImportError as error:
         raise invalid(
-            "this pool's workers have no dspy: use an image that has it (the extra 'dspy')",
+            "this pool's workers have no dspy: use an image that has it (the extra 'dspy')"
+            f": {error}",
             path="kind",
-        )
-    dspy_kind = importlib.import_module("anypod_worker.kinds.dspy.kind")
-    made: Kind = dspy_kind.kind(lms)
+        ) from None
+    made: Kind = importlib.import_module("anypod_worker.kinds.dspy.kind").kind(lms)
     return made
