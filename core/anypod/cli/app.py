@@ -112,8 +112,9 @@ def _run(
     target: Annotated[
         str,
         typer.Argument(
-            metavar="FILE.py",
-            help="A program's file or folder; or the id of a program, or id@revision.",
+            metavar="FILE",
+            help="A program's file or folder; a definition in YAML or JSON; or the id of a "
+            "program, or id@revision.",
         ),
     ],
     inputs: Annotated[
@@ -136,6 +137,10 @@ def _run(
     stream: Annotated[
         bool, typer.Option("--stream", help="Print what it yields as it does so.")
     ] = False,
+    lm: Annotated[
+        str | None,
+        typer.Option(help="Of the pool's LMs, for a program of kind dspy.", metavar="NAME"),
+    ] = None,
     logs: Annotated[bool, typer.Option("--logs", help="Show what it prints, on stderr.")] = False,
     json_: Annotated[
         bool, typer.Option("--json", help="Print the whole answer as JSON; as -o json.")
@@ -161,6 +166,7 @@ def _run(
         timeout=timeout,
         stream=stream,
         whole=json_ or output is Format.JSON,
+        lm=lm,
         logs=logs,
     )
 

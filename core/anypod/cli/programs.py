@@ -85,14 +85,16 @@ def _labels(given: list[str]) -> dict[str, str]:
 
 def _get_program(
     program: ProgramId,
-    source: Annotated[bool, typer.Option("--source", help="Print its files alone.")] = False,
+    source: Annotated[
+        bool, typer.Option("--source", help="Print its files, or its definition, alone.")
+    ] = False,
     session: Session = None,
     output: Output = Format.TABLE,
     pool: Pool = DEFAULT_POOL,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Show a program."""
-    from anypod.cli.tables import asking, out, show_one
+    from anypod.cli.tables import asking, out, show_json, show_one
 
     with connected(url, pool, session=session) as client, asking():
         programs = owned_by(client, session)
@@ -100,6 +102,8 @@ def _get_program(
     if not source:
         show_one(document, output, leave_out=("files",))
         return
+    if document.definition is not None:
+        show_json({"kind": document.kind, **document.definition})
     for path, content in document.files.items():
         if len(document.files) > 1:
             out(f"# {path}")

@@ -31,6 +31,7 @@ def run(
     timeout: float | None,
     stream: bool,
     whole: bool,
+    lm: str | None,
     logs: bool,
 ) -> None:
     inputs = values.inputs_of(pairs)
@@ -40,6 +41,8 @@ def run(
         options["session"] = session
     if timeout is not None:
         options["timeout"] = timeout
+    if lm is not None:
+        options["lm"] = lm
     with connected(url, pool, session=session) as client:
         with waiting(f"preparing {target}"):
             program = _program(client, target, id_, entrypoint)
@@ -63,9 +66,10 @@ def _program(client: "Client", target: str, id_: str | None, entrypoint: str | N
             raise Usage(f"{target} is no file; --id and --entrypoint are for files")
         return target
     source = sources.read(target)
-    options = {"entrypoint": entrypoint} if entrypoint is not None else {}
-    document = client.programs.put(id_ or source.id, files=source.files, **options)  # type: ignore[arg-type]
-    return document.id
+    given = source.given
+    if entrypoint is not None:
+        given["entrypoint"] = entrypoint
+    return client.programs.put(id_ or source.id, **given).id
 
 
 def _follow(events: "Stream", spinner: Waiting, *, whole: bool) -> None:

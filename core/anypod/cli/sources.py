@@ -1,31 +1,57 @@
-"""From a file or a folder to a program: its files, and an id."""
+"""From a file or a folder to a program: its files or its definition, and an id."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from anypod.cli.exits import Usage
 
+if TYPE_CHECKING:
+    from anypod.client.calls import CodeArguments
+
 MAX_FILES = 1000
+DEFINITIONS = (".yaml", ".yml", ".json")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     id: str
-    files: dict[str, str]
+    given: "CodeArguments"
 
 
 def is_path(target: str) -> bool:
     """Or else the id of a program that exists."""
-    return target.endswith(".py") or "/" in target or Path(target).exists()
+    return target.endswith((".py", *DEFINITIONS)) or "/" in target or Path(target).exists()
 
 
 def read(target: str) -> Source:
     """Raises Usage."""
     path = Path(target)
     if path.is_dir():
-        return Source(_id(path.resolve().name), _folder(path))
-    return Source(_id(path.stem), {"main.py": _text(path)})
+        return Source(_id(path.resolve().name), {"files": _folder(path)})
+    if path.suffix in DEFINITIONS:
+        given = _definition(path)
+        return Source(_id(str(given.pop("id", path.stem))), given)  # type: ignore[typeddict-item]
+    return Source(_id(path.stem), {"files": {"main.py": _text(path)}})
+
+
+def _definition(path: Path) -> "CodeArguments":
+    """A program as it is sent, in YAML, of which JSON is a part."""
+    import yaml
+
+    try:
+        given = yaml.safe_load(_text(path))
+    except yaml.YAMLError as wrong:
+        raise Usage(f"{path} is not YAML: {' '.join(str(wrong).split())}") from None
+    if not isinstance(given, dict) or "kind" not in given or not all(map(_is_name, given)):
+        raise Usage(f"{path} is no program: it is a mapping with a kind, such as 'kind: dspy'")
+    definition: CodeArguments = given  # type: ignore[assignment]
+    return definition
+
+
+def _is_name(key: object) -> bool:
+    return isinstance(key, str) and key.isidentifier()
 
 
 def _folder(root: Path) -> dict[str, str]:

@@ -70,13 +70,32 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path) -> Non
 def test_a_program_is_named_after_its_file(tmp_path: Path, name: str, id_: str) -> None:
     (tmp_path / name).write_text("x = 1")
     found = sources.read(str(tmp_path / name))
-    assert (found.id, found.files) == (id_, {"main.py": "x = 1"})
+    assert (found.id, found.given) == (id_, {"files": {"main.py": "x = 1"}})
 
 
 def test_a_file_without_a_usable_name_needs_an_id(tmp_path: Path) -> None:
     (tmp_path / "ä.py").write_text("x = 1")
     with pytest.raises(Usage, match="--id"):
         sources.read(str(tmp_path / "ä.py"))
+
+
+def test_a_definition_is_read_as_it_is_sent(tmp_path: Path) -> None:
+    (tmp_path / "qa.yaml").write_text("kind: dspy\nsignature: q -> a\nhistoryTurns: 3\n")
+    found = sources.read(str(tmp_path / "qa.yaml"))
+    assert found.id == "qa"
+    assert found.given == {"kind": "dspy", "signature": "q -> a", "historyTurns": 3}
+    (tmp_path / "other.json").write_text('{"id": "named", "kind": "python", "source": "x"}')
+    named = sources.read(str(tmp_path / "other.json"))
+    assert (named.id, named.given) == ("named", {"kind": "python", "source": "x"})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "- a", "signature: q -> a", "kind: dspy\n1: a", "kind: dspy\na b: 1"]
+)
+def test_a_file_that_defines_no_program_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(Usage, match="is no program"):
+        sources.read(str(tmp_path / "a.yaml"))
 
 
 def test_a_folder_needs_a_main(tmp_path: Path) -> None:

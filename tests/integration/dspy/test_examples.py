@@ -1,0 +1,169 @@
+"""The examples that ask a language model, and what README and docs show of them, as written."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.integration.examples.test_readme import BLOCKS, ROOT, USUAL_URL, Step, matches
+from tests.support.anypod_up import anypod_up
+from tests.support.lm_server import Asked, LmServer, chat, lm_server
+
+from anypod.client import Client
+
+EXAMPLES = ROOT / "examples"
+KEY = "sk-of-the-examples-0123456789"
+ORDER = {
+    "customer": "Ada",
+    "lines": [
+        {"product": "notebook", "quantity": 3, "colour": "blue"},
+        {"product": "pen", "quantity": 1, "colour": None},
+    ],
+    "urgency": "urgent",
+}
+
+
+def script(asked: Asked) -> str:
+    """What a good model would say to the examples."""
+    last = asked.last
+    if "`order`" in asked.prompt:
+        return chat(order=ORDER)
+    if "`quote`" in asked.prompt:
+        quote = "Madam, how like you this play?"
+        return chat(reasoning="Hamlet asks her.", answer="Hamlet", quote=quote)
+    if "[[ ## next_tool_name" in last:
+        return _step(last)
+    if "trajectory" in last:
+        found = re.findall(r"\d+ km|\d+\.\d", last)
+        return chat(reasoning="From the tools.", reply=f"It is {' and '.join(found[-2:])} hours.")
+    return chat(answer="Paris")
+
+
+def _step(last: str) -> str:
+    if "observation_0" not in last:
+        arguments = {"origin": "Berlin", "destination": "Lisbon"}
+        return chat(next_thought="", next_tool_name="distance", next_tool_args=arguments)
+    if "observation_1" not in last:
+        km = re.findall(r"(\d+) km", last)[-1]
+        arguments_: dict[str, Any] = {"km": int(km), "by": "train"}
+        return chat(next_thought="", next_tool_name="travel_hours", next_tool_args=arguments_)
+    return chat(next_thought="", next_tool_name="finish", next_tool_args={})
+
+
+@pytest.fixture(scope="module")
+def lm() -> Iterator[LmServer]:
+    with lm_server(script) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def url(lm: LmServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of the pool of the examples, whose LM is the scripted one."""
+    folder = tmp_path_factory.mktemp("lm-examples")
+    manifest = yaml.safe_load((EXAMPLES / "lm_pool.yaml").read_text())
+    manifest["spec"]["lms"][0]["apiBase"] = lm.url
+    (folder / "pool.yaml").write_text(yaml.safe_dump(manifest))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OPENAI_API_KEY", KEY)
+        with anypod_up(folder, "-f", str(folder / "pool.yaml"), workers=2) as (found, _):
+            yield found
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[Client]:
+    with Client(url, timeout=60) as client:
+        yield client
+
+
+def put(client: Client, name: str) -> str:
+    client.programs.put(name, **yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text()))
+    return name
+
+
+def test_a_question_is_answered_from_a_text(client: Client, lm: LmServer) -> None:
+    text = (EXAMPLES / "data/hamlet.txt").read_text()[60_000:64_000]
+    inputs = {"text": text, "question": "Who asks the queen how she likes the play?"}
+    answer = client.run(put(client, "text_qa"), inputs)
+    assert answer.outputs["answer"] == "Hamlet"
+    assert set(answer.outputs) == {"reasoning", "answer", "quote"}
+    assert lm.asked[-1].key == KEY
+    assert text.split("\n")[20] in lm.asked[-1].prompt
+
+
+def test_an_agent_uses_its_tools_and_remembers(client: Client, lm: LmServer) -> None:
+    session = client.session("trip")
+    put(client, "travel_agent")
+    lm.clear()
+    first = session.run("travel_agent", {"request": "How far is Lisbon from Berlin, by train?"})
+    assert first.outputs["reply"] == "It is 2312 km and 17.8 hours."
+    assert len(lm.asked) == 4
+    session.run("travel_agent", {"request": "And once more?"})
+    assert "How far is Lisbon" in lm.asked[4].prompt
+    assert len(session.get().state["history"]) == 2
+
+
+def test_an_order_is_found_as_an_object(client: Client) -> None:
+    message = "Ada here. Three blue notebooks and a pen, quickly please!"
+    answer = client.run(put(client, "order_extraction"), {"message": message})
+    assert answer.outputs == {"order": ORDER}
+    schema = client.programs.get("order_extraction").outputs_schema
+    assert "Line" in json.dumps(schema)
+
+
+def steps(page: str, heading: str) -> list[Step]:
+    """The commands below a heading, each with what is shown below it."""
+    text = (ROOT / page).read_text()
+    section = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", text, BLOCKS)
+    assert section is not None
+    found: list[Step] = []
+    for block in re.findall(r"^```console\n(.*?)^```", section[1], BLOCKS):
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                found.append((line[2:], []))
+            else:
+                found[-1][1].append(line)
+    return [step for step in found if "anypod up" not in step[0] and "pip install" not in step[0]]
+
+
+@pytest.mark.parametrize(
+    ("page", "heading"),
+    [("README.md", "With a language model"), ("docs/dspy.md", "In five minutes")],
+)
+def test_what_the_pages_show_is_so(url: str, tmp_path: Path, page: str, heading: str) -> None:
+    (tmp_path / "examples").symlink_to(EXAMPLES)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "ANYPOD_URL": url}
+    assert steps(page, heading)
+    for command, shown in steps(page, heading):
+        finished = subprocess.run(
+            ["bash", "-c", command.replace(USUAL_URL, url)],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        said = finished.stdout.splitlines()
+        assert len(said) == len(shown), (command, said)
+        for one, other in zip(shown, said, strict=True):
+            assert matches(one, other), (command, one, other)
+
+
+def programs_of(page: str) -> list[dict[str, Any]]:
+    text = (ROOT / page).read_text()
+    found = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", text, BLOCKS)]
+    return [one for one in found if one.get("kind") == "dspy"]
+
+
+@pytest.mark.parametrize("number", range(len(programs_of("docs/dspy.md"))))
+def test_programs_of_the_page_are_accepted(client: Client, number: int) -> None:
+    given = programs_of("docs/dspy.md")[number]
+    assert client.programs.put(f"of-the-page-{number}", **given).kind == "dspy"
