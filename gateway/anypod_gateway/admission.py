@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from anypod.api.problems import AnyPodError, Problem, error
 from anypod.resources.workerpool import Queue
+from anypod_gateway.groups import Share
 from anypod_gateway.workers import Worker
 
 NO_WORKER_RETRY_SECONDS = 2
@@ -19,13 +20,16 @@ MAX_RETRY_SECONDS = 60
 SAMPLE_SECONDS = 10.0
 """How far back the throughput is looked at."""
 
-Pick = Callable[[Collection[str]], Worker | None]
-"""A worker, taken, for a caller that would rather have none of these."""
+Pick = Callable[[Collection[str], Share | None], Worker | None]
+"""A worker, taken, for a caller that would rather have none of these; and needs no executor of its
+own, if it has a share."""
+GiveBack = Callable[[Worker, Share | None], None]
 
 
 @dataclass(slots=True, eq=False)
 class Waiter:
     avoid: Collection[str]
+    share: Share | None = None
     future: "asyncio.Future[Worker | Problem | None]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -76,7 +80,7 @@ class Line:
         self,
         admission: Admission,
         pick: Pick,
-        give_back: Callable[[Worker], None],
+        give_back: GiveBack,
         describe: Callable[[], str],
     ) -> None:
         """``give_back`` gets a worker that was picked for somebody who has left meanwhile;
@@ -90,18 +94,24 @@ class Line:
     def __len__(self) -> int:
         return len(self._waiters)
 
-    def at_once(self, avoid: Collection[str] = ()) -> Worker | None:
+    def at_once(self, avoid: Collection[str] = (), share: Share | None = None) -> Worker | None:
         """A worker, if one is free and nobody has been waiting for it."""
-        return self._pick(avoid) if not self._waiters else None
+        return self._pick(avoid, share) if not self._waiters else None
 
     async def wait(
-        self, since: float, deadline: float, avoid: Collection[str] = (), *, again: bool = False
+        self,
+        since: float,
+        deadline: float,
+        avoid: Collection[str] = (),
+        share: Share | None = None,
+        *,
+        again: bool = False,
     ) -> Worker:
         """Raises queue-full, no-worker or deadline-exceeded. ``since`` is when the call came;
         ``again`` puts it first: it had its turn, and was refused."""
         admission = self._admission
         admission.enter(again=again)
-        waiter = Waiter(avoid)
+        waiter = Waiter(avoid, share)
         self._waiters[waiter] = None
         if again:
             self._waiters.move_to_end(waiter, last=False)
@@ -113,7 +123,7 @@ class Line:
             answer = await waiter.future
         except asyncio.CancelledError:
             if waiter.future.done() and not waiter.future.cancelled():
-                self._return(waiter.future.result())
+                self._return(waiter)
             raise
         finally:
             timer.cancel()
@@ -133,7 +143,7 @@ class Line:
             if waiter.future.done():
                 del waiters[waiter]
                 continue
-            worker = self._pick(waiter.avoid)
+            worker = self._pick(waiter.avoid, waiter.share)
             if worker is None:
                 return
             del waiters[waiter]
@@ -144,9 +154,10 @@ class Line:
             if not waiter.future.done():
                 waiter.future.set_result(reason)
 
-    def _return(self, answer: Worker | Problem | None) -> None:
+    def _return(self, waiter: Waiter) -> None:
+        answer = waiter.future.result()
         if isinstance(answer, Worker):
-            self._give_back(answer)
+            self._give_back(answer, waiter.share)
 
     def _too_late(self, since: float, by_deadline: bool) -> AnyPodError:
         waited = asyncio.get_running_loop().time() - since

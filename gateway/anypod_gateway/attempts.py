@@ -21,6 +21,7 @@ from anypod.wire.messages import (
     Refused,
     Result,
 )
+from anypod_gateway.groups import Share
 
 CREDIT_STEP = WINDOW // 4
 
@@ -74,10 +75,17 @@ class Holder(Protocol):
 
 
 class Attempt:
-    __slots__ = ("asked", "future", "id", "overdue_at", "shared", "supply", "worker")
+    __slots__ = ("asked", "future", "id", "overdue_at", "share", "shared", "supply", "worker")
 
     def __init__(
-        self, id_: str, worker: Holder, overdue_at: float, supply: Supply, *, shared: bool = True
+        self,
+        id_: str,
+        worker: Holder,
+        overdue_at: float,
+        supply: Supply,
+        *,
+        shared: bool = True,
+        share: Share | None = None,
     ) -> None:
         self.id = id_
         self.worker = worker
@@ -86,6 +94,8 @@ class Attempt:
         self.supply = supply
         self.shared = shared
         """It takes one of the worker's shared executors."""
+        self.share = share
+        """It takes a place in one that others of its program are in."""
         self.asked = False
         """The worker waits for a program or a state: nothing has run."""
         self.future: asyncio.Future[End] = asyncio.get_running_loop().create_future()
@@ -119,9 +129,16 @@ class StreamAttempt(Attempt):
     __slots__ = ("_events", "_news", "_owed", "_pending", "_read")
 
     def __init__(
-        self, id_: str, worker: Holder, overdue_at: float, supply: Supply, *, shared: bool = True
+        self,
+        id_: str,
+        worker: Holder,
+        overdue_at: float,
+        supply: Supply,
+        *,
+        shared: bool = True,
+        share: Share | None = None,
     ) -> None:
-        super().__init__(id_, worker, overdue_at, supply, shared=shared)
+        super().__init__(id_, worker, overdue_at, supply, shared=shared, share=share)
         self._events: deque[Chunk | Log] = deque()
         self._news: asyncio.Future[None] | None = None
         self._pending = 0

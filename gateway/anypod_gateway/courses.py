@@ -28,6 +28,7 @@ from anypod.wire.messages import (
 from anypod_gateway.attempts import Attempt, End, Failed, Lost, Overdue, StreamAttempt
 from anypod_gateway.errands import Errands
 from anypod_gateway.executions import ExecutionAnswer, ExecutionInfo, ExecutionRequest
+from anypod_gateway.groups import Share
 from anypod_gateway.workers import Worker
 
 MAX_ATTEMPTS = 3
@@ -60,6 +61,8 @@ class Course:
         self.has_told = False
         """The caller has had a part of the answer: there is no second attempt."""
         self.errands = errands
+        self.share: Share | None = None
+        """It needs no executor of its own."""
         self._worker = ""
         self._sent_at = self.came
         self._idempotent = idempotent
@@ -71,7 +74,7 @@ class Course:
         """On an executor that has been reserved."""
         attempt = self._attempt(worker, stream=stream, shared=True)
         if attempt is None:
-            worker.release()
+            worker.release(self.share)
             raise self.error("deadline-exceeded", "its time was over before it was sent")
         return attempt
 
@@ -86,7 +89,7 @@ class Course:
         self._sent_at = now
         kind = StreamAttempt if stream else Attempt
         overdue = self.deadline + self._grace + OVERDUE_SECONDS
-        attempt = kind(self.id, worker, overdue, self, shared=shared)
+        attempt = kind(self.id, worker, overdue, self, shared=shared, share=self.share)
         worker.run(attempt, self._message(timeout))
         return attempt
 
@@ -185,6 +188,8 @@ class Run(Course):
             errands=errands,
         )
         self.request = request
+        if request.concurrency > 1 and request.session is None:
+            self.share = Share(request.revision, request.concurrency)
         self.session: SessionRef | None = None
         self._stream = stream
 
@@ -201,7 +206,12 @@ class Run(Course):
             logs=request.logs,
             session=self.session,
             lm=request.lm,
+            group=self._group(),
         )
+
+    def _group(self) -> str:
+        share = self.share
+        return share.group.name if share is not None and share.group is not None else ""
 
     def need_program(self, attempt: Attempt) -> None:
         self.errands.run(self._send_program(attempt))

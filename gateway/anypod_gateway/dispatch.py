@@ -98,11 +98,15 @@ class Dispatcher:
         return await self._place(course, stream=stream)
 
     async def _place(self, course: Course, *, stream: bool = False) -> Attempt:
-        worker = self._line.at_once(course.avoid)
+        worker = self._line.at_once(course.avoid, course.share)
         if worker is None:
             try:
                 worker = await self._line.wait(
-                    course.came, course.deadline, course.avoid, again=course.placed > 0
+                    course.came,
+                    course.deadline,
+                    course.avoid,
+                    course.share,
+                    again=course.placed > 0,
                 )
             except AnyPodError as failure:
                 raise course.named(failure) from None

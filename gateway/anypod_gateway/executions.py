@@ -29,6 +29,8 @@ class ExecutionRequest(msgspec.Struct, frozen=True):
     lm: LmChoice | None = None
     shows_replies: bool = True
     """The caller may see what an LM said that could not be used."""
+    concurrency: int = 1
+    """How many executions of the revision may share an executor."""
 
 
 class ExecutionInfo(msgspec.Struct, frozen=True):

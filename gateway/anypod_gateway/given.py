@@ -28,6 +28,10 @@ class GivenProgram:
         return self.model.timeout_seconds
 
     @property
+    def concurrency(self) -> int:
+        return self.model.concurrency if isinstance(self.model, ProgramCode) else 1
+
+    @property
     def idempotent(self) -> bool:
         return self.model.idempotent
 
@@ -73,8 +77,17 @@ def named(pool: Pool, model: ProgramCode | DspyCode) -> GivenProgram:
         raise error(
             "bad-request", f"timeoutSeconds may be {most:g} in this pool", path="timeoutSeconds"
         )
+    concurrency = model.concurrency if isinstance(model, ProgramCode) else 1
+    allowed = pool.spec.concurrency
+    if concurrency > allowed:
+        raise error("bad-request", f"concurrency may be {allowed} in this pool", path="concurrency")
     name = revision_of(
-        code.kind, code.files, code.entrypoint, model.timeout_seconds, model.idempotent
+        code.kind,
+        code.files,
+        code.entrypoint,
+        model.timeout_seconds,
+        model.idempotent,
+        concurrency,
     )
     return GivenProgram(model, code, name)
 

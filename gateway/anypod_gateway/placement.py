@@ -70,6 +70,34 @@ def least_loaded(workers: Sequence[C], start: int, avoid: Collection[str] = ()) 
     return best or avoided
 
 
+def most_places(
+    workers: Sequence[C],
+    places: Callable[[C], int],
+    concurrency: int,
+    start: int,
+    avoid: Collection[str] = (),
+) -> C | None:
+    """The one with most places for executions of which an executor takes ``concurrency``:
+    ``places`` says how many are free in executors that such ones have already."""
+    best: C | None = None
+    best_spare = -(1 << 30)
+    avoided: C | None = None
+    count = len(workers)
+    for step in range(count):
+        worker = workers[(start + step) % count]
+        there = places(worker)
+        free = worker.executors - worker.in_flight
+        if there <= 0 and (free <= 0 or worker.is_full):
+            continue
+        if worker.name in avoid:
+            avoided = avoided or worker
+            continue
+        spare = there + concurrency * (free - worker.others)
+        if spare > best_spare:
+            best, best_spare = worker, spare
+    return best or avoided
+
+
 def fewest_sessions(
     workers: Sequence[C], held: Callable[[C], int], start: int, avoid: Collection[str] = ()
 ) -> C | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from anypod_gateway import placement
 from anypod_gateway.discovery import Endpoint, diff
+from anypod_gateway.groups import Share
 from anypod_gateway.standing import why_not_ready
 from anypod_gateway.workers import Worker
 
@@ -115,12 +116,28 @@ class Roster:
 
     # who gets the next
 
-    def take_executor(self, avoid: Collection[str] = ()) -> Worker | None:
-        """A worker with an executor for us, which is reserved."""
+    def take_executor(
+        self, avoid: Collection[str] = (), share: Share | None = None
+    ) -> Worker | None:
+        """A worker with an executor for us, or with a place in one, which is reserved."""
         self._next += 1
+        if share is not None:
+            return self._take_place(share, avoid)
         worker = placement.least_loaded(self.ready, self._next, avoid)
         if worker is not None:
             worker.reserve()
+        return worker
+
+    def _take_place(self, share: Share, avoid: Collection[str]) -> Worker | None:
+        worker = placement.most_places(
+            self.ready,
+            lambda worker: worker.groups.free(share.revision),
+            share.concurrency,
+            self._next,
+            avoid,
+        )
+        if worker is not None:
+            worker.enter(share)
         return worker
 
     def for_session(

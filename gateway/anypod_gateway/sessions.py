@@ -21,6 +21,7 @@ from anypod_gateway.admission import Admission, Line
 from anypod_gateway.attempts import Attempt
 from anypod_gateway.errands import Errands
 from anypod_gateway.executions import ExecutionRequest
+from anypod_gateway.groups import Share
 from anypod_gateway.pins import Pins
 from anypod_gateway.renewals import Renewals
 from anypod_gateway.roster import Roster
@@ -308,13 +309,13 @@ class Sessions:
         pinned = self._pins.at(worker.hello.instance)
         return max(worker.sessions, pinned) + worker.coming_sessions
 
-    def _take_room(self, avoid: Collection[str]) -> Worker | None:
+    def _take_room(self, avoid: Collection[str], _: Share | None = None) -> Worker | None:
         worker = self._roster.for_session(self._holds_sessions, avoid)
         if worker is not None:
             worker.coming_sessions += 1
         return worker
 
-    def _give_room_back(self, worker: Worker) -> None:
+    def _give_room_back(self, worker: Worker, _: Share | None = None) -> None:
         worker.coming_sessions -= 1
         self.line.serve()
 

@@ -29,6 +29,7 @@ from anypod.wire.messages import (
 )
 from anypod_gateway.attempts import Attempt, Failed, Lost, Overdue
 from anypod_gateway.discovery import Endpoint
+from anypod_gateway.groups import Groups, Share
 from anypod_gateway.links import Identity, Link, Target
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ class Worker:
         self.load: Load | None = None
         self.executors = 0
         self.in_flight = 0
+        self.groups = Groups()
         self.others = 0
         self._pace = 1.0
         self.is_full = False
@@ -165,15 +167,23 @@ class Worker:
         """Take one of its executors; followed by ``run`` of a shared attempt, or by ``release``."""
         self.in_flight += 1
 
-    def release(self) -> None:
-        self.in_flight -= 1
+    def enter(self, share: Share) -> None:
+        """Take a place in an executor, as ``reserve`` takes one."""
+        knows_groups = self.hello is not None and self.hello.groups
+        self.in_flight += self.groups.enter(share, share.concurrency if knows_groups else 1)
+
+    def release(self, share: Share | None = None) -> None:
+        self._free(share)
         self._watcher.freed(self)
+
+    def _free(self, share: Share | None) -> None:
+        self.in_flight -= 1 if share is None else self.groups.leave(share)
 
     def run(self, attempt: Attempt, message: Execute | Check) -> None:
         """Begin the attempt; ``message`` has its id."""
         if not self._link.is_up or attempt.id in self._open:
             if attempt.shared:
-                self.release()
+                self.release(attempt.share)
             attempt.finish(Lost(started=False))
             return
         self._open[attempt.id] = attempt
@@ -213,7 +223,7 @@ class Worker:
     def _close(self, attempt: Attempt) -> None:
         del self._open[attempt.id]
         if attempt.shared:
-            self.release()
+            self.release(attempt.share)
 
     # what the link tells
 
@@ -256,14 +266,17 @@ class Worker:
         attempt = self._open.pop(message.id, None)
         if attempt is None:
             return False
+        if attempt.share is not None and isinstance(message, Refused):
+            attempt.share.close()
         if attempt.shared:
-            self.in_flight -= 1
+            self._free(attempt.share)
             self.is_full = False
         if isinstance(message, Refused):
             self._take_refusal(message)
             attempt.finish(message)
         elif isinstance(message, Result):
-            self._pace += (message.run_seconds - self._pace) / PACE_SAMPLES
+            if attempt.share is None:
+                self._pace += (message.run_seconds - self._pace) / PACE_SAMPLES
             attempt.supply.deliver(attempt, message)
         else:
             attempt.finish(message)
@@ -311,7 +324,8 @@ class Worker:
         self._watcher.linked(self, up=False)
         self._review()
         for attempt in lost.values():
-            self.in_flight -= attempt.shared
+            if attempt.shared:
+                self._free(attempt.share)
             started = not (all_answered or attempt.id in kept or attempt.asked)
             attempt.finish(Lost(started=started))
 

@@ -323,6 +323,7 @@ class Gateway:
         stream: bool = False,
         logs: bool = False,
         session: SessionRef | None = None,
+        group: str = "",
     ) -> str:
         """Send an execution of a source text or code; its id."""
         code = code_of(program) if isinstance(program, str) else program
@@ -341,6 +342,7 @@ class Gateway:
                 stream=stream,
                 logs=logs,
                 session=session,
+                group=group,
             )
         )
         return id_

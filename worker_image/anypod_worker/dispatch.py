@@ -24,6 +24,7 @@ from anypod.wire.messages import (
 from anypod_worker import failures, logs
 from anypod_worker.backlog import Backlog
 from anypod_worker.execution import Execution, RefusalReason
+from anypod_worker.groups import Groups
 from anypod_worker.keys import NO_KEYS, Keys
 from anypod_worker.link import Link
 from anypod_worker.programs import ProgramCache
@@ -49,6 +50,7 @@ class Dispatch:
         self._backlog = Backlog(ahead)
         self.slots = Slots(config, reserve, self.changed, self._backlog.take)
         self.sessions = Sessions(config, reserve, programs, self.prepare, self.changed, keys)
+        self.groups = Groups(config.limits, self.slots, programs, self.prepare, self.changed)
         self.draining = False
         self.ready = False
         self.message = "starting"
@@ -74,6 +76,7 @@ class Dispatch:
             executors=config.executors,
             max_sessions=config.max_sessions,
             max_body_bytes=config.limits.output_bytes,
+            groups=True,
         )
 
     def welcome(self, link: Link) -> None:
@@ -101,6 +104,7 @@ class Dispatch:
             restarts=dict(restarts),
             memory_bytes=self.memory_bytes,
             message=self.message,
+            running=self.slots.running,
         )
 
     def changed(self) -> None:
@@ -146,12 +150,14 @@ class Dispatch:
     # executions
 
     def execute(self, link: Link, message: Execute) -> Work | None:
-        refusal = self._refusal(message)
+        refusal = self._refusal(link, message)
         if refusal is not None:
             link.send(Refused(message.id, refusal))
             return None
         if message.session is not None:
             return self.sessions.accept(link, message)
+        if message.group:
+            return self.groups.accept(link, message)
         execution = Execution(link, message, self._config.limits, keys=self._keys)
         execution.restart = lambda: self._prepare_execution(execution)
         code = self._programs.get(message.revision)
@@ -165,13 +171,15 @@ class Dispatch:
         self.changed()
         return execution
 
-    def _refusal(self, message: Execute) -> RefusalReason | None:
+    def _refusal(self, link: Link, message: Execute) -> RefusalReason | None:
         if self.draining:
             return "draining"
         if not self.ready:
             return "not-ready"
         if message.session is not None:
             return self.sessions.refusal(message.session)
+        if message.group:
+            return self.groups.refusal(link, message.group)
         if self.slots.idle or self.slots.expects_one:
             return None
         can_wait = self._backlog.has_room and message.revision in self._programs

@@ -110,6 +110,23 @@ class Execution(Work):
             run = msgspec.structs.replace(run, lm=message.lm, keys=self._keys.by_lm, seconds=left)
         executor.run(self, run)
 
+    def start_beside(self, executor: Executor, code: Code) -> None:
+        """In an executor where others of its group run."""
+        message = self.message
+        self.code = code
+        self._await_beginning(executor)
+        executor.run_beside(
+            self,
+            frames.Run(
+                message.id,
+                message.revision,
+                message.inputs,
+                None if message.revision in executor.revisions else code,
+                message.stream,
+                beside=True,
+            ),
+        )
+
     # while it runs
 
     def credit(self, size: int) -> None:
@@ -155,7 +172,8 @@ class Execution(Work):
         printed = self._output()
         failure = frame.failure
         if frame.interrupted and failure is not None and failure.type == "deadline-exceeded":
-            failure = failures.INTERRUPTED_ITSELF
+            beside = bool(self.message.group)
+            failure = failures.KEPT_OTHERS if beside else failures.INTERRUPTED_ITSELF
         if self._on_end is not None:
             self._on_end(self, frame)
         session = self.message.session is not None

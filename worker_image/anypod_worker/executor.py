@@ -16,17 +16,17 @@ from types import FrameType
 from typing import NoReturn
 
 from anypod.session import Session
-from anypod.wire.messages import Code, Failure
+from anypod.wire.messages import Code
 from anypod_worker import aftermath, frames, kinds
+from anypod_worker.company import Shared
 from anypod_worker.confinement import Start, confine
 from anypod_worker.kinds.given import Given
-from anypod_worker.runtime import interrupts
+from anypod_worker.runtime import failures, interrupts
 from anypod_worker.runtime.containment import Baseline
 from anypod_worker.runtime.loading import InvalidProgram, LoadedProgram, Programs
 from anypod_worker.runtime.running import Outcome, run
 
 _EXIT_CONFUSED = 70
-_STOPPED = Failure(type="deadline-exceeded", detail="it was stopped before it began")
 
 
 def main(start: Start) -> NoReturn:
@@ -63,7 +63,8 @@ class Executor:
         self._wire.send(frames.Warm(signals_confined))
         while (frame := self._wire.receive()) is not None:
             if isinstance(frame, frames.Run):
-                if not self._run(frame):
+                fit = self._run_beside(frame) if frame.beside else self._run(frame)
+                if not fit:
                     return
             elif isinstance(frame, frames.Check):
                 self._wire.send(self._check(frame))
@@ -97,7 +98,7 @@ class Executor:
             self._wire.send(frames.NeedCode(frame.id))
             return True
         if self._is_stopped(frame.id):
-            self._wire.send(frames.Done(frame.id, 0.0, failure=_STOPPED))
+            self._wire.send(frames.Done(frame.id, 0.0, failure=failures.STOPPED))
             return True
         outcome = self._outcome(frame, program)
         unfit = self._unfit_at_once(frame, outcome)
@@ -120,6 +121,32 @@ class Executor:
             self._wire.send(frames.Unfit(reason))
             return False
         return True
+
+    def _run_beside(self, frame: frames.Run) -> bool:
+        """This one and all that come while something runs; False if nothing else can be run."""
+        program = self._programs.get(frame.revision)
+        if program is None and frame.code is None:
+            self._wire.send(frames.NeedCode(frame.id))
+            return True
+        shared = Shared(self._wire, self._limits)
+        try:
+            if program is None:
+                assert frame.code is not None
+                shared.begun(frame.id)
+                program = self._load(frame.code, frame.revision)
+        except InvalidProgram as error:
+            outcome = Outcome(failure=error.failure, interrupted=error.interrupted)
+            shared.done(frame.id, outcome)
+            ended = True
+        else:
+            ended = shared.run(program, frame)
+        unfit: frames.Unfitness | None = None
+        if not aftermath.end_children():
+            unfit = "children"
+        unfit = unfit or (None if ended else "threads") or self._settle(is_session=False)
+        if unfit:
+            self._wire.send(frames.Unfit(unfit))
+        return not unfit
 
     def _unfit_at_once(self, frame: frames.Run, outcome: Outcome) -> frames.Unfitness | None:
         """By what goes on after the execution, and could print into the next one."""
@@ -182,7 +209,7 @@ class Executor:
 
     def _check(self, frame: frames.Check) -> frames.Frame:
         if self._is_stopped(frame.id):
-            return frames.Checked(frame.id, failure=_STOPPED)
+            return frames.Checked(frame.id, failure=failures.STOPPED)
         checked = self._checked(frame)
         ended = aftermath.end_children()
         unfit = self._settle(is_session=False) if ended else "children"
@@ -194,6 +221,7 @@ class Executor:
             checked.doc,
             checked.streams,
             unfit,
+            checked.waits,
         )
 
     def _checked(self, frame: frames.Check) -> frames.Checked:
@@ -211,6 +239,7 @@ class Executor:
             description.outputs_schema,
             description.doc,
             description.streams,
+            waits=description.waits,
         )
 
     # afterwards

@@ -19,7 +19,8 @@ from typing import Protocol, cast
 import msgspec
 
 from anypod.wire.messages import Code
-from anypod_worker import frames, logs, processes
+from anypod_worker import crowd, frames, logs, processes
+from anypod_worker.crowd import Crowd
 from anypod_worker.pipes import Pipes
 from anypod_worker.printed import Stream
 
@@ -39,6 +40,8 @@ class Death:
     signal: str | None = None
     job_unread: bool = False
     """It died before it had read what it should run: nothing of that has happened."""
+    by_another: bool = False
+    """Of several executions in it, this one has not ended it, as far as is known."""
 
 
 class Job(Protocol):
@@ -46,10 +49,15 @@ class Job(Protocol):
 
     code: Code | None
 
+    def begun(self) -> None:
+        """It runs, beside others; what runs alone has begun when it was sent."""
+
     def chunk(self, data: bytes) -> None: ...
     def printed(self, stream: Stream, data: bytes) -> None: ...
     def done(self, frame: frames.Done | frames.Checked) -> None: ...
     def lost(self, death: Death) -> None: ...
+    def given_up(self) -> None:
+        """It does not end, and is waited for no longer."""
 
 
 class Owner(Protocol):
@@ -99,6 +107,11 @@ class Executor(asyncio.Protocol):
         """Why it must not run anything else."""
         self.signals_confined = False
         self.unanswered_pings = 0
+        self.asked_at = 0.0
+        """When it was sent the first of these pings."""
+        self.crowd = Crowd(self)
+        """What runs in it instead of ``job``, when several do at once."""
+        self._shared = self.crowd.members
         self._ends = ends
         self._memory_was_short = memory_was_short
         self._loop = asyncio.get_running_loop()
@@ -120,7 +133,22 @@ class Executor(asyncio.Protocol):
 
     @property
     def is_idle(self) -> bool:
-        return self.is_warm and self.job is None and not self._condemned and not self.is_gone
+        return (
+            self.is_warm
+            and self.job is None
+            and not self._condemned
+            and not self.is_gone
+            and not self._shared
+        )
+
+    @property
+    def is_busy(self) -> bool:
+        return self.job is not None or bool(self._shared)
+
+    @property
+    def takes_more(self) -> bool:
+        """Executions of the revision that runs in it."""
+        return not (self._condemned or self.is_gone or self.crowd.closed)
 
     def run(self, job: Job, frame: frames.Run | frames.Check) -> None:
         self.job = job
@@ -130,18 +158,45 @@ class Executor(asyncio.Protocol):
         self.revisions.add(frame.revision)
         self._send(frame)
 
+    def run_beside(self, job: Job, frame: frames.Run) -> None:
+        """Beside others of the same revision."""
+        self.executions += 1
+        self.crowd.add(job, frame)
+        self.revisions.add(frame.revision)
+        self.send(frame)
+
     def credit(self, execution: str, size: int) -> None:
         self._send(frames.Credit(execution, size))
 
     def ping(self) -> None:
+        if not self.unanswered_pings:
+            self.asked_at = self._loop.time()
         self.unanswered_pings += 1
         self._send(frames.Ping())
 
-    def interrupt(self) -> None:
+    @property
+    def silent_seconds(self) -> float:
+        """For how long it has not answered a ping."""
+        return self._loop.time() - self.asked_at if self.unanswered_pings else 0.0
+
+    def interrupt(self, execution: str) -> None:
         """Ask what runs to stop."""
-        if self.pid and not self.is_gone and self._run is not None:
+        if self._shared:
+            self.crowd.interrupt(execution)
+        elif self.pid and not self.is_gone and self._run is not None:
             self._send(frames.Interrupt(self._run.id))
+            self.signal()
+
+    def signal(self) -> None:
+        if self.pid and not self.is_gone:
             processes.send(self.pid, signal.SIGINT)
+
+    def give_up(self, execution: str, why: str) -> None:
+        """It was interrupted, and has not ended."""
+        if self._shared:
+            self.crowd.give_up(execution, why)
+        else:
+            self.kill(why)
 
     def kill(self, reason: str) -> None:
         """End it and everything below it. The first reason is the one that is told."""
@@ -159,6 +214,10 @@ class Executor(asyncio.Protocol):
             self._loop.call_later(_KILL_AGAIN, self._kill_round, rounds - 1)
         else:
             processes.send(self.pid, signal.SIGKILL)
+
+    def send(self, frame: frames.Frame) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(frames.encode(frame))
 
     def _send(self, frame: frames.Frame) -> None:
         self._said_more = self._run is not frame
@@ -184,7 +243,9 @@ class Executor(asyncio.Protocol):
             self._transport.abort()
 
     def _take(self, frame: frames.ToSupervisor) -> None:
-        if isinstance(frame, _ENDS):
+        if self._shared and isinstance(frame, crowd.OF_ONE):
+            self.crowd.take(frame)
+        elif isinstance(frame, _ENDS):
             self._take_end(frame)
         elif isinstance(frame, frames.Chunk):
             if self.job is not None and self._is_current(frame.id):
@@ -196,7 +257,7 @@ class Executor(asyncio.Protocol):
         elif isinstance(frame, frames.Unfit):
             self._left_unread = True
             self.kill(frame.reason)
-        elif not self.is_warm:
+        elif isinstance(frame, frames.Warm) and not self.is_warm:
             self.is_warm = True
             self.signals_confined = frame.signals_confined
             self.owner.warm(self)
@@ -215,8 +276,16 @@ class Executor(asyncio.Protocol):
         self.unanswered_pings = 0
         self.replace = self.replace or frame.unfit or ""
         job.done(frame)
+        self.become_free()
+
+    def become_free(self) -> None:
+        """Nothing runs in it any more."""
         if not self._condemned and not self.is_gone:
             self.owner.free(self)
+
+    def drain(self) -> None:
+        """Read what was printed before now."""
+        self._pipes.drain()
 
     def _resend(self, frame: frames.NeedCode) -> None:
         if self.job is None or not isinstance(self._run, frames.Run) or self._run.id != frame.id:
@@ -231,6 +300,8 @@ class Executor(asyncio.Protocol):
     def _printed(self, stream: Stream, data: bytes) -> None:
         if self.job is not None:
             self.job.printed(stream, data)
+        elif self._shared:
+            self.crowd.printed(stream, data)
 
     # its end
 
@@ -293,6 +364,7 @@ class Executor(asyncio.Protocol):
         job, self.job = self.job, None
         if job is not None:
             job.lost(death)
+        self.crowd.lost(death)
         self.owner.gone(self, death)
 
 

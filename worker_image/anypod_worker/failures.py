@@ -2,6 +2,7 @@
 
 from anypod.wire.config import Limits
 from anypod.wire.messages import Failure
+from anypod_worker.crowd import BLOCKED
 from anypod_worker.executors import Death
 
 DEADLINE = "deadline"
@@ -17,6 +18,17 @@ INTERRUPTED_ITSELF = Failure(
     type="program-error",
     detail="the program was interrupted by a signal that it caused itself",
     exception="KeyboardInterrupt",
+)
+
+KEPT_OTHERS = Failure(
+    type="program-error",
+    detail="the program kept the event loop, so that other executions in its process had to wait; "
+    "it was interrupted. Await what takes time (asyncio.to_thread for what cannot be awaited), or "
+    "give the program a concurrency of 1",
+    exception="KeyboardInterrupt",
+)
+BROKEN_BY_ANOTHER = Failure(
+    type="worker-lost", detail="another execution ended the process that both ran in"
 )
 
 
@@ -37,6 +49,10 @@ def of_stop(why: str, timeout: float) -> Failure:
 
 def of_death(death: Death, limits: Limits) -> Failure:
     """For an execution whose executor is gone."""
+    if death.by_another:
+        return BROKEN_BY_ANOTHER
+    if death.reason == BLOCKED:
+        return KEPT_OTHERS
     if death.reason == MEMORY:
         return Failure(
             type="out-of-memory",

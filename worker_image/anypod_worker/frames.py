@@ -53,6 +53,8 @@ class Run(Frame, frozen=True, tag=0):
     """Of the pool's LMs, for a program that asks one."""
     seconds: float = 0.0
     """Until its deadline; told with the keys."""
+    beside: bool = False
+    """Runs beside others of the same revision: the executor goes on reading meanwhile."""
 
 
 class Check(Frame, frozen=True, tag=1):
@@ -67,11 +69,13 @@ class Credit(Frame, frozen=True, tag=2):
 
 
 class Ping(Frame, frozen=True, tag=3):
-    """Answered while idle; that is how a frozen idle executor is noticed."""
+    """Answered while idle, and between the steps of executions that run beside each other; that is
+    how a frozen executor is noticed."""
 
 
 class Interrupt(Frame, frozen=True, tag=4):
-    """Goes before each SIGINT: a signal that comes before the program runs would be lost."""
+    """Goes before each SIGINT: a signal that comes before the program runs would be lost. One of
+    many is interrupted by this alone; a SIGINT then ends the step that keeps the others waiting."""
 
     id: str
 
@@ -121,6 +125,7 @@ class Checked(Frame, frozen=True, tag=15):
     doc: str | None = None
     streams: bool = False
     unfit: Unfitness | None = None
+    waits: bool = False
 
 
 class Unfit(Frame, frozen=True, tag=16):
@@ -130,8 +135,22 @@ class Unfit(Frame, frozen=True, tag=16):
     reason: Unfitness
 
 
+class Begun(Frame, frozen=True, tag=17):
+    """Of an execution beside others: from here on it may have happened."""
+
+    id: str
+
+
+class Printed(Frame, frozen=True, tag=18):
+    """What an execution beside others printed by Python's streams."""
+
+    id: str
+    stream: Literal["stdout", "stderr"]
+    data: bytes
+
+
 ToExecutor = Run | Check | Credit | Ping | Interrupt
-ToSupervisor = Warm | Pong | NeedCode | Chunk | Done | Checked | Unfit
+ToSupervisor = Warm | Pong | NeedCode | Chunk | Done | Checked | Unfit | Begun | Printed
 
 _encoder = msgspec.msgpack.Encoder()
 _to_executor: "msgspec.msgpack.Decoder[ToExecutor]" = msgspec.msgpack.Decoder(ToExecutor)
@@ -229,6 +248,21 @@ class Wire:
         """Until ``receive`` would not block. Raising in here loses nothing."""
         if not self._frames:
             self._poll.poll()
+
+    def fileno(self) -> int:
+        return self._end.fileno()
+
+    def receive_now(self) -> list[ToExecutor] | None:
+        """The frames that are there, without waiting for more; None when the supervisor is gone."""
+        if not self._frames and self._poll.poll(0) and not self._read():
+            return None
+        found = list(self._frames)
+        self._frames.clear()
+        return found
+
+    def put_back(self, found: list[ToExecutor]) -> None:
+        """``receive`` gives them first."""
+        self._frames.extendleft(reversed(found))
 
     def is_interrupted(self, execution: str) -> bool:
         """Whether the supervisor wants this execution to stop before it begins."""

@@ -224,6 +224,18 @@ class Slots:
     def _is_used_up(self, executor: Executor) -> bool:
         return executor.executions >= self._config.recycle.max_executions and self._reserve.has_warm
 
+    def is_worn(self, executor: Executor) -> bool:
+        """Whether it is to be replaced as soon as nothing runs in it."""
+        return self._reserve.has_warm and bool(self._wear(executor))
+
+    @property
+    def running(self) -> int:
+        """Executions in shared executors."""
+        return sum(
+            len(executor.crowd.members) + (executor.job is not None)
+            for executor in self._members.values()
+        )
+
     def recycle_idle(self) -> None:
         """Replace one that is worn, if there is one and the reserve has one to give.
 

@@ -50,11 +50,13 @@ class Watch:
                 self._look_at_all()
 
     def _look_at_busy(self) -> None:
-        busy = [e for e in self._executors.values() if e.job is not None and e.pid]
+        busy = [e for e in self._executors.values() if e.is_busy and e.pid]
         if busy:
             self.kernel_kills.look(time.monotonic())
             for executor in busy:
                 self._look_at(executor)
+                if executor.job is None:
+                    executor.crowd.look()
 
     def _look_at(self, executor: Executor) -> int:
         below = processes.descendants(executor.pid)

@@ -59,17 +59,19 @@ class Work:
         else:
             if self.preparing is not None:
                 self.preparing.cancel()
+            if self.executor is not None:
+                self.executor.crowd.withdraw(self.id)
             self._end_unstarted(failures.of_stop(why, self.timeout))
 
     def _interrupt(self, grace: float, *, again: bool) -> None:
         """Twice, for the first may have come before the program ran, or in its cleaning up."""
         assert self.executor is not None
-        self.executor.interrupt()
+        self.executor.interrupt(self.id)
         self._timer.cancel()
         if again:
             self._timer = self._loop.call_later(grace, self._interrupt_again, grace)
         else:
-            self._timer = self._loop.call_later(grace, self.executor.kill, self.stopped)
+            self._timer = self._loop.call_later(grace, self.executor.give_up, self.id, self.stopped)
 
     def _interrupt_again(self, grace: float) -> None:
         self._interrupt(grace, again=False)
@@ -87,6 +89,16 @@ class Work:
     def _begin(self, executor: Executor) -> None:
         self.executor = executor
         self.started = time.monotonic()
+
+    def _await_beginning(self, executor: Executor) -> None:
+        """It runs when its executor, which others are in, comes to it."""
+        self.executor = executor
+
+    def begun(self) -> None:
+        self.started = time.monotonic()
+
+    def given_up(self) -> None:
+        self._end_unstarted(failures.of_stop(self.stopped, self.timeout))
 
     def lost(self, death: Death) -> None:
         """Its executor is gone. What that one had not read yet can begin anew elsewhere."""
@@ -137,6 +149,7 @@ class Checking(Work):
                 frame.outputs_schema,
                 frame.doc,
                 frame.streams,
+                frame.waits,
             )
         )
 

@@ -38,6 +38,8 @@ Entrypoint = Annotated[str, StringConstraints(pattern=ENTRYPOINT, max_length=255
 LabelKey = Annotated[str, StringConstraints(pattern=LABEL_KEY)]
 LabelValue = Annotated[Text, StringConstraints(max_length=256)]
 Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=64)]
+MAX_CONCURRENCY = 1000
+Concurrency = Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)]
 TimeoutSeconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 
@@ -60,6 +62,11 @@ class ProgramCode(RequestModel):
     )
     idempotent: bool = Field(
         False, description="Running it twice does no harm: it is run again if a worker is lost."
+    )
+    concurrency: Concurrency = Field(
+        1,
+        description="Executions that may run in one executor at once. More than 1 is for `async "
+        "def` functions and async generators that mostly wait.",
     )
 
     @model_validator(mode="after")
@@ -115,6 +122,8 @@ class ProgramSummary(AnswerModel):
     entrypoint: str
     timeout_seconds: float | None
     idempotent: bool
+    concurrency: int = 1
+    """Executions that may run in one executor at once."""
     labels: dict[str, str]
     created_at: datetime
     updated_at: datetime

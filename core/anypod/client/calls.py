@@ -55,6 +55,8 @@ class CodeArguments(TypedDict, total=False):
     entrypoint: str
     timeout_seconds: float
     idempotent: bool
+    concurrency: int
+    """Executions that may run in one executor at once; for async programs."""
     labels: Mapping[str, str]
     kind: Literal["python", "dspy"]
     signature: str | Mapping[str, Any]

@@ -105,6 +105,9 @@ class WorkerPoolSpec(Model):
     """Secrets with which the image is pulled. Not in local mode."""
     executors: int = Field(2, ge=1, le=256)
     """Executions that one worker runs at once, beside those of sessions."""
+    concurrency: int = Field(100, ge=1, le=1000)
+    """Executions of an async program that one executor may run at once, where the program asks for
+    that (`concurrency`). They share the executor's memory."""
     isolation: Literal["shared", "program", "fresh"] = "shared"
     """What an executor serves: all programs, one revision, or one execution."""
     preload: list[ModuleName] = Field([], max_length=200)

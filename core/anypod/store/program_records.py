@@ -39,6 +39,7 @@ class Head(Record, frozen=True, kw_only=True):
     entrypoint: str
     timeout_seconds: float | None = None
     idempotent: bool = False
+    concurrency: int = 1
     streams: bool = False
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     created_at: datetime
@@ -107,6 +108,7 @@ def first_head(
         entrypoint=revision.entrypoint,
         timeout_seconds=revision.timeout_seconds,
         idempotent=revision.idempotent,
+        concurrency=revision.concurrency,
         streams=revision.streams,
         labels=dict(labels),
         created_at=now,

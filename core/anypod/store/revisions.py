@@ -22,6 +22,7 @@ def revision_of(
     entrypoint: str,
     timeout_seconds: float | None = None,
     idempotent: bool = False,
+    concurrency: int = 1,
 ) -> str:
     """The revision's name. Raises ValueError for what has no canonical form."""
     canonical = {
@@ -31,6 +32,8 @@ def revision_of(
         "timeoutSeconds": _number(timeout_seconds),
         "idempotent": idempotent,
     }
+    if concurrency != 1:  # the names of all others are older than this field
+        canonical["concurrency"] = concurrency
     text = json.dumps(
         canonical, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
@@ -56,6 +59,7 @@ class Revision(Record, frozen=True, kw_only=True):
     entrypoint: str
     timeout_seconds: float | None = None
     idempotent: bool = False
+    concurrency: int = 1
     created_at: datetime
     streams: bool = False
     doc: str | None = None
@@ -73,16 +77,20 @@ def new_revision(
     *,
     timeout_seconds: float | None = None,
     idempotent: bool = False,
+    concurrency: int = 1,
     checked: Checked | None = None,
 ) -> Revision:
     """A revision of this code, with what its check on a worker has found."""
     return Revision(
-        revision=revision_of(code.kind, code.files, code.entrypoint, timeout_seconds, idempotent),
+        revision=revision_of(
+            code.kind, code.files, code.entrypoint, timeout_seconds, idempotent, concurrency
+        ),
         kind=code.kind,
         files=code.files,
         entrypoint=code.entrypoint,
         timeout_seconds=timeout_seconds,
         idempotent=idempotent,
+        concurrency=concurrency,
         created_at=datetime.now(UTC),
         streams=checked.streams if checked else False,
         doc=checked.doc if checked else None,

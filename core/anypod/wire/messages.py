@@ -132,6 +132,9 @@ class Execute(Message, frozen=True, tag="execute"):
     session: SessionRef | None = None
     lm: LmChoice | None = None
     """What the caller or the session says of the LM, over what the program says."""
+    group: str = ""
+    """Executions of one group run in one executor, at once: the gateway that names it says how
+    many that are, and counts them as one executor. Empty: it has an executor of its own."""
 
 
 class Program(Message, frozen=True, tag="program"):
@@ -197,6 +200,8 @@ class WorkerHello(Message, frozen=True, tag="worker-hello"):
     max_sessions: int
     max_body_bytes: int
     protocol: int = PROTOCOL
+    groups: bool = False
+    """It knows groups; one that does not would take an executor for each execution."""
 
 
 class Load(Message, frozen=True, tag="load"):
@@ -216,6 +221,8 @@ class Load(Message, frozen=True, tag="load"):
     memory_bytes: int = 0
     message: str = ""
     """Why it is not ready, for people."""
+    running: int = 0
+    """Executions in shared executors: more than are busy, where some share one."""
 
 
 class Draining(Message, frozen=True, tag="draining"):
@@ -287,6 +294,8 @@ class Checked(Message, frozen=True, tag="checked"):
     doc: str | None = None
     streams: bool = False
     """The entry function is a generator: its outputs are a list, or chunks when streamed."""
+    waits: bool = False
+    """It is a coroutine function or an async generator: many of it can run in one executor."""
 
 
 ToWorker = (

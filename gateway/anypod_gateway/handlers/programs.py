@@ -160,11 +160,20 @@ async def _checked(pool: Pool, program: str, given: GivenProgram) -> Revision:
     found = await pool.runner.check(given.revision, given.code, deadline)
     if found.failure is not None:
         raise AnyPodError(from_failure(found.failure, program=program, revision=given.revision))
+    if given.concurrency > 1 and not found.waits:
+        raise error(
+            "invalid-program",
+            f"concurrency is for programs that wait, and {given.code.entrypoint!r} is neither an "
+            "`async def` function nor an async generator",
+            program=program,
+            path="concurrency",
+        )
     try:
         return new_revision(
             given.code,
             timeout_seconds=given.timeout_seconds,
             idempotent=given.idempotent,
+            concurrency=given.concurrency,
             checked=found,
         )
     except ValueError as invalid:
@@ -187,6 +196,7 @@ def _summary(pool: Pool, head: Head) -> dict[str, Any]:
         "entrypoint": head.entrypoint,
         "timeout_seconds": head.timeout_seconds,
         "idempotent": head.idempotent,
+        "concurrency": head.concurrency,
         "labels": head.labels,
         "created_at": head.created_at,
         "updated_at": head.updated_at,

@@ -72,6 +72,7 @@ async def run_named(
             session=session,
             lm=lm,
             shows_replies=shows_replies,
+            concurrency=_concurrency(pool, version.concurrency),
         ),
     )
 
@@ -132,6 +133,7 @@ async def run_inline(request: web.Request) -> web.StreamResponse:
             logs=_wants_logs(request),
             session=session,
             lm=lm,
+            concurrency=_concurrency(pool, program.concurrency),
         ),
     )
 
@@ -158,6 +160,13 @@ def _timeout(pool: Pool, asked: float | None, programs: float | None) -> float:
             path="timeoutSeconds",
         )
     return min(asked or programs or limits.timeout_seconds, limits.max_timeout_seconds)
+
+
+def _concurrency(pool: Pool, programs: int) -> int:
+    """As the pool is now, which may be other than when the program was created."""
+    if programs == 1 or pool.spec.isolation == "fresh":
+        return 1
+    return min(programs, pool.spec.concurrency)
 
 
 async def _run(

@@ -8,6 +8,7 @@ import pytest
 from anypod.api.problems import AnyPodError, problem
 from anypod.resources.workerpool import Queue
 from anypod_gateway.admission import Admission, Line
+from anypod_gateway.groups import Share
 from anypod_gateway.workers import Worker
 
 
@@ -17,16 +18,22 @@ class Bench:
     def __init__(self, depth: int = 10, max_wait_seconds: float = 30.0) -> None:
         self.free: list[Worker] = []
         self.returned: list[Worker] = []
+        self.shares: list[Share | None] = []
         self.avoided: list[Collection[str]] = []
         self.limits = Queue(depth=depth, max_wait_seconds=max_wait_seconds)
         self.admission = Admission(lambda: self.limits)
         self.line = Line(
-            self.admission, self.pick, self.returned.append, lambda: "the workers are asleep"
+            self.admission, self.pick, self.take_back, lambda: "the workers are asleep"
         )
 
-    def pick(self, avoid: Collection[str]) -> Worker | None:
+    def pick(self, avoid: Collection[str], share: Share | None) -> Worker | None:
         self.avoided.append(avoid)
+        self.shares.append(share)
         return self.free.pop(0) if self.free else None
+
+    def take_back(self, worker: Worker, share: Share | None) -> None:
+        self.returned.append(worker)
+        self.shares.append(share)
 
     def come(self, *, again: bool = False, seconds: float = 60.0) -> "asyncio.Task[Worker]":
         now = asyncio.get_running_loop().time()

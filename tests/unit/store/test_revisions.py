@@ -47,8 +47,9 @@ def test_every_part_counts() -> None:
         revision_of("python", {"a": "b"}, "m:f", 1),
         revision_of("python", {"a": "b"}, "m:f", 1.5),
         revision_of("python", {"a": "b"}, "m:f", None, True),
+        revision_of("python", {"a": "b"}, "m:f", None, False, 2),
     }
-    assert len(names) == 8
+    assert len(names) == 9
 
 
 def test_a_whole_number_of_seconds_has_one_form() -> None:

@@ -53,6 +53,8 @@ class Signature:
     """In order, those that cannot be passed by name; the session may be among them."""
     streams: bool = False
     """It is a generator, async or not, or says that it returns one."""
+    waits: bool = False
+    """It is a coroutine function or an async generator."""
 
 
 def _implementation(entry: Any) -> Any:
@@ -140,4 +142,5 @@ def signature_of(entry: Callable[..., Any]) -> Signature:
                 parameters.append(parameter)
     generator = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
     returns, streams = _outputs(_resolved(signature.return_annotation, namespace), generator)
-    return Signature(tuple(parameters), session, others, returns, tuple(positional), streams)
+    waits = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+    return Signature(tuple(parameters), session, others, returns, tuple(positional), streams, waits)

@@ -14,6 +14,8 @@ from types import TracebackType
 from anypod.wire.messages import Failure
 from anypod_worker.runtime.interrupts import Interrupted
 
+STOPPED = Failure(type="deadline-exceeded", detail="it was stopped before it began")
+
 MAX_MESSAGE = 4 * 1024
 MAX_TRACEBACK = 16 * 1024
 _EDGE_FRAMES = 20

@@ -110,6 +110,33 @@ class Execution:
             raise Interrupted(frame)
 
 
+class Steps(Execution):
+    """Of many executions that are tasks of one loop. A task is cancelled without a signal; one says
+    that a step keeps the others waiting: it is raised in that step."""
+
+    __slots__ = ("_began",)
+
+    def __init__(self, began: Callable[[], float]) -> None:
+        """``began``: when the loop began what it is at."""
+        super().__init__()
+        self._began = began
+
+    def switch(self, mode: _Mode) -> None:
+        self.mode = mode
+
+    def hit(self, frame: FrameType | None) -> None:
+        blocks = time.monotonic() - self._began() >= _STUBBORN_SECONDS
+        if blocks and self.mode is not _Mode.HELD and _in_a_step(frame):
+            raise Blocking(frame)
+
+
+class Blocking(Interrupted):
+    """Raised in a step that keeps others waiting. If it is lost, the supervisor asks again."""
+
+    def __del__(self) -> None:
+        pass
+
+
 _execution: Execution | None = None
 
 

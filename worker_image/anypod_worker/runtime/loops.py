@@ -8,7 +8,7 @@ A loop is never interrupted while it is made or closed, only what runs in it.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -38,10 +38,9 @@ def _complete(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T]) -> 
         interrupts.cancel_with(None)
 
 
-async def _end_tasks() -> None:
-    """Cancel what the program left running; what that raises is told as asyncio tells it."""
+async def end_tasks(tasks: "Collection[asyncio.Task[Any]]") -> None:
+    """Cancel what a program left running; what that raises is told as asyncio tells it."""
     loop = asyncio.get_running_loop()
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -50,6 +49,11 @@ async def _end_tasks() -> None:
         if error is not None:
             context = {"message": "a task failed while it was cancelled", "exception": error}
             loop.call_exception_handler({**context, "task": task})
+
+
+async def _end_all() -> None:
+    loop = asyncio.get_running_loop()
+    await end_tasks([task for task in asyncio.all_tasks() if task is not asyncio.current_task()])
     await loop.shutdown_asyncgens()
     if not interrupts.interrupted():  # else its threads could take any time
         await loop.shutdown_default_executor()
@@ -58,7 +62,7 @@ async def _end_tasks() -> None:
 def _close(loop: asyncio.AbstractEventLoop) -> None:
     interrupts.cancel_with(_nothing)
     try:
-        loop.run_until_complete(_end_tasks())
+        loop.run_until_complete(_end_all())
     finally:
         with interrupts.held():
             asyncio.set_event_loop(None)

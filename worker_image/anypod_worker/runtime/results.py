@@ -25,6 +25,10 @@ class Last:
         self.value = value
 
 
+def _turn() -> Awaitable[None]:
+    return asyncio.sleep(0)
+
+
 class Items:
     """Takes what a generator yields: sends it on at once, or keeps it up to the limit."""
 
@@ -72,17 +76,19 @@ def _iterated(value: Any, items: Items) -> bytes:
     return items.end()
 
 
-async def _iterated_async(value: Any, items: Items) -> bytes:
+async def _iterated_async(
+    value: Any, items: Items, turn: Callable[[], Awaitable[object]] = _turn
+) -> bytes:
     """After each item the loop turns, so that a cancel reaches a generator that never waits."""
     if not hasattr(value, "aclose"):
         async for item in value:
             items.add(item)
-            await asyncio.sleep(0)
+            await turn()
         return items.end()
     async with aclosing(value):
         async for item in value:
             items.add(item)
-            await asyncio.sleep(0)
+            await turn()
     return items.end()
 
 
@@ -98,6 +104,29 @@ async def _settled(value: Any, items: Items, limit: int) -> bytes:
 def _in_the_end(value: Any, items: Items, limit: int) -> bytes:
     if _is_iterated(value):
         return _iterated(value, items)
+    return outputs.encode(value, limit=limit)
+
+
+async def _one_by_one(values: Iterator[Any]) -> AsyncIterator[Any]:
+    for value in values:
+        yield value
+
+
+async def awaited(
+    value: Any,
+    emit: Callable[[bytes], None] | None,
+    limit: int,
+    turn: Callable[[], Awaitable[object]],
+) -> bytes:
+    """As ``collected``, in a loop that others run in: they have their turn after each item, and
+    ``emit`` is called again when ``turn`` has ended."""
+    items = Items(emit, limit)
+    while isinstance(value, Awaitable):
+        value = await value
+    if _is_iterated(value):
+        value = _one_by_one(value)
+    if isinstance(value, AsyncIterator):
+        return await _iterated_async(value, items, turn)
     return outputs.encode(value, limit=limit)
 
 

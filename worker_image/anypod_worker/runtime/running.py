@@ -25,7 +25,7 @@ STATE_LIMIT = 1024 * 1024 - 16 * 1024
 _LEAST_RECURSION = 500
 """What we need ourselves, whatever the program has set."""
 _THREAD_GRACE_SECONDS = 0.05
-_count_threads: Callable[[], int] = _thread._count  # noqa: SLF001 - also those that threading misses
+count_threads: Callable[[], int] = _thread._count  # noqa: SLF001 - also those that threading misses
 _NO_MEMORY = Failure(type="out-of-memory", detail="the program needs more memory than it may have")
 
 
@@ -58,20 +58,15 @@ class _Call:
 
     def execute(self) -> None:
         """Fill the outcome, whatever the program does; raises Interrupted."""
-        directory = self.program.directory
         try:
             self._execute()
         except interrupts.Interrupted:
             raise
-        except (Rejected, InvalidProgram, outputs.BadOutput, failures.Known) as error:
-            self.outcome.failure = error.failure
-        except MemoryError as error:
-            self.outcome.failure = _out_of_memory(error, self.program)
         except BaseException as error:  # noqa: BLE001 - a program may raise anything
             if interrupts.was_cancelled(error):
-                self.outcome.failure = failures.of_interrupt(error, directory)
+                self.outcome.failure = failures.of_interrupt(error, self.program.directory)
             else:
-                self.outcome.failure = failures.of_exception(error, directory)
+                self.outcome.failure = failure_of(error, self.program)
 
     def _execute(self) -> None:
         arguments, named = plan_of(self.program).bind(self.inputs, self.session, self.given)
@@ -91,6 +86,15 @@ class _Call:
 def _changed_state(session: Session) -> bytes | None:
     state = outputs.encode(session.state, limit=STATE_LIMIT, root="session.state")
     return state if state != session.committed else None
+
+
+def failure_of(error: BaseException, program: LoadedProgram) -> Failure:
+    """For an execution that ended by raising this."""
+    if isinstance(error, Rejected | InvalidProgram | outputs.BadOutput | failures.Known):
+        return error.failure
+    if isinstance(error, MemoryError):
+        return _out_of_memory(error, program)
+    return failures.of_exception(error, program.directory)
 
 
 def _out_of_memory(error: MemoryError, program: LoadedProgram) -> Failure:
@@ -121,14 +125,14 @@ def _settle_session(session: Session, outcome: Outcome) -> None:
     session.rebuild()
 
 
-def _threads_left(before: int) -> bool:
+def threads_left(before: int) -> bool:
     """Threads that are about to end, as those of a pool that was just dropped, get a moment."""
-    if _count_threads() <= before:
+    if count_threads() <= before:
         return False
-    end = time.monotonic() + _THREAD_GRACE_SECONDS
-    while _count_threads() > before and time.monotonic() < end:
+    until = time.monotonic() + _THREAD_GRACE_SECONDS
+    while count_threads() > before and time.monotonic() < until:
         time.sleep(0.001)
-    return _count_threads() > before
+    return count_threads() > before
 
 
 def _exit_fork(failure: Failure | None) -> None:
@@ -180,26 +184,35 @@ def run(
     it never tears a frame. Where it waits and a raise does no harm, it says so with
     ``interrupts.allowed()``. It must not raise for reasons of its own.
     """
-    process, threads = os.getpid(), _count_threads()
+    process, threads = os.getpid(), count_threads()
     outcome = Outcome()
     checked = _only_in(process, emit) if stream else None
     call = _Call(program, inputs, checked, session, output_limit, outcome, given)
-    if program.settings is not None:
-        restore = program.settings.restore if session is None else program.settings.restore_handlers
-        restore()
-    program.activate()
-    session_module.enter(session)
+    begin(program, session)
     try:
         _perform(call)
     finally:
         if os.getpid() != process:
             _exit_fork(outcome.failure)
-        session_module.enter(None)
-        program.deactivate()
+        end(program)
     if session is not None:
         _settle_session(session, outcome)
     if given is not None:
         outcome.usage = given.usage
     outcome.flushed = stdio.flush()
-    outcome.threads_left = _threads_left(threads)
+    outcome.threads_left = threads_left(threads)
     return outcome
+
+
+def begin(program: LoadedProgram, session: Session | None) -> None:
+    """The process is this program's from here on."""
+    if program.settings is not None:
+        restore = program.settings.restore if session is None else program.settings.restore_handlers
+        restore()
+    program.activate()
+    session_module.enter(session)
+
+
+def end(program: LoadedProgram) -> None:
+    session_module.enter(None)
+    program.deactivate()

@@ -30,6 +30,7 @@ class Description(NamedTuple):
     outputs_schema: bytes
     doc: str | None
     streams: bool
+    waits: bool
 
 
 def _field(parameter: Parameter) -> tuple[Any, Any]:
@@ -128,6 +129,7 @@ def _described(program: LoadedProgram) -> Description:
         outputs_schema=msgspec.json.encode(schemas.of_outputs(plan.signature.returns, _CONFIG)),
         doc=_doc(program.entry),
         streams=plan.signature.streams,
+        waits=plan.signature.waits,
     )
 
 

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
-_ERRORS = "backslashreplace"
+ERRORS = "backslashreplace"
 """Whatever a program prints can be written, unpaired surrogates too."""
 _LINE_BUFFERED = 1  # _IOLBF of C
 
 
-class _Direct(io.BufferedIOBase):
+class Direct(io.BufferedIOBase):
     """The binary side of a stream, without the lock of ``io.BufferedWriter``: a fork while another
     thread prints would inherit it taken, and print no more."""
 
@@ -47,13 +47,13 @@ class _Direct(io.BufferedIOBase):
 
 def _output(fd: int) -> io.TextIOWrapper:
     # By lines, so that what was printed before a crash is not lost with the process.
-    raw = _Direct(fd, "<stdout>" if fd == 1 else "<stderr>")
-    return io.TextIOWrapper(raw, encoding="utf-8", errors=_ERRORS, line_buffering=True)
+    raw = Direct(fd, "<stdout>" if fd == 1 else "<stderr>")
+    return io.TextIOWrapper(raw, encoding="utf-8", errors=ERRORS, line_buffering=True)
 
 
 def _input() -> io.TextIOWrapper:
     raw = open(0, "rb", closefd=False)  # noqa: SIM115
-    return io.TextIOWrapper(raw, encoding="utf-8", errors=_ERRORS)
+    return io.TextIOWrapper(raw, encoding="utf-8", errors=ERRORS)
 
 
 def open_streams() -> None:
@@ -102,7 +102,7 @@ def _is_intact(stream: TextIO, line_buffering: bool) -> bool:
             and not stream.closed
             and not stream.buffer.closed
             and stream.encoding == "utf-8"
-            and stream.errors == _ERRORS
+            and stream.errors == ERRORS
             and stream.line_buffering == line_buffering
         )
     except ValueError:  # detached

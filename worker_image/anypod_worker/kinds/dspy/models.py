@@ -50,6 +50,7 @@ class Models:
             outputs_schema=msgspec.json.encode(schemas.of_outputs(self.outputs, _STRICT)),
             doc=doc,
             streams=False,
+            waits=False,
         )
 
     def bind(self, data: bytes) -> dict[str, Any]:

@@ -1,0 +1,144 @@
+"""A program that waits: many of its executions share an executor, and callers notice nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from tests.support.rig import Answer, Caller, Rig, pool_of, rig
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+EXECUTORS = 4
+CALLS = 200
+
+MEET = """
+import asyncio
+from pathlib import Path
+
+async def main(number: int, folder: str, others: int) -> int:
+    print("came", number)
+    Path(folder, str(number)).touch()
+    while len(list(Path(folder).iterdir())) < others:
+        await asyncio.sleep(0.05)
+    print("went", number)
+    return number
+"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
+    pool = pool_of(executors=EXECUTORS, limits={"timeoutSeconds": 60})
+    async with rig(tmp_path_factory.mktemp("rig"), pool=pool) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def caller(site: Rig) -> AsyncIterator[Caller]:
+    """With as many connections as it likes."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+        yield Caller(url=site.gateway.url, http=http)
+
+
+async def test_two_hundred_run_at_once_on_four_executors_and_each_has_what_it_printed(
+    caller: Caller, tmp_path: Path
+) -> None:
+    program = await caller.create(MEET, concurrency=CALLS // EXECUTORS)
+    inputs = {"folder": str(tmp_path), "others": CALLS}
+    answers = await asyncio.gather(
+        *(caller.run(program, "?logs=true", number=n, **inputs) for n in range(CALLS))
+    )
+    assert [answer.outputs for answer in answers] == list(range(CALLS))
+    told = [answer.document["execution"]["logs"]["stdout"] for answer in answers]
+    assert told == [f"came {n}\nwent {n}\n" for n in range(CALLS)]
+    for answer in answers:
+        assert answer.headers["X-AnyPod-Worker"] == "w1"
+        assert answer.headers["X-AnyPod-Attempt"] == "1"
+        assert "run;dur=" in answer.headers["Server-Timing"]
+
+
+async def test_no_more_run_at_once_than_the_program_says(caller: Caller, tmp_path: Path) -> None:
+    """An executor takes two, so four take eight, and the ninth waits until one has ended."""
+    program = await caller.create(MEET, concurrency=2)
+    inputs = {"folder": str(tmp_path), "others": 2 * EXECUTORS + 1}
+    runs = [
+        asyncio.create_task(caller.run(program, number=number, **inputs))
+        for number in range(2 * EXECUTORS)
+    ]
+    async with asyncio.timeout(30):
+        while len(list(tmp_path.iterdir())) < 2 * EXECUTORS:
+            await asyncio.sleep(0.01)
+        last = asyncio.create_task(caller.run(program, number=99, **inputs))
+        while (await caller.ask("GET", "")).document["queue"]["depth"] == 0:
+            await asyncio.sleep(0.01)
+    assert not (tmp_path / "99").exists()
+    (tmp_path / "another").touch()
+    assert [(await run).outputs for run in runs] == list(range(2 * EXECUTORS))
+    assert (await last).outputs == 99
+
+
+async def test_a_program_says_its_concurrency_and_it_makes_another_revision(
+    caller: Caller,
+) -> None:
+    source = "async def main(): return 1"
+    one = await caller.ask("PUT", "/programs/said", json={"source": source})
+    many = await caller.ask("PUT", "/programs/said", json={"source": source, "concurrency": 8})
+    assert (one.document["concurrency"], many.document["concurrency"]) == (1, 8)
+    assert one.document["revision"] != many.document["revision"]
+    listed = await caller.ask("GET", "/programs")
+    assert {"said": 8}.items() <= {
+        p["id"]: p["concurrency"] for p in listed.document["items"]
+    }.items()
+    back = await caller.ask("POST", "/programs/said/rollback", json={})
+    assert back.document["concurrency"] == 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def main(): return 1",
+        "def main():\n    yield 1",
+        "class main:\n    def __init__(self): ...",
+    ],
+)
+async def test_a_program_that_does_not_wait_cannot_share_an_executor(
+    caller: Caller, source: str
+) -> None:
+    refused = await caller.ask("POST", "/programs", json={"source": source, "concurrency": 2})
+    assert (refused.status, refused.document["type"]) == (422, "invalid-program")
+    assert refused.document["path"] == "concurrency"
+    assert "'main:main' is neither" in refused.document["detail"]
+    inline = await _inline(caller, source, concurrency=2)
+    assert (inline.status, inline.document["type"]) == (422, "invalid-program")
+    assert (await _inline(caller, source)).status in {200, 500}
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "detail"), [(101, "100 in this pool"), (0, "greater"), ("x", "integer")]
+)
+async def test_a_concurrency_that_the_pool_does_not_allow_is_refused(
+    caller: Caller, concurrency: Any, detail: str
+) -> None:
+    given = {"source": "async def main(): return 1", "concurrency": concurrency}
+    refused = await caller.ask("POST", "/programs", json=given)
+    assert refused.status in {400, 422}
+    assert detail in refused.body.decode()
+
+
+async def test_async_programs_of_every_form_run(caller: Caller) -> None:
+    for source in (
+        "async def main(): return [1, 2]",
+        "async def main():\n    yield 1\n    yield 2",
+        "class Entry:\n    async def __call__(self): return [1, 2]\nmain = Entry()",
+        "import functools\nasync def f(a, b): return [a, b]\nmain = functools.partial(f, 1, b=2)",
+        "async def main():\n    def twice():\n        yield 1\n        yield 2\n    return twice()",
+    ):
+        assert (await _inline(caller, source, concurrency=4)).outputs == [1, 2]
+
+
+async def _inline(caller: Caller, source: str, **fields: Any) -> Answer:
+    given = {"program": {"source": source, **fields}, "inputs": {}}
+    return await caller.ask("POST", "/run", json=given)

@@ -1,0 +1,98 @@
+"""An executor while several executions run in it: frames are taken between their steps.
+
+It takes executions of one revision until none is left; what else the supervisor sends is for after
+that. Tasks and threads print, so whoever sends a frame holds a lock, and is not interrupted.
+"""
+
+import os
+import threading
+import traceback
+
+from anypod.wire.config import Limits
+from anypod_worker import frames
+from anypod_worker.runtime import interrupts
+from anypod_worker.runtime.beside import Company
+from anypod_worker.runtime.loading import LoadedProgram
+from anypod_worker.runtime.running import Outcome
+from anypod_worker.runtime.shared_streams import Stream
+
+_EXIT_CONFUSED = 70
+
+
+class Shared:
+    """A ``beside.Outside``."""
+
+    def __init__(self, wire: frames.Wire, limits: Limits) -> None:
+        self._wire = wire
+        self._limits = limits
+        self._sending = threading.RLock()
+        self._process = os.getpid()
+        self._main = threading.get_ident()
+
+    def run(self, program: LoadedProgram, first: frames.Run) -> bool:
+        """Until nothing runs any more; whether all that was started has ended."""
+        company = Company(
+            program,
+            self,
+            output_limit=self._limits.output_bytes,
+            window=frames.CHUNK_WINDOW,
+        )
+        company.start(first.id, first.inputs, stream=first.stream)
+        self._take(company)
+        return company.serve(self._wire.fileno(), lambda: self._take(company))
+
+    def _take(self, company: Company) -> None:
+        found = self._wire.receive_now()
+        if found is None:
+            os._exit(0)  # the supervisor is gone
+        for position, frame in enumerate(found):
+            if not company:
+                self._wire.put_back(found[position:])
+                return
+            self._take_one(company, frame)
+
+    def _take_one(self, company: Company, frame: frames.ToExecutor) -> None:
+        if isinstance(frame, frames.Run):
+            company.start(frame.id, frame.inputs, stream=frame.stream)
+        elif isinstance(frame, frames.Interrupt):
+            company.interrupt(frame.id)
+        elif isinstance(frame, frames.Credit):
+            company.give_credit(frame.id, frame.bytes)
+        elif isinstance(frame, frames.Ping):
+            self._send(frames.Pong())
+
+    # what executions tell
+
+    def begun(self, execution: str) -> None:
+        self._send(frames.Begun(execution))
+
+    def chunk(self, execution: str, data: bytes) -> None:
+        self._send(frames.Chunk(execution, data))
+
+    def printed(self, execution: str, stream: Stream, data: bytes) -> None:
+        self._send(frames.Printed(execution, stream, data))
+
+    def done(self, execution: str, outcome: Outcome) -> None:
+        try:
+            self._send(
+                frames.Done(
+                    execution,
+                    outcome.run_seconds,
+                    outcome.outputs,
+                    outcome.failure,
+                    interrupted=outcome.interrupted,
+                )
+            )
+        except BaseException:  # noqa: BLE001 - else nobody would ever answer for it
+            traceback.print_exc()
+            os._exit(_EXIT_CONFUSED)
+
+    def _send(self, frame: frames.Frame) -> None:
+        if os.getpid() != self._process:
+            os._exit(0)  # a fork that went on as if it were the program
+        if threading.get_ident() != self._main:  # only the main thread can be interrupted
+            with self._sending:
+                self._wire.send(frame)
+            return
+        with interrupts.held(), self._sending:
+            self._wire.send(frame)

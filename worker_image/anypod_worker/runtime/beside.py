@@ -1,0 +1,259 @@
+"""Executions of one program that run beside each other: each a task of one loop.
+
+For programs that wait. What belongs to one execution is told apart by a context variable, which
+tasks and ``asyncio.to_thread`` inherit: what it prints, and which tasks it has started. What is the
+process's (the environment, the current directory, signal handlers) they share, like threads do.
+"""
+
+import asyncio
+import os
+import selectors
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, ContextVar
+from typing import Any, Protocol
+from weakref import WeakSet
+
+from anypod_worker.runtime import failures, interrupts, loops, results, running, shared_streams
+from anypod_worker.runtime.loading import LoadedProgram, invalid
+from anypod_worker.runtime.running import Outcome
+from anypod_worker.runtime.shared_streams import Stream
+from anypod_worker.runtime.signatures import plan_of
+
+_LAST_TURNS_SECONDS = 0.1
+"""For what executions left running in spite of a cancel."""
+_PARTIAL_LINE_BYTES = 8192
+
+
+class Outside(Protocol):
+    """Whom executions tell. Called from any thread, and not interrupted."""
+
+    def begun(self, execution: str) -> None: ...
+    def chunk(self, execution: str, data: bytes) -> None: ...
+    def printed(self, execution: str, stream: Stream, data: bytes) -> None: ...
+    def done(self, execution: str, outcome: Outcome) -> None: ...
+
+
+class _Member:
+    """One execution."""
+
+    def __init__(self, id_: str, inputs: bytes, outside: Outside, window: int) -> None:
+        self.id = id_
+        self.inputs = inputs
+        self.outcome = Outcome()
+        self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
+        """That the program has started."""
+        self.main: asyncio.Task[None] | None = None
+        self.is_over = False
+        self._outside = outside
+        self._credit = window
+        self._room: asyncio.Future[None] | None = None
+        self._lines: dict[Stream, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
+
+    # streaming
+
+    def emit(self, data: bytes) -> None:
+        self.flush()
+        self._credit -= len(data)
+        self._outside.chunk(self.id, data)
+
+    def give_credit(self, size: int) -> None:
+        self._credit += size
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    async def turn(self) -> None:
+        """Until another chunk may be emitted."""
+        await asyncio.sleep(0)
+        while self._credit <= 0:
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+
+    # printing
+
+    def print(self, stream: Stream, data: bytes) -> None:
+        line = self._lines[stream]
+        line += data
+        if b"\n" in data or len(line) > _PARTIAL_LINE_BYTES:
+            self._flush(stream, line)
+
+    def flush(self) -> None:
+        for stream, line in self._lines.items():
+            if line:
+                self._flush(stream, line)
+
+    def _flush(self, stream: Stream, line: bytearray) -> None:
+        data = bytes(line)
+        line.clear()
+        self._outside.printed(self.id, stream, data)
+
+
+_member: ContextVar[_Member] = ContextVar("anypod_execution")
+
+
+def _print(stream: Stream, data: bytes) -> bool:
+    member = _member.get(None)
+    if member is None or member.is_over:
+        return False
+    member.print(stream, data)
+    return True
+
+
+class _Selector(selectors.DefaultSelector):
+    """Knows when the loop last turned; and ends a process that a program forked, which would else
+    run the tasks of all executions a second time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turned = time.monotonic()
+        self._process = os.getpid()
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if os.getpid() != self._process:
+            os._exit(0)
+        found = super().select(timeout)
+        self.turned = time.monotonic()
+        return found
+
+
+class Company:
+    """The executions that run now."""
+
+    def __init__(
+        self, program: LoadedProgram, outside: Outside, *, output_limit: int, window: int
+    ) -> None:
+        """``window``: bytes of chunks that an execution may send before it is given credit."""
+        self._program = program
+        self._outside = outside
+        self._output_limit = output_limit
+        self._window = window
+        self._members: dict[str, _Member] = {}
+        self._selector = _Selector()
+        self._loop = asyncio.SelectorEventLoop(self._selector)
+        self._threads = ThreadPoolExecutor(thread_name_prefix="asyncio")
+        self._loop.set_default_executor(self._threads)
+        self._loop.set_task_factory(self._make_task)
+
+    def __bool__(self) -> bool:
+        return bool(self._members)
+
+    # from outside
+
+    def start(self, id_: str, inputs: bytes, *, stream: bool) -> None:
+        member = _Member(id_, inputs, self._outside, self._window)
+        self._members[id_] = member
+        context = Context()
+        context.run(_member.set, member)
+        task = asyncio.Task(self._run(member, stream=stream), loop=self._loop, context=context)
+        member.main = task
+        task.add_done_callback(lambda _: self._end(member))
+
+    def interrupt(self, id_: str) -> None:
+        member = self._members.get(id_)
+        if member is not None and member.main is not None:
+            member.outcome.interrupted = True
+            member.main.cancel()
+
+    def give_credit(self, id_: str, size: int) -> None:
+        member = self._members.get(id_)
+        if member is not None:
+            member.give_credit(size)
+
+    # running
+
+    def serve(self, end: int, on_readable: Callable[[], None]) -> bool:
+        """Until nothing runs; whether nothing is left of it. ``on_readable`` is called when there
+        is something to read at this descriptor."""
+        threads = running.count_threads()
+        running.begin(self._program, None)
+        asyncio.set_event_loop(self._loop)
+        self._loop.add_reader(end, on_readable)
+        try:
+            with shared_streams.shared(_print), interrupts.Steps(lambda: self._selector.turned):
+                while self._members:
+                    self._turn()
+                return self._close() and not running.threads_left(threads)
+        finally:
+            asyncio.set_event_loop(None)
+            running.end(self._program)
+
+    def _turn(self) -> None:
+        try:
+            self._loop.run_forever()
+        except (KeyboardInterrupt, SystemExit):
+            # Out of a task that an execution started; who awaits that task gets it as well.
+            return
+
+    def _make_task(
+        self, loop: asyncio.AbstractEventLoop, work: Any, **how: Any
+    ) -> "asyncio.Task[Any]":
+        task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **how)
+        member = _member.get(None)
+        if member is not None:
+            member.tasks.add(task)
+        return task
+
+    async def _run(self, member: _Member, *, stream: bool) -> None:
+        self._outside.begun(member.id)
+        try:
+            await self._perform(member, member.emit if stream else None)
+        except interrupts.Interrupted as error:
+            member.outcome.interrupted = True
+            member.outcome.failure = failures.of_interrupt(error, self._program.directory)
+        except BaseException as error:  # noqa: BLE001 - a program may raise anything
+            if member.outcome.interrupted and isinstance(error, asyncio.CancelledError):
+                member.outcome.failure = failures.of_interrupt(error, self._program.directory)
+            else:
+                member.outcome.failure = running.failure_of(error, self._program)
+        await loops.end_tasks([task for task in member.tasks if not task.done()])
+
+    async def _perform(self, member: _Member, emit: Callable[[bytes], None] | None) -> None:
+        plan = plan_of(self._program)
+        if not plan.signature.waits:
+            raise invalid(NOT_ASYNC)
+        arguments, named = plan.bind(member.inputs, None)
+        began = time.perf_counter()
+        try:
+            value = self._program.entry(*arguments, **named)
+            member.outcome.outputs = await results.awaited(
+                value, emit, self._output_limit, member.turn
+            )
+        finally:
+            member.outcome.run_seconds = time.perf_counter() - began
+
+    def _end(self, member: _Member) -> None:
+        outcome = member.outcome
+        if outcome.failure is None and outcome.outputs is None:  # cancelled before it began
+            outcome.failure = failures.STOPPED
+        del self._members[member.id]
+        member.flush()
+        member.is_over = True
+        self._outside.done(member.id, outcome)
+        if not self._members:
+            self._loop.stop()
+
+    def _close(self) -> bool:
+        """Whether everything that ran in the loop has ended."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._loop.set_task_factory(None)
+        left = asyncio.all_tasks(self._loop)
+        ending = self._loop.create_task(_end_all(left))
+        self._loop.call_later(_LAST_TURNS_SECONDS, self._loop.stop)
+        ending.add_done_callback(lambda _: self._loop.stop())
+        self._turn()
+        ended = ending.done()
+        if ended:
+            self._loop.close()
+        return ended
+
+
+async def _end_all(tasks: "set[asyncio.Task[Any]]") -> None:
+    await loops.end_tasks(tasks)
+    await asyncio.get_running_loop().shutdown_asyncgens()
+
+
+NOT_ASYNC = (
+    "concurrency is for programs that wait: the entry must be an `async def` function or an async "
+    "generator"
+)
