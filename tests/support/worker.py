@@ -230,6 +230,8 @@ class Gateway:
         """Say yes to new states, and keep them."""
         self.credit = True
         """Give back what streams have used."""
+        self.gives_programs = True
+        """Send what the worker lacks."""
         self.loads: list[Load] = []
         self.hello: WorkerHello | None = None
         self.received: list[Message] = []
@@ -295,6 +297,8 @@ class Gateway:
             await self._streamed(message, answer)
         elif isinstance(message, NeedProgram):
             answer.asked.append(message)
+            if not self.gives_programs:
+                return
             code = self.codes[message.revision]
             await self.send(Program(message.id, message.revision, code))
         elif isinstance(message, NeedState):

@@ -10,6 +10,7 @@ import traceback
 
 from anypod.wire.config import Limits
 from anypod_worker import frames
+from anypod_worker.marks import Marks
 from anypod_worker.runtime import interrupts
 from anypod_worker.runtime.beside import Company
 from anypod_worker.runtime.loading import LoadedProgram
@@ -19,11 +20,16 @@ from anypod_worker.runtime.shared_streams import Stream
 _EXIT_CONFUSED = 70
 
 
+def _nowhere(_: bytes) -> None:
+    """There is no room for marks."""
+
+
 class Shared:
     """A ``beside.Outside``."""
 
-    def __init__(self, wire: frames.Wire, limits: Limits) -> None:
+    def __init__(self, wire: frames.Wire, limits: Limits, marks: Marks | None) -> None:
         self._wire = wire
+        self._marks = marks
         self._limits = limits
         self._sending = threading.RLock()
         self._process = os.getpid()
@@ -36,6 +42,7 @@ class Shared:
             self,
             output_limit=self._limits.output_bytes,
             window=frames.CHUNK_WINDOW,
+            mark=self._marks.write if self._marks is not None else _nowhere,
         )
         company.start(first.id, first.inputs, stream=first.stream)
         self._take(company)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from anypod_worker import frames, logs
+from anypod_worker import frames, logs, marks
 from anypod_worker.printed import Printed, Stream
 
 if TYPE_CHECKING:
@@ -47,12 +47,15 @@ class Crowd:
         self.members: dict[str, Member] = {}
         self.closed = ""
         """Why no more may come."""
+        self.holder: object = None
+        """For whom the executor is taken, from ``open`` until nothing runs in it any more."""
         self.is_used = False
         """Since it was opened."""
         self._executor = executor
         self._printed: Printed | None = None
 
-    def open(self) -> None:
+    def open(self, holder: object) -> None:
+        self.holder = holder
         self.closed = ""
         self.is_used = False
         self._printed = None
@@ -93,6 +96,7 @@ class Crowd:
         """One has ended, or is waited for no longer."""
         if not self.members:
             self._end_printed()
+            self.holder = None
             self._executor.become_free()
         elif self.closed and all(member.is_left for member in self.members.values()):
             self._executor.kill(self.closed)
@@ -193,10 +197,18 @@ class Crowd:
         members = list(self.members.values())
         self.members.clear()
         self._end_printed()
-        alone = sum(member.has_begun for member in members) == 1
+        begun = [member.run.id for member in members if member.has_begun]
+        guilty = self._guilty(death, begun) if members else begun
         for member in members:
-            if member.is_left:
-                continue
-            own = alone or death.reason in TOGETHER
-            unread = not member.has_begun
-            member.job.lost(replace(death, job_unread=unread, by_another=not own))
+            if not member.is_left:
+                unread = not member.has_begun
+                by_another = member.run.id not in guilty
+                member.job.lost(replace(death, job_unread=unread, by_another=by_another))
+
+    def _guilty(self, death: "Death", begun: list[str]) -> list[str]:
+        """Who has ended it, as far as is known."""
+        if len(begun) == 1 or death.reason in TOGETHER:
+            return begun
+        if death.reason in ("", BLOCKED):
+            return [marks.last(self._executor.directory)]
+        return []

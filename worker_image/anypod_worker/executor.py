@@ -6,6 +6,7 @@ then the supervisor replaces it. The caller need not wait for that, where nothin
 left can be seen any more: then the answer goes first.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ from anypod_worker import aftermath, frames, kinds
 from anypod_worker.company import Shared
 from anypod_worker.confinement import Start, confine
 from anypod_worker.kinds.given import Given
+from anypod_worker.marks import Marks
 from anypod_worker.runtime import failures, interrupts
 from anypod_worker.runtime.containment import Baseline
 from anypod_worker.runtime.loading import InvalidProgram, LoadedProgram, Programs
@@ -54,6 +56,7 @@ class Executor:
         self._programs = Programs(start.config.programs_per_executor)
         self._session: Session | None = None
         self._credit = 0
+        self._marks: Marks | None = None
         self._signalled = False
         self._watch_signal()
         self._baseline = Baseline.capture()
@@ -128,7 +131,7 @@ class Executor:
         if program is None and frame.code is None:
             self._wire.send(frames.NeedCode(frame.id))
             return True
-        shared = Shared(self._wire, self._limits)
+        shared = Shared(self._wire, self._limits, self._make_marks())
         try:
             if program is None:
                 assert frame.code is not None
@@ -147,6 +150,12 @@ class Executor:
         if unfit:
             self._wire.send(frames.Unfit(unfit))
         return not unfit
+
+    def _make_marks(self) -> Marks | None:
+        if self._marks is None:
+            with contextlib.suppress(OSError):
+                self._marks = Marks(self._directory)
+        return self._marks
 
     def _unfit_at_once(self, frame: frames.Run, outcome: Outcome) -> frames.Unfitness | None:
         """By what goes on after the execution, and could print into the next one."""

@@ -72,7 +72,7 @@ class Group:
         return executor
 
     def _suits(self, executor: Executor | None) -> bool:
-        if executor is None or not executor.takes_more:
+        if executor is None or executor.crowd.holder is not self or not executor.takes_more:
             return False
         return not (self._slots.idle and self._slots.is_worn(executor))
 
@@ -87,13 +87,14 @@ class Group:
             self._claiming = None
 
     def _use(self, executor: Executor) -> None:
-        executor.crowd.open()
+        executor.crowd.open(self)
         self._executor = executor
 
     def _give_back(self) -> None:
         """An executor that it has taken and not used; another becomes free by itself."""
         executor, self._executor = self._executor, None
-        if executor is not None and not executor.crowd.is_used:
+        if executor is not None and executor.crowd.holder is self and not executor.crowd.is_used:
+            executor.crowd.holder = None
             self._slots.give_back(executor)
 
 

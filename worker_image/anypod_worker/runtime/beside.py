@@ -6,8 +6,6 @@ process's (the environment, the current directory, signal handlers) they share, 
 """
 
 import asyncio
-import os
-import selectors
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +13,15 @@ from contextvars import Context, ContextVar
 from typing import Any, Protocol
 from weakref import WeakSet
 
-from anypod_worker.runtime import failures, interrupts, loops, results, running, shared_streams
+from anypod_worker.runtime import (
+    failures,
+    interrupts,
+    loops,
+    results,
+    running,
+    shared_streams,
+    steps,
+)
 from anypod_worker.runtime.loading import LoadedProgram, invalid
 from anypod_worker.runtime.running import Outcome
 from anypod_worker.runtime.shared_streams import Stream
@@ -100,37 +106,26 @@ def _print(stream: Stream, data: bytes) -> bool:
     return True
 
 
-class _Selector(selectors.DefaultSelector):
-    """Knows when the loop last turned; and ends a process that a program forked, which would else
-    run the tasks of all executions a second time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.turned = time.monotonic()
-        self._process = os.getpid()
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if os.getpid() != self._process:
-            os._exit(0)
-        found = super().select(timeout)
-        self.turned = time.monotonic()
-        return found
-
-
 class Company:
     """The executions that run now."""
 
     def __init__(
-        self, program: LoadedProgram, outside: Outside, *, output_limit: int, window: int
+        self,
+        program: LoadedProgram,
+        outside: Outside,
+        *,
+        output_limit: int,
+        window: int,
+        mark: Callable[[bytes], None],
     ) -> None:
-        """``window``: bytes of chunks that an execution may send before it is given credit."""
+        """``window``: bytes of chunks that an execution may send before it is given credit;
+        ``mark``: see ``steps.Loop``."""
         self._program = program
         self._outside = outside
         self._output_limit = output_limit
         self._window = window
         self._members: dict[str, _Member] = {}
-        self._selector = _Selector()
-        self._loop = asyncio.SelectorEventLoop(self._selector)
+        self._loop = steps.Loop(mark)
         self._threads = ThreadPoolExecutor(thread_name_prefix="asyncio")
         self._loop.set_default_executor(self._threads)
         self._loop.set_task_factory(self._make_task)
@@ -145,6 +140,7 @@ class Company:
         self._members[id_] = member
         context = Context()
         context.run(_member.set, member)
+        steps.belong(context, id_)
         task = asyncio.Task(self._run(member, stream=stream), loop=self._loop, context=context)
         member.main = task
         task.add_done_callback(lambda _: self._end(member))
@@ -170,7 +166,7 @@ class Company:
         asyncio.set_event_loop(self._loop)
         self._loop.add_reader(end, on_readable)
         try:
-            with shared_streams.shared(_print), interrupts.Steps(lambda: self._selector.turned):
+            with shared_streams.shared(_print), interrupts.Steps(lambda: self._loop.step_began):
                 while self._members:
                     self._turn()
                 return self._close() and not running.threads_left(threads)

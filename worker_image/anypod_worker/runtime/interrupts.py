@@ -117,7 +117,7 @@ class Steps(Execution):
     __slots__ = ("_began",)
 
     def __init__(self, began: Callable[[], float]) -> None:
-        """``began``: when the loop began what it is at."""
+        """``began``: when the step began that the loop is at."""
         super().__init__()
         self._began = began
 

@@ -1,0 +1,186 @@
+"""Which executor a group of executions has, and when it gets another."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from tests.support.worker import (
+    PATIENCE,
+    Answer,
+    Gateway,
+    Worker,
+    linked,
+    started_worker,
+    worker_config,
+)
+
+from anypod.wire.config import Limits, Recycle
+from anypod.wire.messages import SessionRef
+
+WAIT = """
+import asyncio, os, pathlib
+async def main(began: str = "", end: str = ""):
+    if began:
+        pathlib.Path(began).touch()
+        while not pathlib.Path(end).exists():
+            await asyncio.sleep(0.01)
+    return os.getpid()
+"""
+
+
+@contextlib.asynccontextmanager
+async def bench(**config: Any) -> AsyncIterator[tuple[Worker, Gateway]]:
+    limits = Limits(interrupt_grace_seconds=0.5)
+    async with (
+        started_worker(worker_config(**{"executors": 2, "limits": limits, **config})) as worker,
+        linked(worker) as gateway,
+    ):
+        yield worker, gateway
+
+
+async def held(
+    gateway: Gateway, folder: Path, name: str, group: str = "g", source: str = WAIT
+) -> str:
+    """An execution that runs until ``let_go``; its id."""
+    began = folder / f"{name}-began"
+    inputs = {"began": str(began), "end": str(folder / "end")}
+    id_ = await gateway.begin(source, inputs, group=group)
+    async with asyncio.timeout(PATIENCE):
+        while not began.exists():
+            await asyncio.sleep(0.005)
+    return id_
+
+
+def let_go(folder: Path) -> None:
+    (folder / "end").touch()
+
+
+async def test_a_group_has_one_executor_and_another_group_another(tmp_path: Path) -> None:
+    async with bench() as (worker, gateway):
+        ids = [await held(gateway, tmp_path, f"a{n}", "a") for n in range(3)]
+        ids += [await held(gateway, tmp_path, f"b{n}", "b") for n in range(3)]
+        await gateway.until(lambda: (gateway.load.busy, gateway.load.running) == (2, 6))
+        full = await gateway.run(WAIT, group="c")
+        assert full.refused is not None
+        assert full.refused.reason == "full"
+        assert (await gateway.run("def main(): return 1")).refused is not None
+        let_go(tmp_path)
+        pids = [(await gateway.end(id_)).outputs for id_ in ids]
+        assert len(set(pids[:3])) == len(set(pids[3:])) == 1
+        assert pids[0] != pids[3]
+        await worker.until_idle(2)
+        await gateway.until(lambda: gateway.load.running == 0)
+
+
+async def test_groups_of_two_gateways_do_not_meet(tmp_path: Path) -> None:
+    async with bench() as (worker, gateway), linked(worker, "g2") as other:
+        ids = [await held(gateway, tmp_path, "a"), await held(other, tmp_path, "b")]
+        let_go(tmp_path)
+        assert (await gateway.end(ids[0])).outputs != (await other.end(ids[1])).outputs
+
+
+async def test_a_new_program_is_asked_for_and_loaded_once_for_all_who_come(tmp_path: Path) -> None:
+    async with bench(executors=1) as (_, gateway):
+        source = WAIT + "\nprint('imported')\n"
+        answers = await asyncio.gather(
+            *(gateway.run(source, group="g", logs=True) for _ in range(10))
+        )
+        assert len({answer.outputs for answer in answers}) == 1
+
+
+async def test_an_executor_that_has_forgotten_the_program_is_given_it_again() -> None:
+    async with bench(executors=1, programs_per_executor=1) as (worker, gateway):
+        for number in range(3):
+            assert (await gateway.run(f"def main(): return {number}")).outputs == number
+            answers = await asyncio.gather(*(gateway.run(WAIT, group="g") for _ in range(5)))
+            assert all(answer.outputs for answer in answers)
+            await worker.until_idle(1)
+
+
+async def test_a_program_that_cannot_be_imported_fails_all_who_want_it() -> None:
+    async with bench(executors=1) as (worker, gateway):
+        source = "raise OSError('not today')\nasync def main(): ..."
+        answers = await asyncio.gather(*(gateway.run(source, group="g") for _ in range(5)))
+        assert {answer.failure.type for answer in answers} == {"invalid-program"}
+        await worker.until_idle(1)
+        assert (await gateway.run("def main(): return 1")).outputs == 1
+
+
+async def test_an_import_that_takes_long_is_nobodys_fault(tmp_path: Path) -> None:
+    """Who waits for it ends at its own deadline, and the import goes on."""
+    async with bench(executors=1) as (_, gateway):
+        source = f"import time, pathlib\npathlib.Path({str(tmp_path / 'importing')!r}).touch()\n"
+        source += "time.sleep(1.5)\n" + WAIT
+        first = await gateway.begin(source, group="g")
+        async with asyncio.timeout(PATIENCE):
+            while not (tmp_path / "importing").exists():
+                await asyncio.sleep(0.005)
+        late = await gateway.run(source, group="g", timeout=0.2)
+        assert late.failure.type == "deadline-exceeded"
+        assert (await gateway.end(first)).outputs
+
+
+async def test_a_worn_executor_is_replaced_though_the_group_is_never_empty(tmp_path: Path) -> None:
+    recycle = Recycle(max_executions=5)
+    async with bench(recycle=recycle) as (worker, gateway):
+        first = await held(gateway, tmp_path, "first")
+        pids = {(await gateway.run(WAIT, group="g")).outputs for _ in range(12)}
+        let_go(tmp_path)
+        pids.add((await gateway.end(first)).outputs)
+        assert len(pids) > 1
+        await gateway.until(lambda: gateway.load.restarts.get("max-executions", 0) >= 1)
+        await worker.until_idle(2)
+
+
+async def test_with_isolation_by_program_a_group_has_an_executor_of_its_program() -> None:
+    async with bench(isolation="program") as (worker, gateway):
+        for number in range(3):
+            source = f"{WAIT}\nNUMBER = {number}\n"
+            answers = await asyncio.gather(*(gateway.run(source, group=source) for _ in range(3)))
+            assert len({answer.outputs for answer in answers}) == 1
+        await worker.until_idle(2)
+
+
+async def test_all_end_when_their_gateway_is_gone(tmp_path: Path) -> None:
+    async with bench() as (worker, gateway):
+        async with linked(worker, "g2") as other:
+            for number in range(3):
+                await held(other, tmp_path, f"a{number}")
+            kept = await held(gateway, tmp_path, "kept")
+            other.break_off()
+        await gateway.until(lambda: (gateway.load.busy, gateway.load.running) == (1, 1))
+        let_go(tmp_path)
+        assert (await gateway.end(kept)).outputs
+
+
+async def test_what_is_cancelled_while_its_program_is_asked_for_takes_no_executor() -> None:
+    async with bench(executors=1) as (worker, gateway):
+        gateway.gives_programs = False
+        late = await gateway.run(WAIT, group="g", timeout=0.2)
+        assert late.failure.type == "deadline-exceeded"
+        await worker.until_idle(1)
+
+
+async def test_a_worker_that_is_told_to_stop_lets_all_of_a_group_end(tmp_path: Path) -> None:
+    async with bench() as (worker, gateway):
+        ids = [await held(gateway, tmp_path, f"a{n}") for n in range(3)]
+        worker.process.send_signal(signal.SIGTERM)
+        await gateway.until(lambda: gateway.load.draining)
+        refused = await gateway.run(WAIT, group="g")
+        assert refused.refused is not None
+        assert refused.refused.reason == "draining"
+        let_go(tmp_path)
+        ended: list[Answer] = [await gateway.end(id_) for id_ in ids]
+        assert all(answer.outputs for answer in ended)
+
+
+async def test_sessions_take_no_part() -> None:
+    async with bench() as (_, gateway):
+        session = SessionRef("s", 1)
+        source = "COUNT = []\nasync def main():\n    COUNT.append(1)\n    return len(COUNT)"
+        for number in range(1, 4):
+            answer = await gateway.run(source, session=session, group="g")
+            assert answer.outputs == number
