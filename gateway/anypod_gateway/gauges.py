@@ -33,6 +33,11 @@ class Gauges:
             {pool.name: self._in_flight.get(pool.name, 0) for pool, _ in pools},
         )
         yield self._gauge(
+            "anypod_executions_running",
+            "Executions in shared executors, of all gateways",
+            {pool.name: sum(one.running for one in workers) for pool, workers in pools},
+        )
+        yield self._gauge(
             "anypod_sessions",
             "Executors of sessions",
             {pool.name: sum(one.sessions for one in workers) for pool, workers in pools},

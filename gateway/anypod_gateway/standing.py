@@ -34,6 +34,7 @@ def document(worker: Worker, pool: str) -> WorkerDocument:
         executors=worker.executors,
         busy=load.busy,
         idle=load.idle,
+        running=load.running,
         sessions=load.sessions,
         restarts=load.restarts,
         memory_bytes=load.memory_bytes,

@@ -123,6 +123,7 @@ def request(
     idempotent: bool = False,
     logs: bool = False,
     session: str | None = None,
+    concurrency: int = 1,
     code: Callable[[], Awaitable[Code]] | None = None,
 ) -> ExecutionRequest:
     known = code_of(program) if isinstance(program, str) else program
@@ -140,6 +141,7 @@ def request(
         idempotent=idempotent,
         logs=logs,
         session=session,
+        concurrency=concurrency,
     )
 
 

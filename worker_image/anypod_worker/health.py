@@ -39,6 +39,7 @@ def _metrics(load: Load) -> str:
         "draining": int(load.draining),
         "executors_busy": load.busy,
         "executors_idle": load.idle,
+        "executions_running": load.running,
         "sessions": load.sessions,
         "sessions_busy": load.busy_sessions,
         "memory_bytes": load.memory_bytes,

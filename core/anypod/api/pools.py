@@ -17,6 +17,8 @@ class WorkerDocument(AnswerModel):
     """Shared executors that run something."""
     idle: int
     """Shared executors that could start something now."""
+    running: int = 0
+    """Executions in shared executors: more than are busy, where some share one."""
     sessions: int
     restarts: dict[str, int]
     """Executors replaced since the worker started, by reason."""

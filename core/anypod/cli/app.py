@@ -130,6 +130,10 @@ def _run(
     entrypoint: Annotated[
         str | None, typer.Option(help="Function, or module:function. Default: main.")
     ] = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of an async program: runs that share an executor. Default: 1."),
+    ] = None,
     session: Session = None,
     timeout: Annotated[
         float | None, typer.Option(min=0.001, help="Seconds that it may take.")
@@ -162,6 +166,7 @@ def _run(
         pool=pool,
         id_=id_,
         entrypoint=entrypoint,
+        concurrency=concurrency,
         session=session,
         timeout=timeout,
         stream=stream,

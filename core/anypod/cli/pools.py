@@ -48,6 +48,7 @@ def _list_workers(
                 "READY": "ready",
                 "EXECUTORS": "executors",
                 "BUSY": "busy",
+                "RUNNING": "running",
                 "SESSIONS": "sessions",
                 "REPLACED": "restarts",
                 "MESSAGE": "message",

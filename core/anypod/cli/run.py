@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from anypod.api.executions import Execution
     from anypod.client import Client
-    from anypod.client.calls import RunArguments
+    from anypod.client.calls import CodeArguments, RunArguments
     from anypod.client.sync import Stream
 
 
@@ -27,6 +27,7 @@ def run(
     pool: str,
     id_: str | None,
     entrypoint: str | None,
+    concurrency: int | None,
     session: str | None,
     timeout: float | None,
     stream: bool,
@@ -45,7 +46,7 @@ def run(
         options["lm"] = lm
     with connected(url, pool, session=session) as client:
         with waiting(f"preparing {target}"):
-            program = _program(client, target, id_, entrypoint)
+            program = _program(client, target, id_, entrypoint, concurrency)
         with waiting(f"running {program}") as spinner:
             if stream:
                 with client.stream(program, inputs, **options) as events:
@@ -59,16 +60,24 @@ def run(
         _show(answer.outputs)
 
 
-def _program(client: "Client", target: str, id_: str | None, entrypoint: str | None) -> str:
+def _program(
+    client: "Client",
+    target: str,
+    id_: str | None,
+    entrypoint: str | None,
+    concurrency: int | None,
+) -> str:
     """What to run: the latest revision, which the file is by then."""
     if not sources.is_path(target):
-        if id_ is not None or entrypoint is not None:
-            raise Usage(f"{target} is no file; --id and --entrypoint are for files")
+        if (id_, entrypoint, concurrency) != (None, None, None):
+            raise Usage(f"{target} is no file; --id, --entrypoint and --concurrency are for files")
         return target
     source = sources.read(target)
     given = source.given
     if entrypoint is not None:
         given["entrypoint"] = entrypoint
+    if concurrency is not None:
+        given["concurrency"] = concurrency
     return client.programs.put(id_ or source.id, **given).id
 
 

@@ -141,13 +141,23 @@ def _pool_line(pool: PoolDocument) -> Text:
 
 def _worker_table(workers: list[WorkerDocument]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
-    for name in ("  WORKER", "STATE", "EXECUTORS", "SESSIONS", "MEMORY", "REPLACED", "MESSAGE"):
+    for name in (
+        "  WORKER",
+        "STATE",
+        "EXECUTORS",
+        "RUNNING",
+        "SESSIONS",
+        "MEMORY",
+        "REPLACED",
+        "MESSAGE",
+    ):
         table.add_column(name, overflow="fold" if name == "MESSAGE" else "ellipsis")
     for worker in workers:
         table.add_row(
             f"  {worker.name}",
             _state(worker),
             _bar(worker.busy, worker.executors),
+            str(worker.running),
             str(worker.sessions),
             size(worker.memory_bytes) if worker.memory_bytes else "-",
             text(worker.restarts),

@@ -94,6 +94,16 @@ def test_inputs_are_json_text_and_files(cli: Cli) -> None:
     assert done.json() == {"n": 3, "s": "three", "q": "3", "t": "3\n", "j": {"n": [1]}, "i": "in"}
 
 
+def test_an_async_program_can_be_given_a_concurrency(cli: Cli) -> None:
+    cli.file("waits.py", "async def main(): return 'waited'")
+    cli.file("computes.py", "def main(): return 'computed'")
+    assert cli("run", "waits.py", "--concurrency", "8").out == "waited\n"
+    assert cli("programs", "get", "waits", "-o", "json").json()["concurrency"] == 8
+    refused = cli("run", "computes.py", "--concurrency", "8")
+    assert refused.code != 0
+    assert "invalid-program" in refused.err
+
+
 def test_a_folder_is_a_program(cli: Cli) -> None:
     cli.file("tool/main.py", "from tool_parts.words import word\ndef main(): return word()")
     cli.file("tool/tool_parts/__init__.py", "")

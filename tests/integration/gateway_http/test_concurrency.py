@@ -142,3 +142,74 @@ async def test_async_programs_of_every_form_run(caller: Caller) -> None:
 async def _inline(caller: Caller, source: str, **fields: Any) -> Answer:
     given = {"program": {"source": source, **fields}, "inputs": {}}
     return await caller.ask("POST", "/run", json=given)
+
+
+ANY = """
+import asyncio, os
+from pathlib import Path
+
+async def main(began: str, cancelled: str = "", exits: bool = False) -> str:
+    again = Path(began).exists()
+    Path(began).touch()
+    if exits:
+        os._exit(4)
+    try:
+        await asyncio.sleep(0 if again else 60)
+    except asyncio.CancelledError:
+        Path(cancelled).touch()
+        raise
+    return "the second time"
+"""
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+async def test_who_loses_its_process_by_another_runs_again_only_if_idempotent(
+    caller: Caller, tmp_path: Path, idempotent: bool
+) -> None:
+    program = await caller.create(ANY, concurrency=50, idempotent=idempotent)
+    names = [f"{number}" for number in range(5)]
+    runs = [asyncio.create_task(caller.run(program, began=str(tmp_path / name))) for name in names]
+    await _exist(*(tmp_path / name for name in names))
+    exited = await caller.run(program, began=str(tmp_path / "exits"), exits=True)
+    assert (exited.status, exited.document["type"]) == (500, "program-exited")
+    assert exited.document["exitCode"] == 4
+    for answer in await asyncio.gather(*runs):
+        if idempotent:
+            assert answer.outputs == "the second time"
+            assert answer.headers["X-AnyPod-Attempt"] == "2"
+        else:
+            assert (answer.status, answer.document["type"]) == (502, "worker-lost")
+            assert "another execution" in answer.document["detail"]
+
+
+async def test_a_client_that_disconnects_cancels_the_coroutine(
+    caller: Caller, tmp_path: Path
+) -> None:
+    program = await caller.create(ANY, concurrency=50)
+    began, cancelled = tmp_path / "began", tmp_path / "cancelled"
+    run = asyncio.create_task(caller.run(program, began=str(began), cancelled=str(cancelled)))
+    await _exist(began)
+    run.cancel()
+    await _exist(cancelled)
+
+
+async def test_what_shares_an_executor_is_counted(caller: Caller, tmp_path: Path) -> None:
+    program = await caller.create(MEET, concurrency=50)
+    inputs = {"folder": str(tmp_path), "others": 7}
+    runs = [asyncio.create_task(caller.run(program, number=n, **inputs)) for n in range(6)]
+    async with asyncio.timeout(30):
+        while True:
+            (worker,) = (await caller.ask("GET", "/workers")).document["items"]
+            if (worker["busy"], worker["running"]) == (1, 6):
+                break
+            await asyncio.sleep(0.02)
+    metrics = (await caller.ask("GET", "//metrics")).body.decode()
+    assert 'anypod_executions_running{pool="default"} 6.0' in metrics
+    (tmp_path / "another").touch()
+    assert [(await run).outputs for run in runs] == list(range(6))
+
+
+async def _exist(*files: Path) -> None:
+    async with asyncio.timeout(30):
+        while not all(file.exists() for file in files):
+            await asyncio.sleep(0.01)

@@ -99,6 +99,11 @@ async def do(gateway: Gateway, body: str, group: str = "g", **how: Any) -> Answe
         ("raise ValueError('no')", "program-error", ("exception", "ValueError")),
         ("import sys; sys.exit(3)", "program-exited", ("exit_code", 3)),
         ("import asyncio; raise asyncio.CancelledError", "program-error", ("signal", None)),
+        (
+            "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise OSError",
+            "program-error",
+            ("exception", "OSError"),
+        ),
         ("raise KeyboardInterrupt", "program-error", ("exception", "KeyboardInterrupt")),
         ("return bytearray(10 * 2**30)", "out-of-memory", ("exception", "MemoryError")),
         ("return object()", "output-not-serializable", ("path", "outputs")),
@@ -353,6 +358,18 @@ async def test_a_thread_that_is_left_has_the_executor_replaced_when_none_runs(
     assert (await do(gateway, left)).outputs == "left"
     assert (await neighbour.leave()).outputs == "unharmed"
     await gateway.until(lambda: gateway.load.restarts.get("threads", 0) == before + 1)
+
+
+async def test_child_processes_are_awaited_as_ever(gateway: Gateway) -> None:
+    body = """
+import asyncio
+child = await asyncio.create_subprocess_exec(
+    "echo", str(inputs["n"]), stdout=asyncio.subprocess.PIPE)
+told, _ = await child.communicate()
+return [child.returncode, told.decode()]
+"""
+    answers = await asyncio.gather(*(do(gateway, body, n=n) for n in range(8)))
+    assert [answer.outputs for answer in answers] == [[0, f"{n}\n"] for n in range(8)]
 
 
 async def test_children_are_killed_when_none_runs(gateway: Gateway) -> None:

@@ -83,8 +83,9 @@ class Execution:
         self._cancel = cancel
 
     def lose(self) -> None:
-        """What was raised did not arrive: it may be raised again."""
+        """What was raised did not arrive: it is raised again."""
         self._raised = False
+        _hit_again_after(_LOST_SECONDS)
 
     def switch(self, mode: _Mode) -> None:
         """Change the mode; an interrupt that has waited for this comes now."""
@@ -127,14 +128,10 @@ class Steps(Execution):
     def hit(self, frame: FrameType | None) -> None:
         blocks = time.monotonic() - self._began() >= _STUBBORN_SECONDS
         if blocks and self.mode is not _Mode.HELD and _in_a_step(frame):
-            raise Blocking(frame)
+            raise Interrupted(frame)
 
-
-class Blocking(Interrupted):
-    """Raised in a step that keeps others waiting. If it is lost, the supervisor asks again."""
-
-    def __del__(self) -> None:
-        pass
+    def lose(self) -> None:
+        """The supervisor asks again, if the step goes on."""
 
 
 _execution: Execution | None = None
@@ -170,7 +167,6 @@ def _hit_again_after(seconds: float) -> None:
 def _come_again() -> None:
     if _execution is not None:
         _execution.lose()
-        _hit_again_after(_LOST_SECONDS)
 
 
 def _on_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
