@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -184,3 +185,69 @@ async def test_sessions_take_no_part() -> None:
         for number in range(1, 4):
             answer = await gateway.run(source, session=session, group="g")
             assert answer.outputs == number
+
+
+ANYTHING = """
+import asyncio, os
+async def main(act: str):
+    print("begins")
+    await asyncio.sleep(0.01)
+    match act:
+        case "raise": raise ValueError(act)
+        case "exit": os._exit(4)
+        case "wait": await asyncio.Event().wait()
+        case "stream":
+            async def values():
+                for number in range(20):
+                    yield number
+            return values()
+    print("ends")
+    return act
+"""
+ENDS = {
+    "return": {""},
+    "stream": {""},
+    "raise": {"program-error"},
+    "exit": {"program-exited"},
+    "wait": {"deadline-exceeded"},
+}
+
+
+async def test_whatever_happens_all_are_answered_and_nothing_is_left() -> None:
+    """Of two gateways, a few hundred executions at once that return, fail, stream, are cancelled or
+    late, or end the process that others are in."""
+    chance = random.Random(1)
+    async with bench(executors=4) as (worker, gateway), linked(worker, "g2") as other:
+        await gateway.run(ANYTHING, {"act": "return"}, group="first")
+
+        async def one(front: Gateway, number: int) -> None:
+            act = chance.choices(list(ENDS), weights=[50, 10, 10, 1, 10])[0]
+            how = {"timeout": 0.5} if act == "wait" and number % 2 else {}
+            stream = act == "stream" and bool(number % 2)
+            id_ = await front.begin(
+                ANYTHING, {"act": act}, group=f"{number % 2}", stream=stream, logs=True, **how
+            )
+            if act == "wait" and not how:
+                await asyncio.sleep(chance.random() / 10)
+                await front.cancel(id_)
+            answer = await front.end(id_)
+            if answer.refused is not None:
+                return
+            assert answer.result is not None
+            failure = answer.result.failure
+            ended = failure.type if failure is not None else ""
+            assert ended in ENDS[act] | {"worker-lost"}, (act, failure)
+            if act == "return" and not ended:
+                assert answer.result.printed is not None
+                assert answer.result.printed.stdout == "begins\nends\n"
+            if act == "stream" and not ended:
+                values = list(range(20))
+                got = [int(chunk) for chunk in answer.chunks] if stream else answer.outputs
+                assert got == values
+
+        for _ in range(4):
+            await asyncio.gather(
+                *(one(front, number) for front in (gateway, other) for number in range(50))
+            )
+        await worker.until_idle(4)
+        await gateway.until(lambda: gateway.load.running == 0)

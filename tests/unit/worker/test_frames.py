@@ -33,6 +33,8 @@ to_supervisor = st.one_of(
         st.none() | unfitness,
     ),
     st.builds(frames.Unfit, unfitness),
+    st.builds(frames.Begun, ids),
+    st.builds(frames.Printed, ids, st.sampled_from(["stdout", "stderr"]), bodies),
 )
 to_executor = st.one_of(
     st.builds(frames.Ping),
@@ -107,6 +109,24 @@ def test_a_body_larger_than_one_read_arrives_whole() -> None:
         sending.start()
         assert wire.receive() == run
         sending.join()
+
+
+def test_what_is_there_is_taken_without_waiting_and_can_be_put_back() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        wire = frames.Wire(theirs, 1 << 20)
+        assert wire.receive_now() == []
+        sent: list[frames.Frame] = [frames.Ping(), frames.Credit("x", 1), frames.Interrupt("x")]
+        whole = b"".join(frames.encode(frame) for frame in sent)
+        ours.sendall(whole[:-1])
+        found = wire.receive_now()
+        assert found == sent[:2]
+        ours.sendall(whole[-1:])
+        wire.put_back(found[1:])
+        assert wire.receive() == sent[1]
+        assert wire.receive_now() == sent[2:]
+        ours.close()
+        assert wire.receive_now() is None
 
 
 def test_an_interrupt_is_found_behind_other_frames() -> None:
