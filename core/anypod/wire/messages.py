@@ -268,7 +268,8 @@ class Log(Message, frozen=True, tag="log"):
 
 
 class Result(Message, frozen=True, tag="result"):
-    """The end of an execution: ``failure``, or ``outputs`` (JSON; null after a stream)."""
+    """The end of an execution: ``failure``, or ``outputs`` (JSON; null after a generator's
+    stream)."""
 
     id: str
     run_seconds: float

@@ -15,7 +15,7 @@ from anypod.dspy import spec
 from anypod.wire.config import Lm
 from anypod.wire.messages import Code
 from anypod_worker.kinds import Kind
-from anypod_worker.kinds.dspy import functions, lms, modules
+from anypod_worker.kinds.dspy import functions, lms, modules, warm
 from anypod_worker.kinds.dspy.models import Models
 from anypod_worker.kinds.dspy.running import DspyPlan
 from anypod_worker.runtime import interrupts
@@ -24,6 +24,8 @@ from anypod_worker.runtime.signatures import Description
 
 
 def kind(pool: Sequence[Lm]) -> Kind:
+    warm.own_table()
+
     def load(code: Code, revision: str, directory: Path) -> LoadedProgram:
         return _load(code, revision, directory, pool)
 
@@ -57,8 +59,7 @@ def _load(code: Code, revision: str, directory: Path, pool: Sequence[Lm]) -> Loa
 
 
 def _plan(document: spec.Spec, folder: Path, pool: Sequence[Lm]) -> DspyPlan:
-    lm, _ = lms.chosen(pool, document.lm)
-    lms.check_native(lm)
+    lms.check(*lms.chosen(pool, document.lm))
     tools = {
         tool.name: functions.defined(
             tool.source, tool.name, folder / "tools" / f"{tool.name}.py", f"tools.{number}.source"

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dspy
+from dspy.clients.backend_selection import select_backend
 
 from anypod.dspy.spec import LmChoice
 from anypod.wire.config import Lm
@@ -67,22 +68,25 @@ def _sum(tokens: Mapping[str, Mapping[str, Any]], name: str) -> int:
     return sum(int(by_kind.get(name) or 0) for by_kind in tokens.values())
 
 
+def _arguments(lm: Lm, choice: LmChoice, key: str) -> dict[str, Any]:
+    return {
+        "model": lm.model,
+        "temperature": lm.temperature if choice.temperature is None else choice.temperature,
+        "max_tokens": choice.max_tokens or lm.max_tokens,
+        "cache": False,
+        "num_retries": 0,
+        "engine": "lm15",
+        "api_key": key,
+        "timeout": lm.timeout_seconds,
+        **({"api_base": lm.api_base} if lm.api_base else {}),
+    }
+
+
 class PoolLm(dspy.LM):  # type: ignore[misc]
     """One LM for one run."""
 
     def __init__(self, lm: Lm, choice: LmChoice, given: Given, meter: Meter) -> None:
-        temperature = lm.temperature if choice.temperature is None else choice.temperature
-        super().__init__(
-            lm.model,
-            temperature=temperature,
-            max_tokens=choice.max_tokens or lm.max_tokens,
-            cache=False,
-            num_retries=0,
-            engine="lm15",
-            api_key=given.keys.get(lm.name, _NO_KEY),
-            timeout=lm.timeout_seconds,
-            **({"api_base": lm.api_base} if lm.api_base else {}),
-        )
+        super().__init__(**_arguments(lm, choice, given.keys.get(lm.name, _NO_KEY)))
         self._attempts = lm.retries + 1
         self._meter = meter
         self._until = _loop_time() + (given.seconds or math.inf)
@@ -118,12 +122,13 @@ def _loop_time() -> float:
     return asyncio.get_running_loop().time()
 
 
-def check_native(lm: Lm) -> None:
-    """Whether DSPy can speak to it by itself, without a library that takes seconds to import.
+def check(lm: Lm, choice: LmChoice) -> None:
+    """Whether DSPy can ask it like this by itself, without a library that takes seconds to import.
 
     Raises InvalidProgram.
     """
     try:
-        dspy.LM(lm.model, cache=False, engine="lm15")
+        select_backend(dspy.LM(**_arguments(lm, choice, _NO_KEY)))
     except Exception as error:
-        raise invalid(f"the pool's LM {lm.name!r} cannot be used: {error}", path="lm") from error
+        said = str(error).partition("\n\n")[0]
+        raise invalid(f"the pool's LM {lm.name!r} cannot be asked: {said}", path="lm") from error

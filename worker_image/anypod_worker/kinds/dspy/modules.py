@@ -82,12 +82,17 @@ class Compared(dspy.Module):  # type: ignore[misc]
     async def aforward(self, **inputs: Any) -> Any:
         lm = dspy.settings.lm
         with dspy.context(send_stream=None):
-            found = await asyncio.gather(
-                *(
+            asked = [
+                asyncio.ensure_future(
                     self.candidates.acall(**inputs, config={"rollout_id": n, **_diverse(lm)})
-                    for n in range(self._count)
                 )
-            )
+                for n in range(self._count)
+            ]
+            try:
+                found = await asyncio.gather(*asked)
+            finally:
+                for one in asked:
+                    one.cancel()
         # DSPy's own words for the attempts; it would ask the LM itself, but not asynchronously.
         told = SimpleNamespace(M=self._count, last_key=self._last, predict=lambda **named: named)
         return await self.compare.acall(

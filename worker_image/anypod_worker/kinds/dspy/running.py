@@ -104,7 +104,10 @@ class _Call:
         lm, choice = lms.chosen(self._pool, self._parts.spec.lm, self._given.lm)
         meter = lms.Meter(lm)
         inputs = history.filled(self._parts.spec, self._models.history, self._values, self._session)
-        made = lms.PoolLm(lm, choice, self._given, meter)
+        try:
+            made = lms.PoolLm(lm, choice, self._given, meter)
+        except dspy.LMError as error:
+            raise failures.told(error, lm.name) from None
         with self._settings(made), dspy.track_usage() as tokens:
             try:
                 outputs = self._models.told(await predict(inputs))

@@ -1,0 +1,68 @@
+"""Which LM a run asks, what that costs, and which LMs cannot be asked at all."""
+
+import pytest
+
+from anypod.dspy.spec import LmChoice
+from anypod.wire.config import Lm
+from anypod_worker.kinds.dspy import lms
+from anypod_worker.runtime.loading import InvalidProgram
+
+FAST = Lm("fast", "hosted_vllm/x", "http://127.0.0.1:9/v1")
+SLOW = Lm("slow", "openai/gpt-4o-mini", input_price=1, output_price=10)
+
+
+def test_later_choices_go_over_earlier_ones() -> None:
+    lm, choice = lms.chosen(
+        [FAST, SLOW], LmChoice("slow", 0.5, 10), None, LmChoice(temperature=0.0)
+    )
+    assert lm is SLOW
+    assert choice == LmChoice("slow", 0.0, 10)
+
+
+def test_the_first_is_the_default() -> None:
+    assert lms.chosen([FAST, SLOW], None)[0] is FAST
+
+
+def test_one_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(InvalidProgram, match="'gone'; it has: fast, slow"):
+        lms.chosen([FAST, SLOW], LmChoice("gone"))
+    with pytest.raises(InvalidProgram, match="declares no LMs"):
+        lms.chosen([], None)
+
+
+def test_prices_make_the_cost() -> None:
+    meter = lms.Meter(SLOW)
+    meter.calls = 2
+    meter.priced(99.0)
+    usage = meter.total({"a": {"prompt_tokens": 100, "completion_tokens": 20}, "b": {}})
+    assert (usage.lm, usage.calls, usage.prompt_tokens, usage.completion_tokens) == (
+        "slow", 2, 100, 20
+    )  # fmt: skip
+    assert usage.cost == pytest.approx(0.0003)
+
+
+def test_an_unknown_price_is_no_cost() -> None:
+    assert lms.Meter(FAST).total({}).cost is None
+
+
+@pytest.mark.parametrize(
+    ("lm", "choice"),
+    [
+        (Lm("odd", "no_such_provider/x"), LmChoice()),
+        (Lm("azure", "azure/x", "https://azure.example"), LmChoice()),
+        (Lm("thinker", "openai/o3-mini"), LmChoice(temperature=0.2)),
+        (Lm("empty", "openai/"), LmChoice()),
+    ],
+)
+def test_what_dspy_cannot_ask_by_itself_is_refused(lm: Lm, choice: LmChoice) -> None:
+    with pytest.raises(InvalidProgram, match="cannot be asked") as caught:
+        lms.check(lm, choice)
+    assert caught.value.failure.path == "lm"
+
+
+@pytest.mark.parametrize(
+    "model", ["openai/gpt-4o-mini", "anthropic/claude-sonnet-4-5", "gemini/gemini-2.5-flash",
+              "hosted_vllm/any", "groq/llama-3.3-70b-versatile"]
+)  # fmt: skip
+def test_what_it_can_is_not(model: str) -> None:
+    lms.check(Lm("some", model), LmChoice())
