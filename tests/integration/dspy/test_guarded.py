@@ -79,3 +79,19 @@ async def test_a_pool_without_lms_says_so(tmp_path: Path) -> None:
         answer = await made.gateway.ask("POST", "/programs", json=PROGRAM)
         assert (answer.status, answer.document["type"]) == (422, "invalid-program")
         assert "the pool declares no LMs" in answer.document["detail"]
+
+
+async def test_a_pool_that_does_not_preload_dspy_runs_it_too(tmp_path: Path) -> None:
+    with lm_server() as lm:
+        async with rig(tmp_path, pool=pool_of(lms=declared(lm.url))) as made:
+            created = await made.gateway.ask("POST", "/programs", json=PROGRAM)
+            assert created.status == 201, created.document
+            body = {"inputs": {"question": "?"}}
+            answer = await made.gateway.ask("POST", "/programs/qa/run?logs=true", json=body)
+            assert answer.document["outputs"] == {"answer": "42"}
+            assert answer.document["execution"]["logs"]["stderr"] == ""
+            assert lm.asked[0].key in ("", "none")
+            after = await made.gateway.ask(
+                "POST", "/run", json={"program": {"source": "def main(): return 'plain'"}}
+            )
+            assert after.document["outputs"] == "plain"
