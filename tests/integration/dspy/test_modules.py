@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.support.lm_server import Asked, LmServer, Reply, chat
 
-from anypod.client import AnyPodError, Client, InvalidProgram, LmFailed
+from anypod.client import AnyPodError, Client, InvalidInputs, InvalidProgram, LmFailed
 
 ADD = "def add(a: int, b: int) -> int:\n    'Add two numbers.'\n    return a + b\n"
 SLOW = (
@@ -183,6 +183,17 @@ def test_an_image_goes_as_an_image(client: Client, lm: LmServer) -> None:
     assert any(part.get("type") == "image_url" for part in parts)
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["/etc/hostname", "file:///etc/hostname", "http://169.254.169.254/latest", "data:text/x,"],
+)
+def test_no_image_is_fetched(client: Client, lm: LmServer, url: str) -> None:
+    put(client, "eye", signature="picture: Image -> answer")
+    with pytest.raises(InvalidInputs):
+        client.run("eye", {"picture": {"url": url}})
+    assert lm.asked == []
+
+
 def test_tokens_are_streamed_by_field(client: Client, lm: LmServer) -> None:
     put(client, "talk", signature="question -> title, answer")
     lm.then(Reply(chat(title="Numbers", answer="It is forty-two, as always."), piece=3))
@@ -250,6 +261,15 @@ def test_a_conversation_is_kept_in_its_session(client: Client, lm: LmServer) -> 
             {"question": "question 2", "answer": "answer 2"},
         ]
     }
+
+
+def test_what_a_python_program_keeps_there_does_no_harm(client: Client, lm: LmServer) -> None:
+    put(client, "chat", signature="question, history: History, day: date -> answer")
+    session = client.session("mixed")
+    session.run_source("def main(session): session.state['history'] = 5")
+    session.run("chat", {"question": "?", "day": "2026-01-31"})
+    turn = {"question": "?", "day": "2026-01-31", "answer": "42"}
+    assert session.get().state == {"history": [turn]}
 
 
 def test_without_a_session_the_conversation_may_be_given(client: Client, lm: LmServer) -> None:

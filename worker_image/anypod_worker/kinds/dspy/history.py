@@ -23,7 +23,7 @@ def filled(
             path = f"inputs.{field}"
             errors = [{"path": path, "message": detail}]
             raise Rejected(Failure("invalid-inputs", f"{path}: {detail}", path=path, errors=errors))
-        messages = session.state.get(field, [])
+        messages = _turns(session, field)
     fields = {one.name for one in (*document.signature.inputs, *document.signature.outputs)}
     known = [
         {name: value for name, value in message.items() if name in fields}
@@ -46,13 +46,14 @@ def kept(
         return
     names = {one.name for one in document.signature.outputs}
     turn = {
-        **{name: _plain(value) for name, value in values.items() if name != field},
+        **{name: value for name, value in values.items() if name != field},
         **{name: value for name, value in outputs.items() if name in names},
     }
-    before = session.state.get(field)
-    turns = [*(before if isinstance(before, list) else []), turn]
+    turns = [*_turns(session, field), turn]
     session.state[field] = turns[-document.history_turns :] if document.history_turns else []
 
 
-def _plain(value: Any) -> Any:
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+def _turns(session: Session, field: str) -> list[Any]:
+    """What the state has under that name, which a program of kind python may have put there."""
+    found = session.state.get(field)
+    return found if isinstance(found, list) else []

@@ -34,7 +34,7 @@ class Models:
         document = parts.spec
         history = modules.history_field(document)
         given = [field for field in document.signature.inputs if field.name != history]
-        takes = types.model("Inputs", given, parts.own)
+        takes = types.model("Inputs", given, parts.own, given=True)
         if history:
             about = "The conversation so far; in a session it is kept there, and not to be given."
             messages: Any = (list[dict[str, Any]], Field(default=[], description=about))
@@ -63,19 +63,12 @@ class Models:
         """The outputs as JSON has them. Raises Known for what the model got wrong."""
         found = {name: prediction.get(name) for name in self.outputs.model_fields}
         try:
-            valid = self.outputs.model_validate(_plain(found))
+            valid = self.outputs.model_validate(found)
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             where = ".".join(str(part) for part in ("outputs", *first["loc"]))
             raise failures.unusable(f"{where}: {first['msg']}", _text(found)) from None
         return valid.model_dump(mode="json")
-
-
-def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Models of nested types as dicts: they are validated again, with what the fields say."""
-    return {
-        name: one.model_dump() if isinstance(one, BaseModel) else one for name, one in value.items()
-    }
 
 
 def _text(value: Mapping[str, Any]) -> str:

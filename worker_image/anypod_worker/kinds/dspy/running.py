@@ -6,12 +6,13 @@ settings hold in the run's own context, so runs that go on at the same time do n
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import dspy
 from dspy.streaming import StreamListener, StreamResponse
 
+from anypod.dspy.spec import LmChoice
 from anypod.session import Session
 from anypod.wire.config import Lm
 from anypod_worker.kinds.dspy import failures, history, lms, modules, wraps
@@ -20,31 +21,26 @@ from anypod_worker.kinds.given import Given
 from anypod_worker.runtime.results import Last
 from anypod_worker.runtime.signatures import Description
 
+Predict = Callable[[dict[str, Any]], Awaitable[Any]]
+
 _WAITING = 16
 """Pieces of a stream that may be ahead of who reads it."""
 
 
+@dataclass(frozen=True, slots=True)
 class DspyPlan:
-    """How the inputs of one program become a call of its entry; as ``runtime.inputs.Plan``."""
+    """What is known of a program before it runs; binds inputs, as ``runtime.inputs.Plan`` does."""
 
-    def __init__(
-        self,
-        parts: modules.Parts,
-        models: Models,
-        reward: wraps.Reward | None,
-        pool: Sequence[Lm],
-    ) -> None:
-        self._parts = parts
-        self._models = models
-        self._reward = reward
-        self._pool = pool
+    parts: modules.Parts
+    models: Models
+    reward: wraps.Reward | None
+    pool: Sequence[Lm]
 
     def bind(
         self, inputs: bytes, session: Session | None, given: Given | None = None
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Raises Rejected."""
-        values = self._models.bind(inputs)
-        return (values, session, given or Given()), {}
+        return (self.models.bind(inputs), session, given or Given()), {}
 
     def entry(
         self, values: dict[str, Any], session: Session | None, given: Given
@@ -53,20 +49,15 @@ class DspyPlan:
         return call.streamed() if given.stream else call.whole()
 
     def description(self) -> Description:
-        return self._models.description(self._parts.spec.signature.instructions or None)
+        return self.models.description(self.parts.spec.signature.instructions or None)
 
 
+@dataclass(frozen=True, slots=True)
 class _Call:
-    def __init__(
-        self, plan: DspyPlan, values: dict[str, Any], session: Session | None, given: Given
-    ) -> None:
-        self._parts = plan._parts  # noqa: SLF001 - the two are one
-        self._models = plan._models  # noqa: SLF001
-        self._reward = plan._reward  # noqa: SLF001
-        self._pool = plan._pool  # noqa: SLF001
-        self._values = values
-        self._session = session
-        self._given = given
+    plan: DspyPlan
+    values: dict[str, Any]
+    session: Session | None
+    given: Given
 
     async def whole(self) -> dict[str, Any]:
         return await self._asked(self._predict)
@@ -99,50 +90,55 @@ class _Call:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
 
-    async def _asked(self, predict: Callable[[dict[str, Any]], Awaitable[Any]]) -> dict[str, Any]:
+    async def _asked(self, predict: Predict) -> dict[str, Any]:
         """With the run's LM and settings; the outputs, validated."""
-        lm, choice = lms.chosen(self._pool, self._parts.spec.lm, self._given.lm)
+        plan, spec = self.plan, self.plan.parts.spec
+        lm, choice = lms.chosen(plan.pool, spec.lm, self.given.lm)
+        inputs = history.filled(spec, plan.models.history, self.values, self.session)
         meter = lms.Meter(lm)
-        inputs = history.filled(self._parts.spec, self._models.history, self._values, self._session)
-        try:
-            made = lms.PoolLm(lm, choice, self._given, meter)
-        except dspy.LMError as error:
-            raise failures.told(error, lm.name) from None
-        with self._settings(made), dspy.track_usage() as tokens:
+        with dspy.track_usage() as tokens:
             try:
-                outputs = self._models.told(await predict(inputs))
+                outputs = plan.models.told(await self._with_lm(lm, choice, meter, predict, inputs))
             except Exception as error:  # noqa: BLE001 - it is raised again, as callers know it
                 raise failures.told(error, lm.name) from None
             finally:
-                self._given.usage = meter.total(tokens.get_total_tokens())
-                await made.aclose()
-        history.kept(self._parts.spec, self._models.history, self._values, outputs, self._session)
+                self.given.usage = meter.total(tokens.get_total_tokens())
+        history.kept(spec, plan.models.history, self.values, outputs, self.session)
         return outputs
 
-    def _settings(self, lm: lms.PoolLm) -> AbstractContextManager[None]:
-        settings: AbstractContextManager[None] = dspy.context(
-            lm=lm,
-            adapter=modules.adapter(self._parts.spec.adapter),
-            callbacks=[],
-            trace=[],
-            max_trace_size=0 if self._parts.spec.wrap is None else 1000,
-            track_usage=True,
-            warn_on_type_mismatch=False,
-        )
-        return settings
+    async def _with_lm(
+        self, lm: Lm, choice: LmChoice, meter: lms.Meter, predict: Predict, inputs: dict[str, Any]
+    ) -> Any:
+        made = lms.PoolLm(lm, choice, self.given, meter)
+        spec = self.plan.parts.spec
+        try:
+            with dspy.context(
+                lm=made,
+                adapter=modules.adapter(spec.adapter),
+                callbacks=[],
+                trace=[],
+                max_trace_size=0 if spec.wrap is None else 1000,
+                track_usage=True,
+                warn_on_type_mismatch=False,
+            ):
+                return await predict(inputs)
+        finally:
+            await made.aclose()
 
     async def _predict(self, inputs: dict[str, Any]) -> Any:
-        wrap = self._parts.spec.wrap
-        if wrap is not None and self._reward is not None:
-            return await wraps.best(self._parts, wrap, self._reward, inputs)
-        return await modules.build(self._parts).acall(**inputs)
+        plan = self.plan
+        wrap = plan.parts.spec.wrap
+        if wrap is not None and plan.reward is not None:
+            return await wraps.best(plan.parts, wrap, plan.reward, inputs)
+        return await modules.build(plan.parts).acall(**inputs)
 
     async def _listen(self, inputs: dict[str, Any], queue: asyncio.Queue[Any]) -> Any:
         """The prediction, with pieces put into the queue as they come."""
-        names = [f.name for f in self._parts.spec.signature.outputs if f.type == "str"]
-        if self._parts.spec.wrap is not None or not names:
+        parts = self.plan.parts
+        names = [field.name for field in parts.spec.signature.outputs if field.type == "str"]
+        if parts.spec.wrap is not None or not names:
             return await self._predict(inputs)
-        module = modules.build(self._parts)
+        module = modules.build(parts)
         predictor, name = _last_predictor(module)
         listeners = [StreamListener(n, predict=predictor, predict_name=name) for n in names]
         streaming = dspy.streamify(module, stream_listeners=listeners, is_async_program=True)

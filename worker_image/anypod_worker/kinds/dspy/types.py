@@ -2,10 +2,10 @@
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Any, Literal, Union
+from typing import Annotated, Any, Literal, Union
 
 import dspy
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
 from anypod.dspy import spec, types
 
@@ -23,6 +23,16 @@ _PLAIN: dict[str, Any] = {
     "Image": dspy.Image,
     "History": dspy.History,
 }
+
+
+def _is_data(image: dspy.Image) -> dspy.Image:
+    if not image.url.startswith("data:image/"):
+        raise ValueError("an image is given as a data URI, data:image/...: no address is fetched")
+    return image
+
+
+_GIVEN: dict[str, Any] = {**_PLAIN, "Image": Annotated[dspy.Image, AfterValidator(_is_data)]}
+"""As callers give them."""
 _CONFIG = ConfigDict(extra="forbid", protected_namespaces=())
 
 Own = dict[str, type[BaseModel]]
@@ -44,28 +54,29 @@ def _names(field: spec.Field, own: Mapping[str, Any]) -> set[str]:
     return {name for name in types.names(types.parse(field.type, own)) if name in own}
 
 
-def model(name: str, fields: list[spec.Field], own: Own) -> type[BaseModel]:
+def model(name: str, fields: list[spec.Field], own: Own, *, given: bool = False) -> type[BaseModel]:
+    """``given``: by a caller."""
     shown: dict[str, Any] = {
-        field.name: (of(field.type, own), Field(description=field.description or None))
+        field.name: (of(field.type, own, given=given), Field(description=field.description or None))
         for field in fields
     }
     made: type[BaseModel] = create_model(name, __config__=_CONFIG, **shown)
     return made
 
 
-def of(text: str, own: Own) -> Any:
-    return _of(types.parse(text, own), own)
+def of(text: str, own: Own, *, given: bool = False) -> Any:
+    return _of(types.parse(text, own), {**(_GIVEN if given else _PLAIN), **own})
 
 
-def _of(type_: types.Type, own: Own) -> Any:
+def _of(type_: types.Type, named: Mapping[str, Any]) -> Any:
     match type_:
         case types.OneOf():
             return Literal[type_.values]
         case types.Union(members):
-            return Union[tuple(_of(member, own) for member in members)]  # noqa: UP007
+            return Union[tuple(_of(member, named) for member in members)]  # noqa: UP007
         case types.Named("list", (item,)):
-            return list[_of(item, own)]  # type: ignore[misc]
+            return list[_of(item, named)]  # type: ignore[misc]
         case types.Named("dict", (_, value)):
-            return dict[str, _of(value, own)]  # type: ignore[misc]
+            return dict[str, _of(value, named)]  # type: ignore[misc]
     assert isinstance(type_, types.Named)
-    return own[type_.name] if type_.name in own else _PLAIN[type_.name]
+    return named[type_.name]
