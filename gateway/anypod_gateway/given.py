@@ -22,14 +22,12 @@ class GivenProgram:
     model: ProgramCode | DspyCode
     code: Code
     revision: str
+    concurrency: int
+    """Executions that may share an executor."""
 
     @property
     def timeout_seconds(self) -> float | None:
         return self.model.timeout_seconds
-
-    @property
-    def concurrency(self) -> int:
-        return self.model.concurrency if isinstance(self.model, ProgramCode) else 1
 
     @property
     def idempotent(self) -> bool:
@@ -77,10 +75,10 @@ def named(pool: Pool, model: ProgramCode | DspyCode) -> GivenProgram:
         raise error(
             "bad-request", f"timeoutSeconds may be {most:g} in this pool", path="timeoutSeconds"
         )
-    concurrency = model.concurrency if isinstance(model, ProgramCode) else 1
     allowed = pool.spec.concurrency
-    if concurrency > allowed:
+    if model.concurrency is not None and model.concurrency > allowed:
         raise error("bad-request", f"concurrency may be {allowed} in this pool", path="concurrency")
+    concurrency = model.concurrency if isinstance(model, ProgramCode) else model.most_at_once()
     name = revision_of(
         code.kind,
         code.files,
@@ -89,7 +87,7 @@ def named(pool: Pool, model: ProgramCode | DspyCode) -> GivenProgram:
         model.idempotent,
         concurrency,
     )
-    return GivenProgram(model, code, name)
+    return GivenProgram(model, code, name, concurrency)
 
 
 def _dspy_code(pool: Pool, model: DspyCode) -> Code:

@@ -10,6 +10,7 @@ import traceback
 
 from anypod.wire.config import Limits
 from anypod_worker import frames
+from anypod_worker.kinds import given
 from anypod_worker.marks import Marks
 from anypod_worker.runtime import interrupts
 from anypod_worker.runtime.beside import Company
@@ -44,9 +45,12 @@ class Shared:
             window=frames.CHUNK_WINDOW,
             mark=self._marks.write if self._marks is not None else _nowhere,
         )
-        company.start(first.id, first.inputs, stream=first.stream)
+        self._start(company, first)
         self._take(company)
         return company.serve(self._wire.fileno(), lambda: self._take(company))
+
+    def _start(self, company: Company, run: frames.Run) -> None:
+        company.start(run.id, run.inputs, stream=run.stream, given=given.of_run(run))
 
     def _take(self, company: Company) -> None:
         found = self._wire.receive_now()
@@ -60,7 +64,7 @@ class Shared:
 
     def _take_one(self, company: Company, frame: frames.ToExecutor) -> None:
         if isinstance(frame, frames.Run):
-            company.start(frame.id, frame.inputs, stream=frame.stream)
+            self._start(company, frame)
         elif isinstance(frame, frames.Interrupt):
             company.interrupt(frame.id)
         elif isinstance(frame, frames.Credit):
@@ -88,6 +92,7 @@ class Shared:
                     outcome.outputs,
                     outcome.failure,
                     interrupted=outcome.interrupted,
+                    usage=outcome.usage,
                 )
             )
         except BaseException:  # noqa: BLE001 - else nobody would ever answer for it

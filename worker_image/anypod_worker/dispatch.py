@@ -50,7 +50,7 @@ class Dispatch:
         self._backlog = Backlog(ahead)
         self.slots = Slots(config, reserve, self.changed, self._backlog.take)
         self.sessions = Sessions(config, reserve, programs, self.prepare, self.changed, keys)
-        self.groups = Groups(config.limits, self.slots, programs, self.prepare, self.changed)
+        self.groups = Groups(config.limits, self.slots, programs, self.prepare, self.changed, keys)
         self.draining = False
         self.ready = False
         self.message = "starting"

@@ -105,27 +105,29 @@ class Execution(Work):
             message.session.key if message.session is not None else None,
             state,
         )
-        if code.kind == "dspy":
-            left = self.timeout - (self.started - self.accepted)
-            run = msgspec.structs.replace(run, lm=message.lm, keys=self._keys.by_lm, seconds=left)
-        executor.run(self, run)
+        executor.run(self, self._with_lms(run, code))
 
     def start_beside(self, executor: Executor, code: Code) -> None:
         """In an executor where others of its group run."""
         message = self.message
         self.code = code
         self._await_beginning(executor)
-        executor.run_beside(
-            self,
-            frames.Run(
-                message.id,
-                message.revision,
-                message.inputs,
-                None if message.revision in executor.revisions else code,
-                message.stream,
-                beside=True,
-            ),
+        run = frames.Run(
+            message.id,
+            message.revision,
+            message.inputs,
+            None if message.revision in executor.revisions else code,
+            message.stream,
+            beside=True,
         )
+        executor.run_beside(self, self._with_lms(run, code))
+
+    def _with_lms(self, run: frames.Run, code: Code) -> frames.Run:
+        """With what a program needs that asks one."""
+        if code.kind != "dspy":
+            return run
+        left = self.timeout - (time.monotonic() - self.accepted)
+        return msgspec.structs.replace(run, lm=self.message.lm, keys=self._keys.by_lm, seconds=left)
 
     # while it runs
 

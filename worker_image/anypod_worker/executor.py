@@ -21,7 +21,7 @@ from anypod.wire.messages import Code
 from anypod_worker import aftermath, frames, kinds
 from anypod_worker.company import Shared
 from anypod_worker.confinement import Start, confine
-from anypod_worker.kinds.given import Given
+from anypod_worker.kinds import given
 from anypod_worker.marks import Marks
 from anypod_worker.runtime import failures, interrupts
 from anypod_worker.runtime.containment import Baseline
@@ -187,7 +187,7 @@ class Executor:
             emit=lambda data: self._emit(frame.id, data),
             session=self._session_of(frame),
             output_limit=self._limits.output_bytes,
-            given=_given(frame) if frame.keys is not None else None,
+            given=given.of_run(frame),
         )
 
     def _load(self, code: Code, revision: str) -> LoadedProgram:
@@ -261,7 +261,3 @@ class Executor:
         if is_session:
             return None
         return "open-files" if aftermath.is_short_of_files(self._limits.open_files) else None
-
-
-def _given(frame: frames.Run) -> Given:
-    return Given(frame.lm, frame.keys or {}, frame.stream, frame.seconds)

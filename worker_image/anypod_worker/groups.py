@@ -13,6 +13,7 @@ from anypod.wire.messages import Execute
 from anypod_worker import frames
 from anypod_worker.execution import Execution, RefusalReason
 from anypod_worker.executors import Executor
+from anypod_worker.keys import NO_KEYS, Keys
 from anypod_worker.programs import ProgramCache
 from anypod_worker.slots import Slots
 from anypod_worker.work import Gateway, Work
@@ -106,12 +107,14 @@ class Groups:
         programs: ProgramCache,
         prepare: Prepare,
         on_change: Callable[[], None],
+        keys: Keys = NO_KEYS,
     ) -> None:
         self._limits = limits
         self._slots = slots
         self._programs = programs
         self._prepare = prepare
         self._on_change = on_change
+        self._keys = keys
         self._groups: dict[tuple[Gateway, str], Group] = {}
 
     def refusal(self, gateway: Gateway, name: str) -> RefusalReason | None:
@@ -132,7 +135,7 @@ class Groups:
                 del self._groups[key]
             self._on_change()
 
-        execution = Execution(gateway, message, self._limits, left)
+        execution = Execution(gateway, message, self._limits, left, self._keys)
         group.members.add(execution)
         execution.restart = partial(self._start, group, execution)
         if not group.start_at_once(execution):

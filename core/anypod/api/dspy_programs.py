@@ -9,11 +9,12 @@ from pydantic import Field, StringConstraints
 
 from anypod.api.documents import RequestModel
 from anypod.api.ids import ProgramId
-from anypod.api.programs import Labels, Text, TimeoutSeconds
+from anypod.api.programs import Concurrency, Labels, Text, TimeoutSeconds
 from anypod.dspy import signatures, types
 from anypod.dspy.spec import AdapterName, ModuleName, WrapName
 
 MAX_SOURCE = 64 * 1024
+_WAITING_AT_ONCE = 50
 
 Name = Annotated[Text, StringConstraints(max_length=100)]
 TypeText = Annotated[Text, StringConstraints(min_length=1, max_length=types.MAX_TEXT)]
@@ -120,6 +121,17 @@ class DspyCode(RequestModel):
     idempotent: bool = Field(
         False, description="Running it twice does no harm: it is run again if a worker is lost."
     )
+    concurrency: Concurrency | None = Field(
+        None,
+        description="Executions that may run in one executor at once. By default 1 if it has "
+        "tools or a reward, whose code may block, else as many as the pool allows, up to 50.",
+    )
+
+    def most_at_once(self) -> int:
+        """Executions that may share an executor, as far as the pool allows."""
+        if self.concurrency is not None:
+            return self.concurrency
+        return 1 if self.tools or self.wrap else _WAITING_AT_ONCE
 
 
 class PutDspyProgram(DspyCode):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from anypod.api.executions import Execution
     from anypod.client import Client
-    from anypod.client.calls import CodeArguments, RunArguments
+    from anypod.client.calls import RunArguments
     from anypod.client.sync import Stream
 
 

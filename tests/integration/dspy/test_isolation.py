@@ -59,6 +59,26 @@ def test_concurrent_runs_over_all_lms_never_meet(client: Client, lm: LmServer) -
         assert asked.prompt.count("number ") == 1, "a prompt of somebody else"
 
 
+@pytest.mark.timeout(240)
+def test_runs_that_wait_for_an_lm_share_executors(client: Client, lm: LmServer) -> None:
+    """Those of a program with tools, whose code may block, have one each."""
+    client.programs.put("waiting", kind="dspy", signature="question -> answer")
+    lm.script = lambda _: Reply(chat(answer="42"), delay=3.0)
+    with ThreadPoolExecutor(RUNS) as threads:
+        runs = [
+            threads.submit(client.run, "waiting", {"question": f"number {number}."}, timeout=60)
+            for number in range(RUNS)
+        ]
+        assert {run.result().outputs["answer"] for run in runs} == {"42"}
+    assert len(lm.asked) == RUNS
+    assert lm.most_at_once > RUNS / 2
+    tool = {"name": "add", "source": "def add(a: int, b: int) -> int:\n    return a + b\n"}
+    agent = client.programs.put(
+        "agent", kind="dspy", signature="question -> answer", module="ReAct", tools=[tool]
+    )
+    assert (client.programs.get("waiting").concurrency, agent.concurrency) == (50, 1)
+
+
 def test_the_same_question_is_asked_each_time(client: Client, lm: LmServer) -> None:
     client.programs.put("qa", kind="dspy", signature="question -> answer")
     for name in ("fast", "slow", "fast"):

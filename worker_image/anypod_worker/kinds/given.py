@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from anypod.dspy.spec import LmChoice
 from anypod.wire.messages import Usage
+from anypod_worker import frames
 
 
 @dataclass(slots=True)
@@ -18,3 +19,10 @@ class Given:
     """Until the deadline, at the start; 0 when that is not known."""
     usage: Usage | None = None
     """Set by the run."""
+
+
+def of_run(frame: frames.Run) -> Given | None:
+    """None for a program that asks no LM."""
+    if frame.keys is None:
+        return None
+    return Given(frame.lm, frame.keys, frame.stream, frame.seconds)

@@ -13,6 +13,7 @@ from contextvars import Context, ContextVar
 from typing import Any, Protocol
 from weakref import WeakSet
 
+from anypod_worker.kinds.given import Given
 from anypod_worker.runtime import (
     failures,
     interrupts,
@@ -44,9 +45,12 @@ class Outside(Protocol):
 class _Member:
     """One execution."""
 
-    def __init__(self, id_: str, inputs: bytes, outside: Outside, window: int) -> None:
+    def __init__(
+        self, id_: str, inputs: bytes, given: Given | None, outside: Outside, window: int
+    ) -> None:
         self.id = id_
         self.inputs = inputs
+        self.given = given
         self.outcome = Outcome()
         self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
         """That the program has started."""
@@ -135,8 +139,8 @@ class Company:
 
     # from outside
 
-    def start(self, id_: str, inputs: bytes, *, stream: bool) -> None:
-        member = _Member(id_, inputs, self._outside, self._window)
+    def start(self, id_: str, inputs: bytes, *, stream: bool, given: Given | None = None) -> None:
+        member = _Member(id_, inputs, given, self._outside, self._window)
         self._members[id_] = member
         context = Context()
         context.run(_member.set, member)
@@ -206,9 +210,9 @@ class Company:
 
     async def _perform(self, member: _Member, emit: Callable[[bytes], None] | None) -> None:
         plan = plan_of(self._program)
-        if not plan.signature.waits:
+        if not plan.waits:
             raise invalid(NOT_ASYNC)
-        arguments, named = plan.bind(member.inputs, None)
+        arguments, named = plan.bind(member.inputs, None, member.given)
         began = time.perf_counter()
         try:
             value = self._program.entry(*arguments, **named)
@@ -222,6 +226,8 @@ class Company:
         outcome = member.outcome
         if outcome.failure is None and outcome.outputs is None:  # cancelled before it began
             outcome.failure = failures.STOPPED
+        if member.given is not None:
+            outcome.usage = member.given.usage
         del self._members[member.id]
         member.flush()
         member.is_over = True

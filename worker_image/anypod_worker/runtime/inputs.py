@@ -48,6 +48,10 @@ class Plan:
     model: type[BaseModel] | None
     """None: the inputs are passed as they are."""
 
+    @property
+    def waits(self) -> bool:
+        return self.signature.waits
+
     def bind(
         self, inputs: bytes, session: Session | None, _given: Given | None = None
     ) -> Arguments:

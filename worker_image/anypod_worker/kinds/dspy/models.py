@@ -50,7 +50,7 @@ class Models:
             outputs_schema=msgspec.json.encode(schemas.of_outputs(self.outputs, _STRICT)),
             doc=doc,
             streams=False,
-            waits=False,
+            waits=True,
         )
 
     def bind(self, data: bytes) -> dict[str, Any]:

@@ -7,7 +7,7 @@ settings hold in the run's own context, so runs that go on at the same time do n
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import dspy
 from dspy.streaming import StreamListener, StreamResponse
@@ -30,6 +30,8 @@ _WAITING = 16
 @dataclass(frozen=True, slots=True)
 class DspyPlan:
     """What is known of a program before it runs; binds inputs, as ``runtime.inputs.Plan`` does."""
+
+    waits: ClassVar[bool] = True
 
     parts: modules.Parts
     models: Models
