@@ -7,7 +7,16 @@ runs alone does. So what is free on a worker is counted in executors, however ma
 from collections.abc import Iterable
 from itertools import count
 
+from anypod.resources import WorkerPoolSpec
+
 _names = count(1)
+
+
+def allowed(concurrency: int, spec: WorkerPoolSpec) -> int:
+    """What a program asks for, as its pool is now: that may be other than when it was created."""
+    if concurrency == 1 or spec.isolation == "fresh":
+        return 1
+    return min(concurrency, spec.concurrency)
 
 
 class Group:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 SILENT_SECONDS = 0.2
 """An executor that has not answered for so long is kept by one step."""
-LAST_CHANCE_SECONDS = 0.3
-"""For a step that has been interrupted, before the executor is killed."""
+LAST_CHANCE_SECONDS = 1.0
+"""For a step that has been interrupted, before the executor is killed with all that is in it."""
 BLOCKED_SECONDS = 5.0
 """How long one step may keep the others waiting."""
 BLOCKED = "blocked"
@@ -113,10 +113,10 @@ class Crowd:
 
     def printed(self, stream: Stream, data: bytes) -> None:
         """Written to a descriptor: of the one that runs, or nobody knows whose."""
-        if len(self.members) == 1:
-            (member,) = self.members.values()
-            if not member.is_left:
-                member.job.printed(stream, data)
+        running = [member for member in self.members.values() if member.has_begun]
+        if len(running) == 1:
+            if not running[0].is_left:
+                running[0].job.printed(stream, data)
             return
         if self._printed is None:
             name = f"several in executor {self._executor.number}"
@@ -151,7 +151,7 @@ class Crowd:
         member = self.members.get(execution)
         if member is None or member.is_left:
             return
-        if len(self.members) == 1:
+        if self._running() == 1:
             self._executor.kill(why)
         elif not self._executor.unanswered_pings:
             self._leave(execution, member)

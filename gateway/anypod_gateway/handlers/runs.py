@@ -15,7 +15,7 @@ from anypod.dspy.spec import LmChoice
 from anypod.store.program_records import Head
 from anypod.store.revisions import Revision
 from anypod.wire.messages import Code
-from anypod_gateway import answers, lms, requests
+from anypod_gateway import answers, groups, lms, requests
 from anypod_gateway.calls import CALL, Call
 from anypod_gateway.executions import ExecutionRequest
 from anypod_gateway.given import given_program
@@ -72,7 +72,7 @@ async def run_named(
             session=session,
             lm=lm,
             shows_replies=shows_replies,
-            concurrency=_concurrency(pool, version.concurrency),
+            concurrency=groups.allowed(version.concurrency, pool.spec),
         ),
     )
 
@@ -133,7 +133,7 @@ async def run_inline(request: web.Request) -> web.StreamResponse:
             logs=_wants_logs(request),
             session=session,
             lm=lm,
-            concurrency=_concurrency(pool, program.concurrency),
+            concurrency=groups.allowed(program.concurrency, pool.spec),
         ),
     )
 
@@ -160,13 +160,6 @@ def _timeout(pool: Pool, asked: float | None, programs: float | None) -> float:
             path="timeoutSeconds",
         )
     return min(asked or programs or limits.timeout_seconds, limits.max_timeout_seconds)
-
-
-def _concurrency(pool: Pool, programs: int) -> int:
-    """As the pool is now, which may be other than when the program was created."""
-    if programs == 1 or pool.spec.isolation == "fresh":
-        return 1
-    return min(programs, pool.spec.concurrency)
 
 
 async def _run(

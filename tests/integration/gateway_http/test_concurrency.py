@@ -1,6 +1,7 @@
 """A program that waits: many of its executions share an executor, and callers notice nothing."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ CALLS = 200
 
 MEET = """
 import asyncio
+import json
 from pathlib import Path
 
 async def main(number: int, folder: str, others: int) -> int:
@@ -213,3 +215,25 @@ async def _exist(*files: Path) -> None:
     async with asyncio.timeout(30):
         while not all(file.exists() for file in files):
             await asyncio.sleep(0.01)
+
+
+async def test_streams_that_share_an_executor_come_apart(caller: Caller) -> None:
+    source = (
+        "import asyncio\nasync def main(name: str):\n    for number in range(20):\n"
+        "        print(name, number)\n        yield f'{name}-{number}'\n"
+        "        await asyncio.sleep(0.001)\n"
+    )
+    program = await caller.create(source, concurrency=50)
+    accept = {"Accept": "text/event-stream"}
+    names = [f"n{number}" for number in range(20)]
+    answers = await asyncio.gather(
+        *(caller.run(program, "?logs=true", accept, name=name) for name in names)
+    )
+    for name, answer in zip(names, answers, strict=True):
+        events = [event.split("\n") for event in answer.body.decode().split("\n\n") if event]
+        told = [data.removeprefix("data: ") for kind, data in events if kind == "event: chunk"]
+        assert told == [f'"{name}-{number}"' for number in range(20)]
+        printed = [data for kind, data in events if kind == "event: log"]
+        assert "".join(json.loads(each.removeprefix("data: "))["text"] for each in printed) == (
+            "".join(f"{name} {number}\n" for number in range(20))
+        )

@@ -124,6 +124,24 @@ async def test_an_import_that_takes_long_is_nobodys_fault(tmp_path: Path) -> Non
         assert (await gateway.end(first)).outputs
 
 
+async def test_an_import_that_does_not_end_costs_nobody_else(tmp_path: Path) -> None:
+    """It hangs once; who has waited for it runs in another executor."""
+    async with bench() as (worker, gateway):
+        hung = tmp_path / "hung"
+        source = (
+            f"import pathlib\nhung = pathlib.Path({str(hung)!r})\n"
+            f"if not hung.exists():\n    hung.touch()\n    sum(range(10**12))\n{WAIT}"
+        )
+        first = await gateway.begin(source, group="g", timeout=1.0)
+        async with asyncio.timeout(PATIENCE):
+            while not hung.exists():
+                await asyncio.sleep(0.005)
+        second = await gateway.run(source, group="g")
+        assert second.outputs
+        assert (await gateway.end(first)).failure.type == "deadline-exceeded"
+        await worker.until_idle(2)
+
+
 async def test_a_worn_executor_is_replaced_though_the_group_is_never_empty(tmp_path: Path) -> None:
     recycle = Recycle(max_executions=5)
     async with bench(recycle=recycle) as (worker, gateway):

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from tests.support.engine import Gateway, gateway, site, until
 from tests.support.scripted_worker import ScriptedWorker, load, scripted_worker
 
+from anypod.resources import WorkerPoolSpec
 from anypod.wire.messages import Cancel, Execute, Failure, Result
 from anypod_gateway.executions import ExecutionAnswer
-from anypod_gateway.groups import Groups, Share
+from anypod_gateway.groups import Groups, Share, allowed
 from anypod_gateway.placement import most_places
 
 SOURCE = "async def main(): ..."
@@ -206,3 +207,10 @@ async def test_a_broken_link_frees_all_places(tmp_path: Path) -> None:
         failures = await asyncio.gather(*calls, return_exceptions=True)
         assert {getattr(failure, "type", None) for failure in failures} == {"worker-lost"}
         assert it.front.nothing_is_left()
+
+
+def test_a_program_gets_no_more_than_its_pool_allows() -> None:
+    spec = WorkerPoolSpec(concurrency=20)
+    assert [allowed(asked, spec) for asked in (1, 7, 50)] == [1, 7, 20]
+    assert allowed(50, WorkerPoolSpec(isolation="fresh")) == 1
+    assert allowed(50, WorkerPoolSpec(isolation="program")) == 50
