@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
+from aiohttp import web
 from tests.support.rig import Answer, Caller, Rig, pool_of, rig
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -150,16 +151,12 @@ ANY = """
 import asyncio, os
 from pathlib import Path
 
-async def main(began: str, cancelled: str = "", exits: bool = False) -> str:
+async def main(began: str, exits: bool = False) -> str:
     again = Path(began).exists()
     Path(began).touch()
     if exits:
         os._exit(4)
-    try:
-        await asyncio.sleep(0 if again else 60)
-    except asyncio.CancelledError:
-        Path(cancelled).touch()
-        raise
+    await asyncio.sleep(0 if again else 60)
     return "the second time"
 """
 
@@ -184,15 +181,46 @@ async def test_who_loses_its_process_by_another_runs_again_only_if_idempotent(
             assert "another execution" in answer.document["detail"]
 
 
-async def test_a_client_that_disconnects_cancels_the_coroutine(
-    caller: Caller, tmp_path: Path
-) -> None:
-    program = await caller.create(ANY, concurrency=50)
-    began, cancelled = tmp_path / "began", tmp_path / "cancelled"
-    run = asyncio.create_task(caller.run(program, began=str(began), cancelled=str(cancelled)))
-    await _exist(began)
-    run.cancel()
-    await _exist(cancelled)
+ASK = """
+import aiohttp
+
+async def main(url: str) -> str:
+    async with aiohttp.ClientSession() as http, http.get(url) as answer:
+        return await answer.text()
+"""
+
+
+async def test_a_client_that_disconnects_is_noticed_by_the_provider(caller: Caller) -> None:
+    """Whom the program asks sees it leave, and nobody else's question ends."""
+    came, left, answer = asyncio.Semaphore(0), asyncio.Event(), asyncio.Event()
+
+    async def handle(_: web.Request) -> web.Response:
+        came.release()
+        try:
+            await answer.wait()
+        except asyncio.CancelledError:
+            left.set()
+            raise
+        return web.Response(text="answered")
+
+    app = web.Application()
+    app.add_routes([web.get("/", handle)])
+    runner = web.AppRunner(app, handler_cancellation=True)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+        program = await caller.create(ASK, concurrency=50)
+        runs = [asyncio.create_task(caller.run(program, url=url)) for _ in range(4)]
+        async with asyncio.timeout(30):
+            for _ in runs:
+                await came.acquire()
+            runs.pop().cancel()
+            await left.wait()
+            answer.set()
+            assert [(await run).outputs for run in runs] == ["answered"] * 3
+    finally:
+        await runner.cleanup()
 
 
 async def test_what_shares_an_executor_is_counted(caller: Caller, tmp_path: Path) -> None:

@@ -114,13 +114,15 @@ async def test_an_import_that_takes_long_is_nobodys_fault(tmp_path: Path) -> Non
     """Who waits for it ends at its own deadline, and the import goes on."""
     async with bench(executors=1) as (_, gateway):
         source = f"import time, pathlib\npathlib.Path({str(tmp_path / 'importing')!r}).touch()\n"
-        source += "time.sleep(1.5)\n" + WAIT
+        source += f"while not pathlib.Path({str(tmp_path / 'end')!r}).exists(): time.sleep(0.01)\n"
+        source += WAIT
         first = await gateway.begin(source, group="g")
         async with asyncio.timeout(PATIENCE):
             while not (tmp_path / "importing").exists():
                 await asyncio.sleep(0.005)
         late = await gateway.run(source, group="g", timeout=0.2)
         assert late.failure.type == "deadline-exceeded"
+        let_go(tmp_path)
         assert (await gateway.end(first)).outputs
 
 
@@ -132,7 +134,7 @@ async def test_an_import_that_does_not_end_costs_nobody_else(tmp_path: Path) -> 
             f"import pathlib\nhung = pathlib.Path({str(hung)!r})\n"
             f"if not hung.exists():\n    hung.touch()\n    sum(range(10**12))\n{WAIT}"
         )
-        first = await gateway.begin(source, group="g", timeout=1.0)
+        first = await gateway.begin(source, group="g", timeout=3.0)
         async with asyncio.timeout(PATIENCE):
             while not hung.exists():
                 await asyncio.sleep(0.005)
