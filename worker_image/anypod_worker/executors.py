@@ -216,6 +216,7 @@ class Executor(asyncio.Protocol):
             processes.send(self.pid, signal.SIGKILL)
 
     def send(self, frame: frames.Frame) -> None:
+        """About one of many: whether it has been read, each says itself."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(frames.encode(frame))
 
