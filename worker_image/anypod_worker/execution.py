@@ -20,6 +20,7 @@ from anypod.wire.messages import (
     Refused,
     Result,
     SessionState,
+    Usage,
 )
 from anypod_worker import failures, frames
 from anypod_worker.executors import Executor
@@ -59,7 +60,7 @@ class Execution(Work):
         self._state: asyncio.Future[SessionState] | None = None
         self._outbox = Outbox(gateway.send, self._passed) if message.stream else None
         self._printed: Printed | None = None
-        self._hiding: dict[Stream, Hiding] = {}
+        self._hiding: dict[Stream, Hiding] | None = None
 
     # before it runs
 
@@ -149,9 +150,7 @@ class Execution(Work):
         if self._printed is None:
             on_text = self._log if self.message.stream and self.message.logs else None
             self._printed = Printed(self.id, self.limits.log_bytes, on_text)
-        if self._keys:
-            data = self._hiding.setdefault(stream, Hiding(self._keys)).feed(data)
-        self._printed.add(stream, data)
+        self._printed.add(stream, self._hidden_in_stream(stream, data) if self._keys else data)
 
     def _log(self, stream: str, text: str) -> None:
         if self._outbox is not None:
@@ -167,7 +166,7 @@ class Execution(Work):
     def done(self, frame: frames.Done | frames.Checked) -> None:
         assert isinstance(frame, frames.Done)
         if self.stopped:
-            self._end(failures.of_stop(self.stopped, self.timeout))
+            self._end(failures.of_stop(self.stopped, self.timeout), frame.usage)
             return
         if self._keys:
             frame = self._hidden(frame)
@@ -193,6 +192,11 @@ class Execution(Work):
             )
         )
 
+    def _hidden_in_stream(self, stream: Stream, data: bytes) -> bytes:
+        if self._hiding is None:
+            self._hiding = {}
+        return self._hiding.setdefault(stream, Hiding(self._keys)).feed(data)
+
     def _hidden(self, frame: frames.Done) -> frames.Done:
         """Without the keys of LMs in anything that leaves."""
         keys = self._keys
@@ -206,7 +210,7 @@ class Execution(Work):
     def _end_unstarted(self, failure: Failure) -> None:
         self._end(failure)
 
-    def _end(self, failure: Failure) -> None:
+    def _end(self, failure: Failure, usage: Usage | None = None) -> None:
         now = time.monotonic()
         began = self.started or now
         printed = self._output()
@@ -220,13 +224,14 @@ class Execution(Work):
                 failure=failure,
                 printed=printed,
                 base=self.base,
+                usage=usage,
             )
         )
 
     def _output(self) -> Output | None:
         """All of it, ended; to be returned if that was asked for."""
         if self._printed is not None:
-            for stream, hiding in self._hiding.items():
+            for stream, hiding in (self._hiding or {}).items():
                 self._printed.add(stream, hiding.end())
             self._printed.end()
         if not self.message.logs:

@@ -203,8 +203,10 @@ def test_a_patience_that_ends_after_the_deadline_is_not_waited_for(
 def test_at_the_deadline_the_provider_is_left(client: Client, lm: LmServer) -> None:
     put(client, "qa")
     lm.then(Reply(delay=60))
-    with pytest.raises(DeadlineExceeded):
+    with pytest.raises(DeadlineExceeded) as caught:
         client.run("qa", {"question": "?"}, timeout=1)
+    assert caught.value.problem.usage is not None
+    assert caught.value.problem.usage.calls == 1
     lm.wait_until(lambda server: server.asked[0].left)
 
 

@@ -6,16 +6,17 @@ from hypothesis import strategies as st
 from anypod.wire.messages import Failure
 from anypod_worker.keys import NO_KEYS, Hiding, Keys
 
-KEY = "sk-0123456789"
-LONGER = KEY + "abc"
+KEY = "sk-0123456789abc"
+LONGER = KEY + "def"
+WORDS = "[an LM's key]***"
 KEYS = Keys({"fast": KEY, "slow": LONGER, "local": "none"})
 
 texts = st.lists(st.sampled_from([KEY, LONGER, KEY[:5], "s", "none", "\n", "text "]), max_size=8)
 
 
 def test_a_key_becomes_words() -> None:
-    assert KEYS.hidden(f'{{"a": "{KEY}"}}'.encode()) == b'{"a": "[an LM\'s key]"}'
-    assert KEYS.hidden(LONGER.encode()) == b"[an LM's key]"
+    assert KEYS.hidden(f'{{"a": "{KEY}"}}'.encode()).decode() == f'{{"a": "{WORDS}"}}'
+    assert KEYS.hidden(LONGER.encode()).decode() == f"{WORDS}***"
 
 
 def test_a_placeholder_is_ordinary_text() -> None:
@@ -35,7 +36,7 @@ def test_a_failure_has_no_key_in_any_of_its_texts() -> None:
     )
     hidden = KEYS.hidden_in(failure)
     assert KEY not in repr(hidden)
-    assert hidden.traceback == "line 1\n  [an LM's key]"
+    assert hidden.traceback == f"line 1\n  {WORDS}"
     plain = Failure("program-error", "without")
     assert KEYS.hidden_in(plain) is plain
 
@@ -47,5 +48,6 @@ def test_a_stream_hides_as_the_whole_does(parts: list[str], size: int) -> None:
     pieces = [hiding.feed(whole[n : n + size]) for n in range(0, len(whole), size)]
     told = b"".join(pieces) + hiding.end()
     assert KEY.encode() not in told
+    assert len(told) == len(whole)
     if KEY.encode() not in whole:
         assert told == whole
