@@ -19,6 +19,7 @@ TOGETHER: dict[str, str] = {
     "tests/integration/cluster/test_api_server.py": "an API server",
     "tests/integration/cluster/test_existing.py": "an API server",
     "tests/integration/examples": "a pool that runs the examples",
+    "tests/integration/dspy": "a pool that asks language models",
 }
 """What files and folders share: all that share the same run in one process."""
 MOST_PROCESSES = 6

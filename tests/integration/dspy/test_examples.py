@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.integration.examples.test_readme import BLOCKS, ROOT, USUAL_URL, Step, matches
 from tests.support.anypod_up import anypod_up
 from tests.support.lm_server import Asked, LmServer, chat, lm_server
+from tests.support.pages import ROOT, USUAL_URL, blocks, matches, steps
 
 from anypod.client import Client
 
@@ -116,21 +116,6 @@ def test_an_order_is_found_as_an_object(client: Client) -> None:
     assert "Line" in json.dumps(schema)
 
 
-def steps(page: str, heading: str) -> list[Step]:
-    """The commands below a heading, each with what is shown below it."""
-    text = (ROOT / page).read_text()
-    section = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", text, BLOCKS)
-    assert section is not None
-    found: list[Step] = []
-    for block in re.findall(r"^```console\n(.*?)^```", section[1], BLOCKS):
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                found.append((line[2:], []))
-            else:
-                found[-1][1].append(line)
-    return [step for step in found if "anypod up" not in step[0] and "pip install" not in step[0]]
-
-
 @pytest.mark.parametrize(
     ("page", "heading"),
     [("README.md", "With a language model"), ("docs/dspy.md", "In five minutes")],
@@ -139,8 +124,9 @@ def test_what_the_pages_show_is_so(url: str, tmp_path: Path, page: str, heading:
     (tmp_path / "examples").symlink_to(EXAMPLES)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "ANYPOD_URL": url}
-    assert steps(page, heading)
-    for command, shown in steps(page, heading):
+    found = steps(page, heading, but=("pip install", "OPENAI_API_KEY=... anypod up"))
+    assert found
+    for command, shown in found:
         finished = subprocess.run(
             ["bash", "-c", command.replace(USUAL_URL, url)],
             cwd=tmp_path,
@@ -158,8 +144,7 @@ def test_what_the_pages_show_is_so(url: str, tmp_path: Path, page: str, heading:
 
 
 def programs_of(page: str) -> list[dict[str, Any]]:
-    text = (ROOT / page).read_text()
-    found = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", text, BLOCKS)]
+    found = [yaml.safe_load(block) for block in blocks(page, "yaml")]
     return [one for one in found if one.get("kind") == "dspy"]
 
 

@@ -1,7 +1,4 @@
-"""The tour of the README, line by line, gives what the README shows.
-
-``…`` in what it shows stands for anything within the line.
-"""
+"""The tour of the README, line by line, gives what the README shows."""
 
 import os
 import re
@@ -11,41 +8,16 @@ from pathlib import Path
 
 import pytest
 from tests.support.anypod_up import anypod_up
+from tests.support.pages import ROOT, USUAL_URL, blocks, matches, steps
 
-ROOT = Path(__file__).parents[3]
-BLOCKS = re.MULTILINE | re.DOTALL
-USUAL_URL = "http://127.0.0.1:8700"
-
-Step = tuple[str, list[str]]
-"""A command, and the lines that are shown below it."""
-
-
-def tour() -> list[Step]:
-    text = (ROOT / "README.md").read_text()
-    section = re.search(r"^## A tour\n(.*?)(?=^## |\Z)", text, BLOCKS)
-    steps: list[Step] = []
-    for block in re.findall(r"^```console\n(.*?)^```", section[1] if section else "", BLOCKS):
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                steps.append((line[2:], []))
-            else:
-                steps[-1][1].append(line)
-    return [step for step in steps if not step[0].startswith(("make ", "anypod up"))]
-
-
-def python_of_tour() -> list[str]:
-    text = (ROOT / "README.md").read_text()
-    return re.findall(r"^```python\n(.*?)^```", text, BLOCKS)
-
-
-def matches(shown: str, said: str) -> bool:
-    pattern = ".*".join(map(re.escape, shown.split("…")))
-    return re.fullmatch(pattern, said) is not None
+STARTED = ("make ", "anypod up")
+"""What the test itself has done before."""
 
 
 @pytest.mark.timeout(240)
 def test_the_tour_of_the_readme_gives_what_it_shows(tmp_path: Path) -> None:
-    assert tour()
+    tour = steps("README.md", "A tour", but=STARTED)
+    assert tour
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     scripts = str(Path(sys.executable).parent)
     with anypod_up(tmp_path, "--workers", "2", workers=2) as (url, _):
@@ -68,12 +40,12 @@ def test_the_tour_of_the_readme_gives_what_it_shows(tmp_path: Path) -> None:
             )
             return finished.stdout.splitlines()
 
-        for command, shown in tour():
+        for command, shown in tour:
             said = run("bash", "-c", command.replace(USUAL_URL, url))
             assert len(said) == len(shown), (command, said)
             for one, other in zip(shown, said, strict=True):
                 assert matches(one, other), (command, one, other)
-        for source in python_of_tour():
+        for source in blocks("README.md", "python"):
             source = source.replace("Client()", f"Client({url!r})")
             shown = re.findall(r"print\(.*\)  # (.*)$", source, re.MULTILINE)
             assert run(sys.executable, "-c", source) == shown
