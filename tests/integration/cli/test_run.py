@@ -155,7 +155,7 @@ def test_failures_have_their_exit_code_and_say_where(
         (["run", "greet", "n"], 2, "'n' is not name=value"),
         (["run", "greet", "n=1", "n=2"], 2, "given twice"),
         (["run", "greet", "n=@nowhere"], 2, "'nowhere' cannot be read"),
-        (["run"], 2, "FILE.py"),
+        (["run"], 2, "FILE"),
         (["run", "greet", "--timeout", "x"], 2, "timeout"),
         (["run", "greet", "--session", "a b"], 2, "a session's key matches"),
         (["run", "greet", "--pool", "nope"], 3, "pool-not-found"),

@@ -1,7 +1,10 @@
 """The LM of a session, what is counted, and who is shown what an LM said."""
 
 import json
+import subprocess
+import sys
 import urllib.request
+from pathlib import Path
 
 import pytest
 from tests.integration.dspy.conftest import KEYS
@@ -90,3 +93,17 @@ def test_problems_of_lms_are_documented_with_every_run(pool: str) -> None:
         "CreateProgram",
         "CreateDspyProgram",
     ]
+
+
+def test_the_command_line_chooses_an_lm_and_shows_a_definition(pool: str, lm: LmServer) -> None:
+    def anypod(*arguments: str) -> str:
+        command = [str(Path(sys.executable).with_name("anypod")), *arguments, "--url", pool]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=60, check=True
+        ).stdout
+
+    assert json.loads(anypod("run", "qa", "question=?", "--lm", "lm6")) == {"answer": "42"}
+    assert [asked.model for asked in lm.asked] == ["lm6"]
+    shown = json.loads(anypod("programs", "get", "qa", "--source"))
+    assert (shown["kind"], shown["lm"]["name"]) == ("dspy", "lm2")
+    assert "qa" in anypod("programs", "list")
