@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import msgspec
 
 from anypod.api.problems import error
+from anypod.store.checks import Write
 from anypod.store.keys import PoolKeys
 from anypod.store.kv import Conflict, KeyValue, StoreUnavailable, ValueTooLarge
 from anypod.store.once import RENEW_SECONDS, Answer, OnceStore, Owner, Run
@@ -74,6 +75,27 @@ class Once:
         self._errands.run(self._perform(call, run, perform, told))
         return await asyncio.shield(told), False
 
+    async def accept(
+        self,
+        call: Keyed,
+        answer: Answer,
+        commit: Callable[[Write, tuple[str, int]], Awaitable[object]],
+    ) -> tuple[Answer, bool]:
+        """What is answered before it runs: ``commit`` writes it together with its answer."""
+        run = Run(fingerprint=call.fingerprint, owner="", execution=call.execution, answer=answer)
+        while True:
+            found = await self._runs.get(call.digest)
+            if found is not None:
+                _check_same(found, call)
+                return found.answer or answer, True
+            try:
+                await self._runs.put_with(
+                    call.digest, run, commit, keep_seconds=self._keep_seconds()
+                )
+            except Conflict:
+                continue
+            return answer, False
+
     async def close(self) -> None:
         """What still runs is settled by then."""
         if self._renewing is not None:
@@ -115,12 +137,7 @@ class Once:
         found = await self._runs.get(call.digest)
         if found is None:
             return None
-        if found.fingerprint != call.fingerprint:
-            raise error(
-                "idempotency-key-reused",
-                "this key was given with another request; a new request needs a new key",
-                execution=found.execution,
-            )
+        _check_same(found, call)
         if found.answer is not None:
             return found
         if await self._runs.is_alive(found.owner):
@@ -205,6 +222,15 @@ class Once:
         except ValueTooLarge:
             unkept = msgspec.structs.replace(answer, body=None)
             await self._put(digest, msgspec.structs.replace(run, answer=unkept))
+
+
+def _check_same(found: Run, call: Keyed) -> None:
+    if found.fingerprint != call.fingerprint:
+        raise error(
+            "idempotency-key-reused",
+            "this key was given with another request; a new request needs a new key",
+            execution=found.execution,
+        )
 
 
 def _seen(told: "asyncio.Future[Answer]") -> None:

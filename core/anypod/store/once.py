@@ -7,7 +7,8 @@ whoever repeats a call of a dead gateway learns that the run may have happened.
 
 import asyncio
 import secrets
-import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -15,12 +16,12 @@ from anypod.store.checks import Write
 from anypod.store.keys import PoolKeys
 from anypod.store.kv import Delete, KeyValue, LeaseEnded, Put
 from anypod.store.records import Record, decode, encode
+from anypod.store.shared_lease import SharedLease
 
 OWNER_SECONDS = 10.0
 RENEW_SECONDS = 3.0
-_SHARE_SECONDS = 3600.0
-"""Records of this time share a lease, and live that much longer: a store should not have a lease
-for each call."""
+
+T = TypeVar("T")
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -82,10 +83,7 @@ class OnceStore:
     def __init__(self, store: KeyValue, keys: PoolKeys) -> None:
         self._store = store
         self._keys = keys
-        self._lease = 0
-        self._lease_kept = 0.0
-        """The seconds that what is put with the lease is kept for at least."""
-        self._lease_until = 0.0
+        self._leases = SharedLease(store)
 
     async def get(self, digest: str) -> Run | None:
         entry = await self._store.get(self._keys.once(digest))
@@ -97,25 +95,31 @@ class OnceStore:
     async def put(self, digest: str, run: Run, *, keep_seconds: float) -> Run:
         """Write it if the record still has the version of ``run`` (0: if there is none). Raises
         Conflict, ValueTooLarge."""
+
+        async def commit(write: Write, when: tuple[str, int]) -> int:
+            return await self._store.commit([write], when=[when])
+
+        version = await self.put_with(digest, run, commit, keep_seconds=keep_seconds)
+        return msgspec.structs.replace(run, version=version)
+
+    async def put_with(
+        self,
+        digest: str,
+        run: Run,
+        commit: Callable[[Write, tuple[str, int]], Awaitable[T]],
+        *,
+        keep_seconds: float,
+    ) -> T:
+        """The same, in a commit of the caller's that has the write and its condition in it."""
         key = self._keys.once(digest)
         while True:
-            lease = await self._shared_lease(keep_seconds)
-            put: list[Write] = [Put(key, encode(run), lease)]
+            lease = await self._leases.get(keep_seconds)
             try:
-                version = await self._store.commit(put, when=[(key, run.version)])
+                return await commit(Put(key, encode(run), lease), (key, run.version))
             except LeaseEnded:
-                self._lease = 0
-                continue
-            return msgspec.structs.replace(run, version=version)
+                self._leases.ended()
 
     async def forget(self, digest: str, run: Run) -> None:
         """Raises Conflict when it has changed since."""
         key = self._keys.once(digest)
         await self._store.commit([Delete(key)], when=[(key, run.version)])
-
-    async def _shared_lease(self, seconds: float) -> int:
-        now = time.monotonic()
-        if not self._lease or now > self._lease_until or seconds != self._lease_kept:
-            self._lease = await self._store.grant(seconds + _SHARE_SECONDS)
-            self._lease_kept, self._lease_until = seconds, now + _SHARE_SECONDS
-        return self._lease

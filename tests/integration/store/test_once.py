@@ -97,7 +97,7 @@ async def test_records_go_when_their_time_is_over(store: KeyValue, pool: PoolKey
     """They share a lease, and a lost one is no obstacle to the next."""
     runs = OnceStore(store, pool)
     await runs.put(DIGEST, run(), keep_seconds=KEEP)
-    await store.revoke(runs._lease)
+    await store.revoke(runs._leases._lease)
     assert await runs.get(DIGEST) is None
     again = await runs.put(DIGEST, run(), keep_seconds=KEEP)
     assert await runs.get(DIGEST) == again
