@@ -19,6 +19,7 @@ from anypod_gateway.whole import Whole
 JSON_TYPE = "application/json"
 
 _encode = msgspec.json.Encoder().encode
+decode_problem = msgspec.json.Decoder(Problem).decode
 
 
 def document(

@@ -18,6 +18,7 @@ from anypod.wire.messages import (
     Message,
     NeedProgram,
     NeedState,
+    Progress,
     Refused,
     Result,
 )
@@ -55,6 +56,10 @@ class Supply(Protocol):
     def need_program(self, attempt: "Attempt") -> None: ...
 
     def need_state(self, attempt: "Attempt") -> None: ...
+
+    def hear(self, progress: Progress) -> None:
+        """What the program says of how far it is."""
+        ...
 
     def deliver(self, attempt: "Attempt", result: Result) -> None:
         """Calls ``finish`` when the result may be told to the caller."""
@@ -112,7 +117,7 @@ class Attempt:
         if not self.future.done():
             self.future.set_result(end)
 
-    def take(self, message: NeedProgram | NeedState | Chunk | Log) -> None:
+    def take(self, message: NeedProgram | NeedState | Progress | Chunk | Log) -> None:
         """Raises BadMessage."""
         if isinstance(message, NeedProgram):
             self.asked = True
@@ -120,6 +125,8 @@ class Attempt:
         elif isinstance(message, NeedState):
             self.asked = True
             self.supply.need_state(self)
+        elif isinstance(message, Progress):
+            self.supply.hear(message)
         # A chunk that nobody asked for says nothing to the caller of an answer.
 
 
@@ -163,7 +170,7 @@ class StreamAttempt(Attempt):
         super().finish(end)
         self._wake()
 
-    def take(self, message: NeedProgram | NeedState | Chunk | Log) -> None:
+    def take(self, message: NeedProgram | NeedState | Progress | Chunk | Log) -> None:
         if not isinstance(message, Chunk | Log):
             super().take(message)
             return

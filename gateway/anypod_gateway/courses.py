@@ -21,6 +21,7 @@ from anypod.wire.messages import (
     Failure,
     Output,
     Program,
+    Progress,
     Refused,
     Result,
     SessionRef,
@@ -106,6 +107,9 @@ class Course:
 
     def deliver(self, attempt: Attempt, result: Result) -> None:
         attempt.finish(result)
+
+    def hear(self, progress: Progress) -> None:
+        """Of what does not say how far it is."""
 
     # ending
 
@@ -193,6 +197,16 @@ class Run(Course):
         self.session: SessionRef | None = None
         self._stream = stream
 
+    def _attempt(self, worker: Worker, *, stream: bool, shared: bool) -> Attempt | None:
+        holds = self.request.holds
+        if holds is not None and not holds():
+            return None
+        return super()._attempt(worker, stream=stream, shared=shared)
+
+    def hear(self, progress: Progress) -> None:
+        if self.request.on_progress is not None:
+            self.request.on_progress(progress)
+
     def _message(self, timeout: float) -> Execute:
         request = self.request
         return Execute(
@@ -207,6 +221,7 @@ class Run(Course):
             session=self.session,
             lm=request.lm,
             group=self._group(),
+            progress=request.on_progress is not None,
         )
 
     def _group(self) -> str:

@@ -10,6 +10,10 @@ def _nothing(*_: object) -> None:
     pass
 
 
+def _no() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Events:
     """All are called on the loop, must not wait, and must not raise."""
@@ -22,5 +26,11 @@ class Events:
     """Pool, and what happened to a session: ``created``, ``moved`` or ``lost``."""
     lm: Callable[[str, Usage], None] = _nothing
     """Pool, and what an execution asked of one of its LMs."""
+    job: Callable[[str, str], None] = _nothing
+    """Pool, and the state that a job was brought to here."""
+    under_way: Callable[[bool], None] = _nothing
+    """Something begins, or has ended, that the gateway should not leave in the middle."""
+    is_leaving: Callable[[], bool] = _no
+    """Whether nothing new is to be begun."""
     fault: Callable[[str], None] = _nothing
     """A part without which the gateway is no use has failed; the reason, for people."""

@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 from anypod.dspy.spec import LmChoice
-from anypod.wire.messages import Checked, Chunk, Code, Log, Output, Usage
+from anypod.wire.messages import Checked, Chunk, Code, Log, Output, Progress, Usage
 
 
 class ExecutionRequest(msgspec.Struct, frozen=True):
@@ -31,6 +31,10 @@ class ExecutionRequest(msgspec.Struct, frozen=True):
     """The caller may see what an LM said that could not be used."""
     concurrency: int = 1
     """How many executions of the revision may share an executor."""
+    holds: Callable[[], bool] | None = None
+    """Asked right before each time that it is sent: whether it still may begin."""
+    on_progress: Callable[[Progress], None] | None = None
+    """Hears what the program says of itself."""
 
 
 class ExecutionInfo(msgspec.Struct, frozen=True):

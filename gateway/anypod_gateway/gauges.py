@@ -42,6 +42,7 @@ class Gauges:
             "Executors of sessions",
             {pool.name: sum(one.sessions for one in workers) for pool, workers in pools},
         )
+        yield self._jobs(pools)
         yield self._workers(pools)
         yield self._executors(pools)
         yield self._restarts(pools)
@@ -55,6 +56,16 @@ class Gauges:
         metric = GaugeMetricFamily(name, text, labels=["pool"])
         for pool, value in values.items():
             metric.add_metric([pool], value)
+        return metric
+
+    def _jobs(self, pools: Sequence[tuple[Pool, Sequence[WorkerDocument]]]) -> Metric:
+        metric = GaugeMetricFamily(
+            "anypod_jobs", "Open jobs by state, of all gateways", labels=["pool", "state"]
+        )
+        for pool, _ in pools:
+            view = pool.jobs.view
+            metric.add_metric([pool.name, "queued"], len(view.open) - view.running)
+            metric.add_metric([pool.name, "running"], view.running)
         return metric
 
     def _workers(self, pools: Sequence[tuple[Pool, Sequence[WorkerDocument]]]) -> Metric:

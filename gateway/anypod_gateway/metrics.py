@@ -32,6 +32,7 @@ class Metrics:
         self._lm_cost: dict[tuple[str, str], float] = defaultdict(float)
         self._retries: Counter[tuple[str, str]] = Counter()
         self._sessions: Counter[tuple[str, str]] = Counter()
+        self._jobs: Counter[tuple[str, str]] = Counter()
         self._authentications: Counter[str] = Counter(dict.fromkeys(AUTHENTICATIONS, 0))
         self._request_seconds = Histogram(
             "anypod_request_seconds", "Time to answer a request", ("route",)
@@ -70,6 +71,10 @@ class Metrics:
     def session(self, pool: str, event: str) -> None:
         self._sessions[pool, event] += 1
 
+    def job(self, pool: str, state: str) -> None:
+        """``state``: a final one of ``anypod.api.jobs.STATES``."""
+        self._jobs[pool, state] += 1
+
     def authentication(self, outcome: str) -> None:
         """``outcome``: one of AUTHENTICATIONS."""
         self._authentications[outcome] += 1
@@ -91,6 +96,9 @@ class Metrics:
             self._sessions,
         )
         yield from self._of_lms()
+        yield _counter(
+            "anypod_jobs_finished", "Jobs that ended here, by state", "state", self._jobs
+        )
         authentications = CounterMetricFamily(
             "anypod_authentications", "Callers known and refused", labels=["outcome"]
         )

@@ -38,6 +38,10 @@ HEADERS: dict[str, Schema] = {
     },
     "ETag": {"description": 'The revision, as `"…"`.', "schema": {"type": "string"}},
     "Location": {"description": "Path of what was made.", "schema": {"type": "string"}},
+    "Preference-Applied": {
+        "description": "What of `Prefer` was heeded.",
+        "schema": {"type": "string"},
+    },
     "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},
     "WWW-Authenticate": {
         "description": "`Bearer`, and what is wrong with what was shown.",

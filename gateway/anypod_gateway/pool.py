@@ -2,12 +2,15 @@
 
 import asyncio
 import itertools
+from collections.abc import Callable
 
 import aiohttp
 
 from anypod.api.pools import WorkerDocument
-from anypod.api.problems import Problem
+from anypod.api.problems import Problem, error
 from anypod.resources import WorkerPool, WorkerPoolSpec
+from anypod.store.job_records import Job
+from anypod.store.jobs import JobStore
 from anypod.store.keys import PoolKeys
 from anypod.store.kv import KeyValue
 from anypod.store.pool_watch import PoolWatch
@@ -16,12 +19,14 @@ from anypod.store.programs import ProgramStore
 from anypod.store.session_cache import SessionCache
 from anypod.store.sessions import SessionStore
 from anypod.wire.codec import max_message_bytes
-from anypod.wire.messages import Usage
+from anypod.wire.messages import Code, Usage
 from anypod_gateway.admission import Admission, Line
 from anypod_gateway.discovery import DesiredPool, Endpoint
 from anypod_gateway.dispatch import Dispatcher
 from anypod_gateway.errands import Errands, vital
 from anypod_gateway.events import Events
+from anypod_gateway.jobs.queue import Hooks, Jobs, Room
+from anypod_gateway.jobs.work import Surroundings
 from anypod_gateway.links import TICK_SECONDS, Identity
 from anypod_gateway.once import Once
 from anypod_gateway.roster import Roster
@@ -91,6 +96,21 @@ class Pool:
         self.once = Once(
             store, self._keys, self._errands, lambda: self.spec.idempotency_ttl_seconds
         )
+        self.jobs = Jobs(
+            store,
+            self._keys,
+            limits=lambda: self.spec.jobs,
+            room=self._room,
+            around=self._around,
+            hooks=Hooks(
+                begun=lambda: events.under_way(True),
+                ended=lambda: events.under_way(False),
+                final=lambda state: events.job(self.name, state),
+                is_leaving=events.is_leaving,
+                fault=events.fault,
+            ),
+        )
+        self.watch.add(self._keys.jobs.watched, self.jobs.view)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -107,6 +127,7 @@ class Pool:
             vital(self.watch.run(), f"the watch of pool {self.name}", self._events.fault),
             vital(self._tick(), f"the clock of pool {self.name}", self._events.fault),
         ]
+        self.jobs.start()
         self.apply(desired)
 
     def apply(self, desired: DesiredPool) -> None:
@@ -119,6 +140,7 @@ class Pool:
         self._admission.closed = why
         self._line.close(why)
         self._session_calls.close(why)
+        await self.jobs.close()
         await self._errands.close(LAST_COMMITS_SECONDS)
         await self.once.close()
         await self.roster.close()
@@ -171,6 +193,31 @@ class Pool:
     def _serve(self) -> None:
         self._line.serve()
         self._session_calls.line.serve()
+
+    def _room(self) -> Room:
+        ready = self.roster.ready
+        spare = sum(max(0, one.executors - one.in_flight - one.others) for one in ready)
+        return Room(sum(one.executors for one in ready), 0 if self._admission.waiting else spare)
+
+    def _around(self, store: JobStore, holds: Callable[[], bool]) -> Surroundings:
+        return Surroundings(
+            store=store,
+            runner=self.runner,
+            code=self._code_of,
+            holds=holds,
+            is_gone=self.roster.is_gone,
+            grace=self._grace,
+            keep_seconds=lambda: self.spec.jobs.ttl_seconds,
+        )
+
+    async def _code_of(self, job: Job) -> Code:
+        """Of the session's own program, or of the pool's."""
+        for owner in dict.fromkeys((job.session, None)):
+            head = await self.cache.head(job.program, owner)
+            revision = await self.cache.revision(head, job.revision) if head is not None else None
+            if revision is not None:
+                return revision.code
+        raise error("program-not-found", f"revision {job.revision} of {job.program} was deleted")
 
     def _grace(self) -> float:
         return self.spec.limits.interrupt_grace_seconds

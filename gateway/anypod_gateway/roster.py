@@ -106,6 +106,12 @@ class Roster:
     def has_departed(self, instance: str) -> bool:
         return instance in self._departed
 
+    def is_gone(self, name: str) -> bool:
+        """Its machine is there, and its process is not. Of one that is not told of any more that
+        is not known: it may only be cut off."""
+        worker = self.workers.get(name)
+        return worker is not None and worker.is_refused
+
     async def news(self) -> None:
         """Waits until something has changed about some worker."""
         await self._news.wait()

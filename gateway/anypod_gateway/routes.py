@@ -2,12 +2,13 @@
 
 from anypod.api import idempotency, programs
 from anypod.api.dspy_programs import CreateDspyProgram, LmParameters, PutDspyProgram
-from anypod.api.executions import RunAnswer, RunInlineRequest, RunRequest
+from anypod.api.executions import Logs, RunAnswer, RunInlineRequest, RunRequest
+from anypod.api.jobs import STATES, JobDocument, JobList
 from anypod.api.pools import PoolDocument, PoolList, WorkerDocument, WorkerList
 from anypod.api.problems import OF_THE_PROGRAM
 from anypod.api.programs import ProgramDocument, ProgramList, RevisionList
 from anypod.api.sessions import SessionDocument, SessionList, SessionLm
-from anypod_gateway.handlers import meta, pools, runs, sessions
+from anypod_gateway.handlers import job_events, jobs, meta, pools, runs, sessions
 from anypod_gateway.handlers import programs as program_handlers
 from anypod_gateway.handlers.streams import EVENT_STREAM
 from anypod_gateway.requests import DEFAULT_PAGE, MAX_PAGE
@@ -19,6 +20,9 @@ PROGRAMS = POOL + "/programs"
 PROGRAM = PROGRAMS + "/{program}"
 SESSIONS = POOL + "/sessions"
 WORKERS = POOL + "/workers"
+
+JOBS = POOL + "/jobs"
+JOB = JOBS + "/{job}"
 
 SESSION = Parameter(
     "X-Session-ID",
@@ -58,6 +62,54 @@ LABEL = Parameter(
     repeatable=True,
 )
 
+JOB_LABEL = Parameter(
+    "label",
+    "query",
+    {"type": "string", "pattern": "^[^=]+=[^\\n]*$"},
+    "`key=value` that a job must have; all of several.",
+    repeatable=True,
+)
+WAIT = Parameter("Prefer", "header", {"type": "string"}, "`wait=SECONDS`: until it has ended.")
+LAST_EVENT = Parameter(
+    "Last-Event-ID",
+    "header",
+    {"type": "string", "pattern": "^[0-9]{1,9}$"},
+    "The last number that was seen: only later states are told.",
+)
+PREFER = Parameter(
+    "Prefer",
+    "header",
+    {"type": "string"},
+    "`respond-async`: do not wait; the run becomes a job.",
+)
+AS_JOB = (
+    Parameter(
+        "priority",
+        "query",
+        {"type": "integer", "minimum": -100, "maximum": 100, "default": 0},
+        "Of a job: higher ones go first.",
+    ),
+    Parameter(
+        "notBefore",
+        "query",
+        {"type": "string", "format": "date-time"},
+        "Of a job: it does not begin earlier.",
+    ),
+    Parameter(
+        "maxAttempts",
+        "query",
+        {"type": "integer", "minimum": 1, "maximum": 10},
+        "Of a job: more than 1 for idempotent programs, which have 3 unless it is said.",
+    ),
+    Parameter(
+        "label",
+        "query",
+        {"type": "string", "pattern": "^[^=]+=[^\\n]*$"},
+        "Of a job: `key=value` to find it by.",
+        repeatable=True,
+    ),
+)
+
 RUN_HEADERS = (
     "X-AnyPod-Execution",
     "X-AnyPod-Worker",
@@ -78,6 +130,12 @@ RUN_ANSWERS = (
             "`result` (as the JSON answer) or `problem`; comments while nothing happens.",
         },
         headers=RUN_HEADERS,
+    ),
+    Answer(
+        202,
+        "It will run: with `Prefer: respond-async`, once that is certain.",
+        JobDocument,
+        headers=("Location", "Preference-Applied", idempotency.REPLAYED),
     ),
 )
 
@@ -106,6 +164,8 @@ CHANGE_PROBLEMS = (
 )
 CHECK_PROBLEMS = (*PLACING_PROBLEMS, "invalid-program", "out-of-memory")
 
+JOB_PROBLEMS = (*POOL_PROBLEMS, "job-not-found")
+
 TEXT: Schema = {"type": "string"}
 
 TABLE = (
@@ -119,7 +179,7 @@ TABLE = (
         tag="runs",
         needs="run",
         request=RunRequest,
-        parameters=(LOGS, SESSION, IDEMPOTENCY_KEY),
+        parameters=(LOGS, SESSION, IDEMPOTENCY_KEY, PREFER, *AS_JOB),
         answers=RUN_ANSWERS,
         problems=("program-not-found", *RUN_PROBLEMS),
     ),
@@ -132,7 +192,7 @@ TABLE = (
         tag="runs",
         needs="write",
         request=RunInlineRequest,
-        parameters=(LOGS, SESSION, IDEMPOTENCY_KEY),
+        parameters=(LOGS, SESSION, IDEMPOTENCY_KEY, PREFER, *AS_JOB),
         answers=RUN_ANSWERS,
         problems=RUN_PROBLEMS,
     ),
@@ -277,6 +337,101 @@ TABLE = (
         needs="run",
         answers=(Answer(204, "It is gone."),),
         problems=(*POOL_PROBLEMS, "session-not-found"),
+    ),
+    Route(
+        "GET",
+        JOBS,
+        jobs.list_jobs,
+        "List jobs",
+        description="The caller's own; all of them for who has the verb `admin`.",
+        tag="jobs",
+        needs="run",
+        parameters=(
+            *PAGE,
+            Parameter("state", "query", {"enum": list(STATES)}, "Only jobs in it."),
+            Parameter("program", "query", {"type": "string"}, "Only runs of it."),
+            Parameter("session", "query", {"type": "string"}, "Only those of it."),
+            JOB_LABEL,
+        ),
+        answers=(Answer(200, "One page, the latest first; a filtered one may be short.", JobList),),
+        problems=POOL_PROBLEMS,
+    ),
+    Route(
+        "GET",
+        JOB,
+        jobs.get_job,
+        "Get a job",
+        description="With `Prefer: wait=SECONDS`, at most 60, when it has ended, or then.",
+        tag="jobs",
+        needs="run",
+        parameters=(WAIT,),
+        answers=(Answer(200, "The job.", JobDocument, headers=("Preference-Applied",)),),
+        problems=JOB_PROBLEMS,
+    ),
+    Route(
+        "GET",
+        JOB + "/result",
+        jobs.get_job_result,
+        "Get what a job gave",
+        description="What a call that had waited would have been answered, its problem too.",
+        tag="jobs",
+        needs="run",
+        answers=(Answer(200, "The outputs.", RunAnswer, headers=RUN_HEADERS[:-1]),),
+        problems=(*JOB_PROBLEMS, *RUN_PROBLEMS, "job-not-finished", "job-cancelled"),
+    ),
+    Route(
+        "GET",
+        JOB + "/logs",
+        jobs.get_job_logs,
+        "Get what a job printed",
+        description="The beginning of it: up to the pool's limit, and 128 KiB.",
+        tag="jobs",
+        needs="run",
+        answers=(Answer(200, "Of the last attempt.", Logs),),
+        problems=(*JOB_PROBLEMS, "job-not-finished"),
+    ),
+    Route(
+        "GET",
+        JOB + "/events",
+        job_events.get_job_events,
+        "Follow a job",
+        description="Ends with the job.",
+        tag="jobs",
+        needs="run",
+        parameters=(LAST_EVENT,),
+        answers=(
+            Answer(
+                200,
+                "Events `state`, which are numbered, and `progress`.",
+                content_type=EVENT_STREAM,
+                schema={"type": "string"},
+            ),
+        ),
+        problems=JOB_PROBLEMS,
+    ),
+    Route(
+        "POST",
+        JOB + "/cancel",
+        jobs.cancel_job,
+        "Cancel a job",
+        description="A program that runs is interrupted, then killed. What has ended stays.",
+        tag="jobs",
+        needs="run",
+        answers=(
+            Answer(200, "It has ended.", JobDocument),
+            Answer(202, "It is about to end.", JobDocument),
+        ),
+        problems=JOB_PROBLEMS,
+    ),
+    Route(
+        "DELETE",
+        JOB,
+        jobs.delete_job,
+        "Delete a job that has ended",
+        tag="jobs",
+        needs="run",
+        answers=(Answer(204, "It is gone."),),
+        problems=(*JOB_PROBLEMS, "job-not-finished"),
     ),
     Route(
         "GET",

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from anypod.api import ids
+from anypod.api import ids, jobs
 from anypod_gateway.callers.rights import Needs
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -86,6 +86,7 @@ PATH_PARAMETERS = {
         Parameter(
             "session", "path", {"type": "string", "pattern": ids.SESSION_KEY}, "A session's key."
         ),
+        Parameter("job", "path", {"type": "string", "pattern": jobs.JOB_ID}, "A job's id."),
         Parameter(
             "worker", "path", {"type": "string", "pattern": ids.WORKER_NAME}, "A worker's name."
         ),

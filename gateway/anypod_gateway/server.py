@@ -235,6 +235,9 @@ def _pools(settings: Settings, life: Lifecycle, metrics: Metrics, gate: Gate | N
                 retried=metrics.retried,
                 session=metrics.session,
                 lm=metrics.lm,
+                job=metrics.job,
+                under_way=lambda begins: life.begin() if begins else life.end(),
+                is_leaving=lambda: life.draining,
                 fault=life.fail,
             ),
         )

@@ -19,6 +19,7 @@ from anypod_gateway import requests
 from anypod_gateway.callers.gate import Gate
 from anypod_gateway.calls import Call
 from anypod_gateway.executions import ExecutionInfo, Runner
+from anypod_gateway.jobs.queue import Jobs
 from anypod_gateway.lifecycle import Lifecycle
 from anypod_gateway.metrics import Metrics
 from anypod_gateway.once import Once
@@ -47,6 +48,9 @@ class Pool(Protocol):
 
     @property
     def once(self) -> Once: ...
+
+    @property
+    def jobs(self) -> Jobs: ...
 
     def programs(self, session: str | None = None) -> ProgramStore:
         """The pool's, or the session's own."""

@@ -36,6 +36,8 @@ TABLE: dict[str, ProblemType] = {
     "revision-conflict": ProblemType(409, "The program has changed meanwhile"),
     "session-state-conflict": ProblemType(409, "The session has moved or changed meanwhile"),
     "session-busy": ProblemType(409, "The session is running another call"),
+    "job-not-finished": ProblemType(409, "The job has not ended yet"),
+    "job-cancelled": ProblemType(409, "The job was cancelled"),
     "session-lost": ProblemType(410, "The session's worker died, and its policy is to fail"),
     "answer-not-kept": ProblemType(410, "It ran; its answer was too large to be kept"),
     "too-large": ProblemType(413, "The request is larger than the limit"),

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from anypod.resources.fields import Bytes, HeaderName, Model, ModuleName, PoolName, Rule
+from anypod.resources.fields import Bytes, HeaderName, Model, ModuleName, PoolName, Rule, Share
 from anypod.resources.lms import RULES as LM_RULES
 from anypod.resources.lms import Lm
 from anypod.resources.surroundings import (
@@ -81,6 +81,17 @@ class Sessions(Model):
     """A call for a busy session waits, or gets 409."""
 
 
+class Jobs(Model):
+    """Runs whose callers do not wait."""
+
+    depth: int = Field(10_000, ge=0, le=100_000)
+    """Jobs that may be open, queued or running; more get 429."""
+    concurrency: Share = "50%"
+    """Jobs that run at once, or a percentage of the ready workers' executors; one at least."""
+    ttl_seconds: float = Field(86_400, ge=60, le=30 * 86_400)
+    """How long a job and its result are kept after its end."""
+
+
 class Recycle(Model):
     """When an executor is replaced though nothing went wrong."""
 
@@ -118,6 +129,8 @@ class WorkerPoolSpec(Model):
     """Calls that wait for a free worker."""
     sessions: Sessions = Sessions()
     """How sessions are named, kept and ended."""
+    jobs: Jobs = Jobs()
+    """Runs whose callers do not wait."""
     recycle: Recycle = Recycle()
     """When an executor is replaced though nothing went wrong."""
     idempotency_ttl_seconds: float = Field(86_400, ge=60, le=30 * 86_400)

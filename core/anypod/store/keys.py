@@ -13,6 +13,7 @@ _PROGRAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SESSION = re.compile(r"[A-Za-z0-9._~:@-]{1,128}")
 _REVISION = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(r"[0-9a-f]{16,64}")
+_JOB = re.compile(r"j-[0-9a-f]{32}")
 
 
 class InvalidName(ValueError):
@@ -62,6 +63,56 @@ class ProgramKeys:
         return self.revisions(program) + revision_name(revision)
 
 
+@dataclass(frozen=True, slots=True)
+class JobKeys:
+    """Where the jobs of a pool lie."""
+
+    watched: str
+    """The prefix of what is known of the open ones, at every gateway."""
+    root: str
+
+    @property
+    def records(self) -> str:
+        """The prefix of all records, in the order of a list."""
+        return self.root + "records/"
+
+    def open(self, job: str) -> str:
+        return f"{self.watched}open/{_job(job)}"
+
+    def claim(self, job: str) -> str:
+        return f"{self.watched}claims/{_job(job)}"
+
+    def slot(self, number: int) -> str:
+        """Of as many as there may be jobs that run at once."""
+        return f"{self.watched}slots/{number}"
+
+    def cancel(self, job: str) -> str:
+        """There while a running job is to be cancelled."""
+        return f"{self.watched}cancels/{_job(job)}"
+
+    def progress(self, job: str) -> str:
+        return f"{self.watched}progress/{_job(job)}"
+
+    def record(self, job: str) -> str:
+        return self.records + _job(job)
+
+    def inputs(self, job: str) -> str:
+        return f"{self.root}inputs/{_job(job)}"
+
+    def code(self, job: str) -> str:
+        return f"{self.root}codes/{_job(job)}"
+
+    def result(self, job: str) -> str:
+        return f"{self.root}results/{_job(job)}"
+
+    def printed(self, job: str) -> str:
+        return f"{self.root}printed/{_job(job)}"
+
+
+def _job(text: str) -> str:
+    return _checked(_JOB, text, "a job's id")
+
+
 class PoolKeys:
     """The keys of one pool in one namespace. Raises InvalidName for names that are not ones."""
 
@@ -79,6 +130,7 @@ class PoolKeys:
             histories=self._root + "histories/",
             blobs=self._root + "revisions/",
         )
+        self.jobs = JobKeys(watched=self.watched + "jobs/", root=self._root + "jobs/")
 
     def pin(self, session: str) -> str:
         return self.pins + session_key(session)

@@ -30,6 +30,10 @@ WINDOW = 256 * 1024
 """Bytes of stream that may be under way to a gateway for one execution."""
 
 
+PROGRESS_SECONDS = 0.1
+PROGRESS_MESSAGE = 500
+"""Characters of what is said beside the numbers."""
+
 AHEAD_PER_EXECUTOR = 8
 """Executions that a gateway may send beyond a worker's executors, and that the worker lets wait."""
 
@@ -135,6 +139,8 @@ class Execute(Message, frozen=True, tag="execute"):
     group: str = ""
     """Executions of one group run in one executor, at once: the gateway that names it says how
     many that are, and counts them as one executor. Empty: it has an executor of its own."""
+    progress: bool = False
+    """Send what the program says of how far it is."""
 
 
 class Program(Message, frozen=True, tag="program"):
@@ -261,6 +267,15 @@ class Chunk(Message, frozen=True, tag="chunk"):
     """One JSON value: what the generator yielded."""
 
 
+class Progress(Message, frozen=True, tag="progress"):
+    """What the program says of how far it is; at most one each PROGRESS_SECONDS."""
+
+    id: str
+    done: float
+    total: float | None = None
+    message: str = ""
+
+
 class Log(Message, frozen=True, tag="log"):
     id: str
     stream: Literal["stdout", "stderr"]
@@ -310,6 +325,7 @@ ToGateway = (
     | NeedState
     | Refused
     | Chunk
+    | Progress
     | Log
     | Result
     | Checked

@@ -39,7 +39,7 @@ async def run_once(
         services.note(pool, call, answer.info)
         return Answer(200, answers.run_head(answer.info), answers.run_body(answer).decode())
 
-    answer, replayed = await pool.once.run(_keyed(request, execution, body), performed)
+    answer, replayed = await pool.once.run(keyed(request, execution, body), performed)
     return _told(answer, replayed, call)
 
 
@@ -55,7 +55,7 @@ async def stream_once(
             return await _record(services, pool, execution, call, recording)
 
     telling = asyncio.ensure_future(
-        pool.once.run(_keyed(request, execution, body, "events"), performed)
+        pool.once.run(keyed(request, execution, body, "events"), performed)
     )
     try:
         if await recording.begins(telling, streams.UNDECIDED_SECONDS):
@@ -93,7 +93,8 @@ def _kept_failure(failure: AnyPodError) -> Answer:
     return Answer(failure.status, body=_encode(failure.problem).decode())
 
 
-def _keyed(request: web.Request, execution: ExecutionRequest, body: bytes, kind: str = "") -> Keyed:
+def keyed(request: web.Request, execution: ExecutionRequest, body: bytes, kind: str = "") -> Keyed:
+    """``kind``: what else the call asks for."""
     caller = request[CALL].caller
     try:
         key = key_of(request.headers[HEADER])

@@ -19,6 +19,7 @@ from anypod_gateway import answers, groups, lms, requests
 from anypod_gateway.calls import CALL, Call
 from anypod_gateway.executions import ExecutionRequest
 from anypod_gateway.given import given_program
+from anypod_gateway.handlers.accepting import PREFER, accept, prefers_async
 from anypod_gateway.handlers.keyed import run_once, stream_once
 from anypod_gateway.handlers.programs import no_program
 from anypod_gateway.handlers.streams import EVENT_STREAM, stream
@@ -60,6 +61,7 @@ async def run_named(
         services,
         pool,
         body,
+        came,
         ExecutionRequest(
             execution=_name(call),
             program=program,
@@ -122,6 +124,7 @@ async def run_inline(request: web.Request) -> web.StreamResponse:
         services,
         pool,
         body,
+        came,
         ExecutionRequest(
             execution=_name(call),
             program="",
@@ -163,8 +166,15 @@ def _timeout(pool: Pool, asked: float | None, programs: float | None) -> float:
 
 
 async def _run(
-    request: web.Request, services: Services, pool: Pool, body: bytes, execution: ExecutionRequest
+    request: web.Request,
+    services: Services,
+    pool: Pool,
+    body: bytes,
+    came: float,
+    execution: ExecutionRequest,
 ) -> web.StreamResponse:
+    if PREFER in request.headers and prefers_async(request):
+        return await accept(request, pool, execution, body, execution.deadline - came)
     streamed = EVENT_STREAM in request.headers.get(hdrs.ACCEPT, "")
     if HEADER in request.headers:
         once = stream_once if streamed else run_once

@@ -6,7 +6,7 @@ what goes wrong later, when the status has been sent, is the stream's last event
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -28,6 +28,12 @@ UNDECIDED_SECONDS = 1.0
 FLUSH_SECONDS = 60.0
 """For a client to read what is left after its execution's deadline."""
 
+_HEADERS = {
+    hdrs.CONTENT_TYPE: EVENT_STREAM,
+    hdrs.CACHE_CONTROL: "no-cache",
+    "X-Accel-Buffering": "no",
+}
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -37,10 +43,22 @@ async def relay(
     execution: ExecutionRequest,
     frames: AsyncIterator[bytes],
 ) -> web.StreamResponse:
+    return await event_stream(
+        request, services, frames, execution.deadline + FLUSH_SECONDS, _headers(execution)
+    )
+
+
+async def event_stream(
+    request: web.Request,
+    services: Services,
+    frames: AsyncIterator[bytes],
+    deadline: float,
+    headers: Mapping[str, str] = _HEADERS,
+) -> web.StreamResponse:
     """A client that has left, or does not read, ends it as a cancellation."""
-    response = web.StreamResponse(headers=_headers(execution))
+    response = web.StreamResponse(headers=headers)
     try:
-        async with asyncio.timeout_at(execution.deadline + FLUSH_SECONDS):
+        async with asyncio.timeout_at(deadline):
             await response.prepare(request)
             async with _heartbeats(response, services.settings.heartbeat_seconds):
                 async for each in frames:
@@ -68,9 +86,7 @@ async def stream(
 
 def _headers(execution: ExecutionRequest) -> dict[str, str]:
     return {
-        hdrs.CONTENT_TYPE: EVENT_STREAM,
-        hdrs.CACHE_CONTROL: "no-cache",
-        "X-Accel-Buffering": "no",
+        **_HEADERS,
         "X-AnyPod-Execution": execution.execution,
         "X-AnyPod-Revision": execution.revision,
     }

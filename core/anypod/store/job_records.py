@@ -1,0 +1,118 @@
+"""What the store keeps of a job.
+
+A small record, so that a list reads nothing large; what the job was given and what it gave lie
+beside it. An open job (queued or running) has an entry that all gateways watch, and that does not
+change while it is open: its version is the order in which jobs were accepted.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from anypod.api.jobs import OPEN, State
+from anypod.dspy.spec import LmChoice
+from anypod.store.records import Record
+from anypod.wire.messages import Code
+
+STEPS_KEPT = 64
+
+
+class Step(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """A state that a job came to."""
+
+    state: State
+    at: datetime
+    attempt: int = 0
+    problem: str = ""
+
+
+class Progress(Record, frozen=True, kw_only=True):
+    done: float
+    total: float | None = None
+    message: str = ""
+
+
+class Job(Record, frozen=True, kw_only=True):
+    id: str
+    program: str
+    """Empty for one that came with the call."""
+    revision: str
+    timeout_seconds: float
+    created_at: datetime
+    caller: str = ""
+    """Whose it is; empty where nobody is asked who they are."""
+    session: str | None = None
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    priority: int = 0
+    not_before: datetime | None = None
+    idempotent: bool = False
+    max_attempts: int = 1
+    lm: LmChoice | None = None
+    """What the caller, or the session, says of the LM."""
+    shows_replies: bool = True
+    """Its caller may see what an LM said that could not be used."""
+    concurrency: int = 1
+    """Executions of the revision that may share an executor."""
+    state: State = "queued"
+    attempts: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    execution: str = ""
+    worker: str = ""
+    queue_seconds: float = 0.0
+    run_seconds: float = 0.0
+    status: int = 0
+    """Of its result, as of the answer of a call that had waited."""
+    problem: str = ""
+    detail: str = ""
+    progress: Progress | None = None
+    steps: tuple[Step, ...] = ()
+    """The last STEPS_KEPT states."""
+    forgotten: int = 0
+    """States before those."""
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in OPEN
+
+    @property
+    def may_run_again(self) -> bool:
+        return self.idempotent and self.attempts < self.max_attempts
+
+    def to(self, state: State, at: datetime, **changes: object) -> "Job":
+        """The job in that state."""
+        changed: Job = msgspec.structs.replace(self, state=state, **changes)
+        steps = (*changed.steps, Step(state, at, changed.attempts, changed.problem))
+        return msgspec.structs.replace(
+            changed,
+            steps=steps[-STEPS_KEPT:],
+            forgotten=changed.forgotten + max(0, len(steps) - STEPS_KEPT),
+        )
+
+
+class OpenJob(Record, frozen=True, kw_only=True):
+    """What gateways must know of a job to choose the next one."""
+
+    id: str
+    priority: int = 0
+    session: str | None = None
+    not_before: datetime | None = None
+
+
+class Claim(Record, frozen=True, kw_only=True):
+    """A gateway is at it; gone with that gateway's lease."""
+
+    owner: str
+    slot: int
+
+
+class JobCode(Record, frozen=True, kw_only=True):
+    """A program that came with the call."""
+
+    code: Code
+
+
+class Printed(Record, frozen=True, kw_only=True):
+    stdout: str = ""
+    stderr: str = ""
+    cut_bytes: int = 0

@@ -1,0 +1,180 @@
+"""A run whose caller does not wait (RFC 7240, ``Prefer: respond-async``): it becomes a job."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+
+from anypod.api.idempotency import HEADER, REPLAYED
+from anypod.api.jobs import MAX_ATTEMPTS, MAX_PRIORITY, JobDocument, JobProgress, new_job_id
+from anypod.api.problems import error
+from anypod.store.checks import Write
+from anypod.store.job_records import Job, Progress
+from anypod.store.once import Answer
+from anypod_gateway import requests
+from anypod_gateway.answers import JSON_TYPE
+from anypod_gateway.calls import CALL, Call
+from anypod_gateway.executions import ExecutionRequest
+from anypod_gateway.handlers.keyed import keyed
+from anypod_gateway.services import Pool
+
+PREFER = "Prefer"
+APPLIED = "Preference-Applied"
+RESPOND_ASYNC = "respond-async"
+MAX_LABELS = 16
+LONGEST_LABEL = 100
+_IDEMPOTENT_ATTEMPTS = 3
+_NUMBER = re.compile(r"-?[0-9]{1,4}")
+
+
+def preferences(request: web.Request) -> dict[str, str]:
+    """What ``Prefer`` says, by name; what stands twice is taken as it first stood."""
+    found: dict[str, str] = {}
+    for part in ",".join(request.headers.getall(PREFER, ())).split(","):
+        name, _, value = part.partition(";")[0].partition("=")
+        found.setdefault(name.strip().lower(), value.strip().strip('"'))
+    return found
+
+
+def prefers_async(request: web.Request) -> bool:
+    return RESPOND_ASYNC in preferences(request)
+
+
+async def accept(
+    request: web.Request, pool: Pool, execution: ExecutionRequest, body: bytes, seconds: float
+) -> web.Response:
+    """202 once it is committed; ``seconds`` are those that its execution may take."""
+    job = _job(request, execution, seconds).to("queued", datetime.now(UTC))
+    code = None if execution.program else await execution.code()
+    if HEADER not in request.headers:
+        await pool.jobs.accept(job, execution.inputs, code)
+        return _accepted(pool, job.id, encoded(pool, job), replayed=False)
+
+    async def commit(write: Write, when: tuple[str, int]) -> object:
+        return await pool.jobs.accept(job, execution.inputs, code, also=[write], when=[when])
+
+    call = keyed(request, execution, body, f"job?{request.query_string}")
+    first = Answer(202, job.id, encoded(pool, job).decode())
+    answer, replayed = await pool.once.accept(call, first, commit)
+    return _accepted(pool, answer.head, (answer.body or "").encode(), replayed=replayed)
+
+
+def _accepted(pool: Pool, job: str, body: bytes, *, replayed: bool) -> web.Response:
+    headers = {"Location": f"/v1/pools/{pool.name}/jobs/{job}", APPLIED: RESPOND_ASYNC}
+    if replayed:
+        headers[REPLAYED] = "true"
+    return web.Response(status=202, body=body, content_type=JSON_TYPE, headers=headers)
+
+
+def _job(request: web.Request, execution: ExecutionRequest, seconds: float) -> Job:
+    query = request.query
+    return Job(
+        id=new_job_id(),
+        program=execution.program,
+        revision=execution.revision,
+        timeout_seconds=seconds,
+        created_at=datetime.now(UTC),
+        caller=owner_of(request[CALL]),
+        session=execution.session,
+        labels=_labels(query.getall("label", [])),
+        priority=_number(query.get("priority", "0"), "priority", -MAX_PRIORITY, MAX_PRIORITY),
+        not_before=_time(query.get("notBefore")),
+        idempotent=execution.idempotent,
+        max_attempts=_attempts(query.get("maxAttempts"), execution),
+        lm=execution.lm,
+        shows_replies=execution.shows_replies,
+        concurrency=execution.concurrency,
+    )
+
+
+def owner_of(call: Call) -> str:
+    """Whose a job is; empty where nobody is asked who they are."""
+    caller = call.caller
+    return f"{type(caller).__name__}:{caller.name}" if caller is not None else ""
+
+
+def _attempts(given: str | None, execution: ExecutionRequest) -> int:
+    if given is None:
+        return _IDEMPOTENT_ATTEMPTS if execution.idempotent else 1
+    attempts = _number(given, "maxAttempts", 1, MAX_ATTEMPTS)
+    if attempts > 1 and not execution.idempotent:
+        raise error(
+            "bad-request",
+            "only a program that is declared idempotent can be run more than once",
+            path="maxAttempts",
+        )
+    return attempts
+
+
+def _number(text: str, path: str, least: int, most: int) -> int:
+    if _NUMBER.fullmatch(text) is None or not least <= int(text) <= most:
+        raise error("bad-request", f"{path} must be a number from {least} to {most}", path=path)
+    return int(text)
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text.replace(" ", "+"))  # a plus that was not quoted
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise error(
+            "bad-request",
+            "notBefore must be a time with its zone, such as 2030-01-31T18:00:00Z",
+            path="notBefore",
+        )
+    return time.astimezone(UTC)
+
+
+def _labels(given: list[str]) -> dict[str, str]:
+    labels = requests.labels(given)
+    if len(labels) > MAX_LABELS:
+        raise error("bad-request", f"a job may have {MAX_LABELS} labels", path="label")
+    for key, value in labels.items():
+        if max(len(key), len(value)) > LONGEST_LABEL:
+            raise error("bad-request", f"a label may have {LONGEST_LABEL} characters", path="label")
+    return labels
+
+
+# documents
+
+
+def document(pool: Pool, job: Job) -> JobDocument:
+    progress = job.progress or pool.jobs.view.progress.get(job.id)
+    return JobDocument(
+        id=job.id,
+        pool=pool.name,
+        program=job.program or None,
+        revision=job.revision,
+        session=job.session,
+        state=job.state,
+        labels=job.labels,
+        priority=job.priority,
+        not_before=job.not_before,
+        attempts=job.attempts,
+        max_attempts=job.max_attempts,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        execution=job.execution or None,
+        worker=job.worker or None,
+        progress=_progress(progress),
+        problem=_problem(job),
+    )
+
+
+def encoded(pool: Pool, job: Job) -> bytes:
+    return document(pool, job).model_dump_json().encode()
+
+
+def _progress(progress: Progress | None) -> JobProgress | None:
+    if progress is None:
+        return None
+    return JobProgress(done=progress.done, total=progress.total, message=progress.message)
+
+
+def _problem(job: Job) -> dict[str, Any] | None:
+    return {"type": job.problem, "detail": job.detail} if job.problem else None

@@ -1,0 +1,272 @@
+"""The jobs of one pool in this gateway: accepting them, and choosing what to claim next.
+
+A job is claimed when an executor is to spare and no call waits for one, so calls go first; but one
+job of the pool may always run, so that jobs come to an end under any load. A slot of the store for
+each job that runs bounds them over all gateways.
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from anypod.api.problems import error
+from anypod.resources.workerpool import Jobs as Limits
+from anypod.store.checks import Write
+from anypod.store.job_records import Claim, Job, OpenJob
+from anypod.store.job_view import JobView
+from anypod.store.jobs import Ended, Held, JobStore, Loaded
+from anypod.store.keys import PoolKeys
+from anypod.store.kv import Conflict, KeyValue, LeaseEnded, StoreUnavailable
+from anypod.store.records import UnreadableRecord
+from anypod.wire.messages import Code
+from anypod_gateway.errands import Errands, vital
+from anypod_gateway.jobs.lease import RENEW_SECONDS, Lease
+from anypod_gateway.jobs.work import Surroundings, Work, attempt_of, cancelled, lost
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.5
+"""At the latest after that it is seen that an executor is free, or that a job's time has come."""
+RETRY_AFTER_SECONDS = 5
+CLOSE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What the pool's workers have, as this gateway knows."""
+
+    executors: int
+    spare: int
+    """Executors that run nothing; none when a call waits for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the gateway hears; nothing may wait or raise."""
+
+    begun: Callable[[], None]
+    """A job runs here now: the gateway should not go before ``ended``."""
+    ended: Callable[[], None]
+    final: Callable[[str], None]
+    """The state that a job was brought to."""
+    is_leaving: Callable[[], bool]
+    """Nothing new is to be begun."""
+    fault: Callable[[str], None]
+
+
+class Jobs:
+    def __init__(
+        self,
+        store: KeyValue,
+        keys: PoolKeys,
+        *,
+        limits: Callable[[], Limits],
+        room: Callable[[], Room],
+        around: Callable[[JobStore, Callable[[], bool]], Surroundings],
+        hooks: Hooks,
+    ) -> None:
+        self.store = JobStore(store, keys)
+        self.view = JobView(keys.jobs, self._on_change)
+        """To be added to the pool's watch."""
+        self._lease = Lease(store, lambda: self._around.grace())
+        self._around = around(self.store, lambda: self._lease.holds)
+        self._limits = limits
+        self._room = room
+        self._hooks = hooks
+        self._errands = Errands()
+        self._works: dict[str, Work] = {}
+        self._taking: dict[str, int] = {}
+        """Slots of what is claimed here, or is about to be."""
+        self._left_alone: set[tuple[str, int]] = set()
+        self._wanted = asyncio.Event()
+        self._closing = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._tasks = [
+            vital(self._choose(), "the choosing of jobs", self._hooks.fault),
+            vital(self._renew(), "the lease of jobs", self._hooks.fault),
+        ]
+
+    async def close(self) -> None:
+        """What runs is broken off; what may run again is left to others."""
+        self._closing = True
+        for work in list(self._works.values()):
+            work.stop()
+        await self._errands.close(CLOSE_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(StoreUnavailable, TimeoutError):
+            async with asyncio.timeout(RENEW_SECONDS):
+                await self._lease.end()
+
+    # what handlers ask
+
+    async def accept(
+        self,
+        job: Job,
+        inputs: bytes,
+        code: Code | None,
+        *,
+        also: Sequence[Write] = (),
+        when: Sequence[tuple[str, int]] = (),
+    ) -> Job:
+        """Raises AnyPodError, Conflict, StoreUnavailable, ValueTooLarge."""
+        depth = self._limits().depth
+        if len(self.view.open) >= depth:
+            raise error(
+                "queue-full",
+                f"{len(self.view.open)} jobs are open already; the pool takes {depth}",
+                retry_after=RETRY_AFTER_SECONDS,
+            )
+        return await self.store.accept(job, inputs, code, also=also, when=when)
+
+    async def cancel(self, job: str) -> Job | None:
+        """The job as it is then; None when there is none."""
+        while True:
+            entry = await self.store.entry(job)
+            found = await self.store.get(job)
+            if found is None or not found.is_open:
+                return found
+            try:
+                if found.state == "queued":
+                    ended = await self._end(cancelled(found), entry)
+                    self._hooks.final("cancelled")
+                    return ended
+                await self.store.cancel(job, entry)
+            except Conflict:
+                continue
+            return found
+
+    # choosing
+
+    def _on_change(self, job: str) -> None:
+        work = self._works.get(job)
+        if work is not None and job in self.view.cancels:
+            work.cancel()
+        self._wanted.set()
+
+    async def _choose(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._wanted.wait()
+            self._wanted.clear()
+            self._take_some()
+
+    def _take_some(self) -> None:
+        if self._closing or self._hooks.is_leaving() or not self.view.open:
+            return
+        room = self._room()
+        free = self._free_slots(room)
+        if not free:
+            return
+        may = min(len(free), self._may_begin(room))
+        for job in self.view.may_run(datetime.now(UTC)):
+            if may <= 0:
+                return
+            if job.id not in self._taking and (job.id, job.version) not in self._left_alone:
+                may -= 1
+                self._take(job, free.pop())
+
+    def _free_slots(self, room: Room) -> list[int]:
+        if not room.executors:
+            return []
+        limit = concurrency(self._limits().concurrency, room.executors)
+        taken = self.view.slots | set(self._taking.values())
+        return [number for number in range(limit) if number not in taken]
+
+    def _may_begin(self, room: Room) -> int:
+        unseen = sum(job not in self.view.claims for job in self._taking)
+        guaranteed = 1 if not self.view.running and not unseen else 0
+        return max(guaranteed, room.spare - unseen)
+
+    def _take(self, job: OpenJob, slot: int) -> None:
+        self._taking[job.id] = slot
+        self._hooks.begun()
+        self._errands.run(self._taken(job, slot))
+
+    async def _taken(self, job: OpenJob, slot: int) -> None:
+        try:
+            state = await self._bring_on(job, slot)
+            if state is not None:
+                self._hooks.final(state)
+        except (Conflict, StoreUnavailable) as why:
+            log.info("job %s is not taken: %s", job.id, why)
+        except UnreadableRecord as why:
+            log.warning("job %s is left alone: %s", job.id, why)
+            self._left_alone.add((job.id, job.version))
+        finally:
+            del self._taking[job.id]
+            self._hooks.ended()
+            self._wanted.set()
+
+    async def _bring_on(self, entry: OpenJob, slot: int) -> str | None:
+        loaded = await self.store.load(entry.id)
+        if loaded is None:  # it has just ended
+            return None
+        job = loaded.job
+        if entry.id in self.view.cancels:
+            return (await self._end(cancelled(job), entry.version)).state
+        if job.state == "running" and not job.may_run_again:
+            return (await self._end(lost(job), entry.version)).state
+        held = await self._claim(job, entry.version, slot)
+        return await self._work(held, loaded)
+
+    async def _end(self, ended: Ended, entry: int) -> Job:
+        return await self.store.end(ended, entry, self._around.keep_seconds())
+
+    async def _claim(self, job: Job, entry: int, slot: int) -> Held:
+        lease = await self._lease.get()
+        claimed = attempt_of(job, datetime.now(UTC))
+        try:
+            return await self.store.claim(claimed, entry, Claim(owner="", slot=slot), lease)
+        except LeaseEnded:
+            self._lease.ended(lease)
+            raise
+
+    async def _work(self, held: Held, loaded: Loaded) -> str | None:
+        work = self._works[held.job.id] = Work(self._around, held, loaded)
+        if held.job.id in self.view.cancels:
+            work.cancel()
+        if self._closing:
+            work.stop()
+        try:
+            return await work.run()
+        finally:
+            del self._works[held.job.id]
+
+    # holding
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                async with asyncio.timeout(RENEW_SECONDS):
+                    holds = await self._lease.renew()
+            except (StoreUnavailable, TimeoutError) as away:
+                log.warning("jobs: the store does not answer: %s", away)
+                self._let_go(only_repeatable=True)
+            else:
+                if not holds:
+                    log.warning("jobs: this gateway's claims have ended")
+                    self._let_go(only_repeatable=False)
+
+    def _let_go(self, *, only_repeatable: bool) -> None:
+        if self._lease.holds:
+            return
+        for work in list(self._works.values()):
+            if work.may_be_taken_over or not only_repeatable:
+                work.stop()
+
+
+def concurrency(limit: int | str, executors: int) -> int:
+    """How many jobs run at once in a pool that has so many executors; one, at least."""
+    if isinstance(limit, int):
+        return max(1, limit)
+    return max(1, math.floor(executors * int(limit.rstrip("%")) / 100))

@@ -1,0 +1,402 @@
+"""One claimed job: its attempts, and what each end of one means for it.
+
+An attempt that has certainly not begun is made again and counts for nothing. One that ended badly
+is made again after a pause, if the program is idempotent and has attempts left. The end is written
+before anything else may begin; while the store is away, it is kept here until the store is back.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+
+from anypod.api.ids import new_execution_id
+from anypod.api.jobs import State
+from anypod.api.problems import AnyPodError, Problem, problem
+from anypod.store.job_records import Job, Printed, Progress
+from anypod.store.jobs import Ended, Held, JobStore, Loaded
+from anypod.store.kv import Conflict, StoreUnavailable, ValueTooLarge
+from anypod.wire import messages
+from anypod.wire.messages import Code
+from anypod_gateway import answers
+from anypod_gateway.calls import Call
+from anypod_gateway.executions import ExecutionAnswer, ExecutionRequest, Runner
+from anypod_gateway.failures import problem_of
+from anypod_gateway.jobs.lease import SILENCE_SECONDS
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 60.0
+NOT_BEGUN_PAUSE = 0.5
+SETTLE_AGAIN_SECONDS = 1.0
+PROGRESS_SECONDS = 1.0
+"""Between two times that a job's progress is told to the store."""
+PRINTED_KEPT = 128 * 1024
+
+NOT_AGAIN = frozenset(
+    {
+        "invalid-inputs",
+        "invalid-program",
+        "output-not-serializable",
+        "output-too-large",
+        "program-not-found",
+        "too-large",
+        "session-not-found",
+        "session-lost",
+    }
+)
+"""Another attempt would end the same."""
+NEVER_BEGUN = frozenset({"no-worker", "queue-full", "session-busy", "pool-not-found"})
+_encode = msgspec.json.encode
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a job needs of its pool."""
+
+    store: JobStore
+    runner: Runner
+    code: Callable[[Job], Awaitable[Code]]
+    holds: Callable[[], bool]
+    """Whether this gateway's claims hold."""
+    is_gone: Callable[[str], bool]
+    """Whether that worker's process certainly is no more."""
+    grace: Callable[[], float]
+    keep_seconds: Callable[[], float]
+
+
+class NotBegun(Exception):
+    """The attempt has certainly not begun, and may be made again."""
+
+
+class Stopped(Exception):
+    """The attempt was broken off, by us."""
+
+
+class Work:
+    def __init__(self, around: Surroundings, held: Held, loaded: Loaded) -> None:
+        self._around = around
+        self._held = held
+        self._loaded = loaded
+        self._sent = False
+        self._attempt: asyncio.Task[ExecutionAnswer] | None = None
+        self._stop = asyncio.Event()
+        self._cancelled = False
+        self._progress: Progress | None = None
+        self._told = asyncio.Event()
+
+    # told from outside
+
+    def cancel(self) -> None:
+        """Its owner wants it to end."""
+        self._cancelled = True
+        self.stop()
+
+    def stop(self) -> None:
+        """This gateway must not go on with it."""
+        self._stop.set()
+        if self._attempt is not None:
+            self._attempt.cancel()
+
+    @property
+    def may_be_taken_over(self) -> bool:
+        """Others would run it again when our claim is gone."""
+        job = self._held.job
+        return job.may_run_again or not self._sent
+
+    # from the claim to the end
+
+    async def run(self) -> State | None:
+        """The final state that it was brought to; None when it is left to others."""
+        telling = asyncio.ensure_future(self._tell_progress())
+        try:
+            return await self._run()
+        except Conflict:
+            log.info("job %s is not this gateway's any more", self._held.job.id)
+            return None
+        finally:
+            telling.cancel()
+            await asyncio.wait({telling})
+
+    async def _run(self) -> State | None:
+        while True:
+            try:
+                answer = await self._once()
+            except NotBegun as why:
+                log.info("job %s waits: %s", self._held.job.id, why)
+                self._sent = False
+                await self._pause(NOT_BEGUN_PAUSE)
+                if self._stop.is_set():
+                    return await self._broken_off()
+            except Stopped:
+                return await self._broken_off()
+            except AnyPodError as failure:
+                if not self._is_worth_another(failure):
+                    return await self._failed(failure.problem)
+                await self._recover(failure)
+                if self._stop.is_set():
+                    return await self._broken_off()
+                await self._begin_again(failure.problem)
+            else:
+                return await self._succeeded(answer)
+
+    async def _once(self) -> ExecutionAnswer:
+        """Raises NotBegun, Stopped, AnyPodError."""
+        if self._stop.is_set():
+            raise Stopped
+        self._sent = False
+        attempt = self._attempt = asyncio.ensure_future(self._around.runner.run(self._request()))
+        try:
+            await asyncio.wait({attempt})
+            return attempt.result()
+        except asyncio.CancelledError:
+            if self._stop.is_set() and attempt.cancelled():
+                raise Stopped from None
+            raise
+        except AnyPodError as failure:
+            if self._has_not_begun(failure):
+                raise NotBegun(str(failure)) from None
+            raise
+        except StoreUnavailable as away:  # its program could not be read
+            raise NotBegun(str(away)) from None
+        except Exception as failure:  # noqa: BLE001 - the job ends with it, and it is logged there
+            raise AnyPodError(problem_of(failure, Call())) from None
+        finally:
+            self._attempt = None
+            attempt.cancel()
+
+    def _has_not_begun(self, failure: AnyPodError) -> bool:
+        if failure.type in NEVER_BEGUN:
+            return True
+        return failure.type == "deadline-exceeded" and failure.problem.attempt is None
+
+    def _request(self) -> ExecutionRequest:
+        job, loop = self._held.job, asyncio.get_running_loop()
+        return ExecutionRequest(
+            execution=job.execution,
+            program=job.program,
+            revision=job.revision,
+            code=self._code,
+            inputs=self._loaded.inputs,
+            deadline=loop.time() + job.timeout_seconds,
+            logs=True,
+            session=job.session,
+            lm=job.lm,
+            shows_replies=job.shows_replies,
+            concurrency=job.concurrency,
+            holds=self._may_send,
+            on_progress=self._heard,
+        )
+
+    async def _code(self) -> Code:
+        return self._loaded.code or await self._around.code(self._held.job)
+
+    def _may_send(self) -> bool:
+        if not self._around.holds():
+            return False
+        self._sent = True
+        return True
+
+    # between two attempts
+
+    def _is_worth_another(self, failure: AnyPodError) -> bool:
+        return self._held.job.may_run_again and failure.type not in NOT_AGAIN
+
+    async def _recover(self, failure: AnyPodError) -> None:
+        pause = min(FIRST_PAUSE * 2 ** (self._held.job.attempts - 1), LONGEST_PAUSE)
+        if failure.type == "worker-lost":
+            await self._outlive(failure.problem.worker or "")
+        await self._pause(pause)
+
+    async def _outlive(self, worker: str) -> None:
+        """Until what was lost there cannot run any more."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + SILENCE_SECONDS
+        while not self._around.is_gone(worker) and loop.time() < until and not self._stop.is_set():
+            await self._pause(NOT_BEGUN_PAUSE)
+        await self._pause(self._around.grace())
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+        except TimeoutError:
+            pass
+
+    async def _begin_again(self, why: Problem) -> None:
+        now = datetime.now(UTC)
+        job = msgspec.structs.replace(self._held.job, problem=why.type, detail=why.detail)
+        job = job.to("queued", now)
+        job = attempt_of(job, now)
+        await self._insist(lambda: self._update(job))
+
+    async def _update(self, job: Job) -> None:
+        self._held = await self._around.store.update(self._held, job)
+
+    # ends
+
+    async def _succeeded(self, answer: ExecutionAnswer) -> State:
+        info = answer.info
+        job = self._final(
+            "succeeded",
+            status=200,
+            worker=info.worker,
+            queue_seconds=info.queue_seconds,
+            run_seconds=info.run_seconds,
+            problem="",
+            detail="",
+        )
+        unprinted = ExecutionAnswer(answer.outputs, info)
+        ended = Ended(job, answers.run_body(unprinted), _printed(answer.printed))
+        try:
+            await self._finish(ended)
+        except ValueTooLarge as large:
+            return await self._failed(
+                problem(
+                    "output-too-large",
+                    f"the result has {large.size} bytes; the store takes {large.limit}",
+                    limit=large.limit,
+                    execution=info.execution,
+                    program=info.program or None,
+                    revision=info.revision,
+                    worker=info.worker,
+                    session=info.session,
+                ),
+                ended.printed,
+            )
+        return "succeeded"
+
+    async def _failed(self, why: Problem, printed: Printed | None = None) -> State:
+        state: State = "lost" if why.type == "worker-lost" else "failed"
+        told = msgspec.structs.replace(why, logs=None)
+        job = self._final(
+            state,
+            status=why.status,
+            worker=why.worker or "",
+            problem=why.type,
+            detail=why.detail,
+        )
+        await self._finish(Ended(job, _encode(told), printed or _logged(why)))
+        return state
+
+    async def _broken_off(self) -> State | None:
+        job = self._held.job
+        if self._cancelled:
+            await self._finish(cancelled(job, self._progress))
+            return "cancelled"
+        if not self._sent or job.may_run_again:
+            if self._sent:  # what runs is interrupted, then killed
+                await asyncio.sleep(self._around.grace() + 0.5)
+            await self._release(job.to("queued", datetime.now(UTC)))
+            return None
+        await self._finish(lost(job, self._progress))
+        return "lost"
+
+    async def _release(self, job: Job) -> None:
+        if not self._sent:  # it has not been made
+            job = msgspec.structs.replace(job, attempts=job.attempts - 1)
+        await self._insist(lambda: self._around.store.release(self._held, job))
+
+    def _final(self, state: State, **changes: object) -> Job:
+        return final(self._held.job, state, progress=self._progress, **changes)
+
+    async def _finish(self, ended: Ended) -> None:
+        around = self._around
+
+        async def finish() -> None:
+            await around.store.finish(self._held, ended, around.keep_seconds())
+
+        await self._insist(finish)
+
+    async def _insist(self, write: Callable[[], Awaitable[None]]) -> None:
+        """Raises Conflict: what was written although nobody said so looks like that, too."""
+        while True:
+            try:
+                await write()
+            except StoreUnavailable as away:
+                log.warning("job %s: not written yet: %s", self._held.job.id, away)
+                await asyncio.sleep(SETTLE_AGAIN_SECONDS)
+            else:
+                return
+
+    # progress
+
+    def _heard(self, said: messages.Progress) -> None:
+        self._progress = Progress(done=said.done, total=said.total, message=said.message)
+        self._told.set()
+
+    async def _tell_progress(self) -> None:
+        while True:
+            await self._told.wait()
+            self._told.clear()
+            progress = self._progress
+            assert progress is not None
+            try:
+                await self._around.store.tell(self._held, progress)
+            except (Conflict, StoreUnavailable) as why:
+                log.info("progress of job %s is not told: %s", self._held.job.id, why)
+            await asyncio.sleep(PROGRESS_SECONDS)
+
+
+def attempt_of(job: Job, now: datetime) -> Job:
+    """The job, as its next attempt begins."""
+    return msgspec.structs.replace(
+        job, attempts=job.attempts + 1, started_at=now, execution=new_execution_id(), worker=""
+    ).to("running", now)
+
+
+def final(job: Job, state: State, **changes: object) -> Job:
+    now = datetime.now(UTC)
+    return job.to(state, now, finished_at=now, **changes)
+
+
+def cancelled(job: Job, progress: Progress | None = None) -> Ended:
+    why = problem("job-cancelled", "the job was cancelled", **_members(job))
+    return _ended(job, "cancelled", why, progress)
+
+
+def lost(job: Job, progress: Progress | None = None) -> Ended:
+    why = problem(
+        "worker-lost",
+        "the gateway that ran it was lost; the execution may have happened",
+        **_members(job),
+    )
+    return _ended(job, "lost", why, progress)
+
+
+def _ended(job: Job, state: State, why: Problem, progress: Progress | None) -> Ended:
+    ended = final(
+        job, state, progress=progress, status=why.status, problem=why.type, detail=why.detail
+    )
+    return Ended(ended, _encode(why))
+
+
+def _members(job: Job) -> dict[str, str | None]:
+    return {
+        "execution": job.execution or None,
+        "program": job.program or None,
+        "revision": job.revision,
+        "session": job.session,
+    }
+
+
+def _printed(output: messages.Output | None) -> Printed | None:
+    return None if output is None else _cut(output.stdout, output.stderr, output.cut_bytes)
+
+
+def _logged(why: Problem) -> Printed | None:
+    if why.logs is None:
+        return None
+    return _cut(why.logs["stdout"], why.logs["stderr"], why.logs["cutBytes"])
+
+
+def _cut(stdout: str, stderr: str, cut: int) -> Printed:
+    kept = [text.encode(errors="replace")[:PRINTED_KEPT] for text in (stdout, stderr)]
+    lost_bytes = len(stdout.encode(errors="replace")) + len(stderr.encode(errors="replace"))
+    lost_bytes -= sum(map(len, kept))
+    first, second = (text.decode(errors="ignore") for text in kept)
+    return Printed(stdout=first, stderr=second, cut_bytes=cut + lost_bytes)

@@ -1,0 +1,240 @@
+"""A run whose caller does not wait happens all the same, and is found at every gateway."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from tests.support.jobs import accepted, ended, events, job, running, submit, wrote
+from tests.support.rig import Rig
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_an_accepted_run_is_a_job_that_every_gateway_knows(pair: Rig, file: Path) -> None:
+    here, there = pair.gateways
+    answer = await submit(here, "note", file=str(file), name="one")
+    assert answer.status == 202
+    assert answer.headers["Preference-Applied"] == "respond-async"
+    id_ = answer.document["id"]
+    assert answer.headers["Location"] == f"/v1/pools/default/jobs/{id_}"
+    assert answer.document["state"] == "queued"
+    assert (await job(there, id_))["program"] == "note"
+    found = await ended(there, id_)
+    assert (found["state"], found["attempts"], found["problem"]) == ("succeeded", 1, None)
+    assert found["startedAt"] <= found["finishedAt"]
+    for gateway in pair.gateways:
+        result = await gateway.ask("GET", f"/jobs/{id_}/result")
+        assert result.outputs == "ran one"
+        assert result.headers["X-AnyPod-Execution"] == found["execution"]
+        logs = await gateway.ask("GET", f"/jobs/{id_}/logs")
+        assert logs.document == {"stdout": "running one\n", "stderr": "", "cutBytes": 0}
+    assert file.read_text() == "begun one\ndone one\n"
+
+
+async def test_a_program_that_comes_with_the_call_can_be_a_job(pair: Rig) -> None:
+    given = {"program": {"source": "def main(x: int) -> int:\n    return x + 1\n"}}
+    answer = await pair.gateway.ask(
+        "POST", "/run", json={**given, "inputs": {"x": 1}}, headers={"Prefer": "respond-async"}
+    )
+    assert answer.status == 202, answer.body
+    id_ = answer.document["id"]
+    assert (await ended(pair.gateway, id_))["program"] is None
+    assert (await pair.gateway.ask("GET", f"/jobs/{id_}/result")).outputs == 2
+
+
+async def test_what_a_generator_yields_is_the_jobs_result(pair: Rig) -> None:
+    id_ = await accepted(pair.gateway, "yields", count=3)
+    await ended(pair.gateway, id_)
+    assert (await pair.gateway.ask("GET", f"/jobs/{id_}/result")).outputs == [0, 1, 2]
+
+
+async def test_a_failed_job_says_what_a_call_that_waits_is_told(pair: Rig, file: Path) -> None:
+    id_ = await accepted(pair.gateway, "note", file=str(file), fail_first=1)
+    found = await ended(pair.gateway, id_)
+    assert (found["state"], found["problem"]["type"]) == ("failed", "program-error")
+    result = await pair.gateway.ask("GET", f"/jobs/{id_}/result")
+    assert (result.status, result.document["type"]) == (500, "program-error")
+    assert result.document["exception"] == "ValueError"
+    logs = await pair.gateway.ask("GET", f"/jobs/{id_}/logs")
+    assert logs.document["stdout"] == "running \n"
+
+
+async def test_the_revision_that_was_accepted_runs(pair: Rig) -> None:
+    gateway = pair.gateway
+    source = "def main() -> int:\n    return {}\n"
+    await gateway.create(source.format(1), "changing")
+    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    id_ = await accepted(gateway, "changing", f"?notBefore={soon.replace('+', '%2B')}")
+    await gateway.ask("PUT", "/programs/changing", json={"source": source.format(2)})
+    found = await ended(gateway, id_)
+    assert found["startedAt"] >= found["notBefore"]
+    assert (await gateway.ask("GET", f"/jobs/{id_}/result")).outputs == 1
+
+
+async def test_an_idempotent_program_is_tried_again(pair: Rig, file: Path) -> None:
+    id_ = await accepted(pair.gateway, "again", file=str(file), fail_first=1)
+    found = await ended(pair.gateway, id_)
+    assert (found["state"], found["attempts"], found["maxAttempts"]) == ("succeeded", 2, 3)
+    assert file.read_text().count("begun") == 2
+
+
+async def test_attempts_are_bounded(pair: Rig, file: Path) -> None:
+    id_ = await accepted(pair.gateway, "again", "?maxAttempts=2", file=str(file), fail_first=9)
+    found = await ended(pair.gateway, id_)
+    assert (found["state"], found["attempts"]) == ("failed", 2)
+    assert file.read_text().count("begun") == 2
+
+
+async def test_other_inputs_would_not_help(pair: Rig) -> None:
+    id_ = await accepted(pair.gateway, "again", file=3)
+    found = await ended(pair.gateway, id_)
+    assert (found["state"], found["attempts"]) == ("failed", 1)
+    assert found["problem"]["type"] == "invalid-inputs"
+
+
+async def test_a_queued_job_is_cancelled_at_once(pair: Rig, file: Path) -> None:
+    here, there = pair.gateways
+    id_ = await accepted(here, "note", "?notBefore=2990-01-01T00:00:00Z", file=str(file))
+    answer = await there.ask("POST", f"/jobs/{id_}/cancel")
+    assert (answer.status, answer.document["state"]) == (200, "cancelled")
+    result = await here.ask("GET", f"/jobs/{id_}/result")
+    assert (result.status, result.document["type"]) == (409, "job-cancelled")
+    assert not file.exists()
+    again = await here.ask("POST", f"/jobs/{id_}/cancel")
+    assert (again.status, again.document["state"]) == (200, "cancelled")
+
+
+async def test_a_running_job_is_cancelled_through_any_gateway(pair: Rig, file: Path) -> None:
+    for gateway in pair.gateways:
+        id_ = await accepted(pair.gateway, "note", file=str(file), name=gateway.url, seconds=600)
+        await wrote(file, f"begun {gateway.url}")
+        answer = await gateway.ask("POST", f"/jobs/{id_}/cancel")
+        assert answer.status in {200, 202}
+        assert (await ended(gateway, id_))["state"] == "cancelled"
+    assert "done" not in file.read_text()
+
+
+async def test_what_runs_can_neither_be_deleted_nor_read(pair: Rig, file: Path) -> None:
+    id_ = await accepted(pair.gateway, "note", file=str(file), seconds=600)
+    await running(pair.gateway, id_)
+    for method, path in (("DELETE", ""), ("GET", "/result"), ("GET", "/logs")):
+        answer = await pair.gateway.ask(method, f"/jobs/{id_}{path}")
+        assert (answer.status, answer.document["type"]) == (409, "job-not-finished")
+    await pair.gateway.ask("POST", f"/jobs/{id_}/cancel")
+    await ended(pair.gateway, id_)
+    assert (await pair.gateway.ask("DELETE", f"/jobs/{id_}")).status == 204
+    for path in ("", "/result", "/logs", "/events"):
+        answer = await pair.gateways[1].ask("GET", f"/jobs/{id_}{path}")
+        assert (answer.status, answer.document["type"]) == (404, "job-not-found")
+
+
+async def test_a_result_above_what_the_store_takes_fails_the_job(pair: Rig, file: Path) -> None:
+    id_ = await accepted(pair.gateway, "note", file=str(file), size=2_000_000)
+    found = await ended(pair.gateway, id_)
+    assert (found["state"], found["problem"]["type"]) == ("failed", "output-too-large")
+    result = await pair.gateway.ask("GET", f"/jobs/{id_}/result")
+    assert (result.status, result.document["limit"]) == (500, 1024 * 1024)
+
+
+async def test_inputs_above_what_the_store_takes_are_refused(pair: Rig, file: Path) -> None:
+    answer = await submit(pair.gateway, "note", file=str(file), name="x" * 1_100_000)
+    assert (answer.status, answer.document["type"]) == (413, "too-large")
+
+
+async def test_jobs_are_listed_the_latest_first(pair: Rig, file: Path) -> None:
+    gateway = pair.gateway
+    ids = [
+        await accepted(gateway, "note", f"?label=list=yes&label=number={n}", file=str(file))
+        for n in range(3)
+    ]
+    for id_ in ids:
+        await ended(gateway, id_)
+    listed = await gateway.ask("GET", "/jobs?label=list=yes&program=note&state=succeeded")
+    assert [one["id"] for one in listed.document["items"]] == ids[::-1]
+    assert listed.document["next"] is None
+    assert await _pages(pair, "/jobs?label=list=yes&limit=1") == ids[::-1]
+    one = await gateway.ask("GET", "/jobs?label=list=yes&label=number=1")
+    assert [each["id"] for each in one.document["items"]] == [ids[1]]
+    none = await gateway.ask("GET", "/jobs?label=list=yes&state=lost")
+    assert none.document["items"] == []
+
+
+async def _pages(pair: Rig, path: str) -> list[str]:
+    found, after = [], ""
+    while True:
+        page = (await pair.gateway.ask("GET", path + after)).document
+        found += [one["id"] for one in page["items"]]
+        if page["next"] is None:
+            return found
+        after = f"&after={page['next']}"
+
+
+@pytest.mark.parametrize(
+    ("query", "path"),
+    [
+        ("?priority=high", "priority"),
+        ("?priority=101", "priority"),
+        ("?notBefore=tomorrow", "notBefore"),
+        ("?notBefore=2030-01-01T00:00:00", "notBefore"),
+        ("?maxAttempts=0", "maxAttempts"),
+        ("?maxAttempts=2", "maxAttempts"),
+        ("?label=none", "label"),
+        ("?" + "&".join(f"label=k{n}=v" for n in range(17)), "label"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused(pair: Rig, query: str, path: str) -> None:
+    answer = await submit(pair.gateway, "note", query, file="/dev/null")
+    assert (answer.status, answer.document["path"]) == (400, path)
+
+
+async def test_a_job_without_its_program_is_not_accepted(pair: Rig) -> None:
+    answer = await submit(pair.gateway, "nothing")
+    assert (answer.status, answer.document["type"]) == (404, "program-not-found")
+
+
+async def test_events_tell_the_states_and_can_be_taken_up_again(pair: Rig, file: Path) -> None:
+    here, there = pair.gateways
+    id_ = await accepted(here, "note", file=str(file), seconds=0.5)
+    told = events((await there.ask("GET", f"/jobs/{id_}/events")).body)
+    assert [(kind, number) for kind, number, _ in told] == [
+        ("state", 1), ("state", 2), ("state", 3)
+    ]  # fmt: skip
+    assert [data["state"] for _, _, data in told] == ["queued", "running", "succeeded"]
+    again = await here.ask("GET", f"/jobs/{id_}/events", headers={"Last-Event-ID": "2"})
+    assert events(again.body) == told[2:]
+
+
+async def test_a_repeated_key_gets_the_same_job(pair: Rig, file: Path) -> None:
+    key = {"Idempotency-Key": f'"{file}"'}
+    inputs = {"file": str(file), "name": "k"}
+    answers = await asyncio.gather(
+        *(submit(pair.gateways[n % 2], "note", headers=key, **inputs) for n in range(8))
+    )
+    assert {answer.status for answer in answers} == {202}
+    assert len({answer.document["id"] for answer in answers}) == 1
+    assert len({answer.headers["Location"] for answer in answers}) == 1
+    assert sum("Idempotency-Replayed" not in answer.headers for answer in answers) == 1
+    await ended(pair.gateway, answers[0].document["id"])
+    assert file.read_text() == "begun k\ndone k\n"
+    for other in (
+        await submit(pair.gateway, "note", "?priority=3", headers=key, **inputs),
+        await pair.gateway.run("note", headers=key, **inputs),
+    ):
+        assert (other.status, other.document["type"]) == (422, "idempotency-key-reused")
+
+
+async def test_jobs_of_a_session_run_in_the_order_of_their_acceptance(
+    pair: Rig, file: Path
+) -> None:
+    session = {"X-Session-ID": file.parent.name}
+    ids = [
+        await accepted(
+            pair.gateways[n % 2], "note", headers=session, file=str(file), name=f"{n}", seconds=0.05
+        )
+        for n in range(12)
+    ]
+    for id_ in ids:
+        assert (await ended(pair.gateway, id_))["state"] == "succeeded"
+    expected = "".join(f"begun {n}\ndone {n}\n" for n in range(12))
+    assert file.read_text() == expected
