@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from anypod.cli import exits, pools, programs, sessions
+from anypod.cli import exits, jobs, pools, programs, sessions
 from anypod.cli.keys import keyed
 from anypod.cli.options import (
     DEFAULT_POOL,
@@ -34,7 +34,13 @@ def make_app(began: float) -> typer.Typer:
     app.callback()(_root)
     app.command("up")(_up(began))
     app.command("run")(keyed(_run))
-    for group in (programs.make(), sessions.make(), pools.make_workers(), pools.make_pools()):
+    for group in (
+        programs.make(),
+        sessions.make(),
+        jobs.make(),
+        pools.make_workers(),
+        pools.make_pools(),
+    ):
         app.add_typer(group)
     app.command("top")(keyed(_top))
     return app
@@ -145,6 +151,22 @@ def _run(
         str | None,
         typer.Option(help="Of the pool's LMs, for a program of kind dspy.", metavar="NAME"),
     ] = None,
+    async_: Annotated[
+        bool, typer.Option("--async", help="Do not wait; print the id of the job.")
+    ] = False,
+    priority: Annotated[
+        int | None, typer.Option(help="Of a job, -100 to 100: higher ones go first.")
+    ] = None,
+    not_before: Annotated[
+        str | None, typer.Option(metavar="TIME", help="When a job may begin.")
+    ] = None,
+    attempts: Annotated[
+        int | None, typer.Option(min=1, max=10, help="Of a job, if it is idempotent.")
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", "-l", metavar="KEY=VALUE", help="To find a job by."),
+    ] = None,
     logs: Annotated[bool, typer.Option("--logs", help="Show what it prints, on stderr.")] = False,
     json_: Annotated[
         bool, typer.Option("--json", help="Print the whole answer as JSON; as -o json.")
@@ -157,8 +179,30 @@ def _run(
 
     The program is created, or gets a new revision, under the file's name.
     """
-    from anypod.cli.run import run
+    from anypod.cli.run import run, submit
 
+    as_job = jobs.arguments(
+        priority=priority,
+        not_before=None if not_before is None else jobs.time_of(not_before),
+        max_attempts=attempts,
+        labels=jobs.labels_of(label) or None,
+    )
+    if as_job and not async_:
+        raise exits.Usage("--priority, --not-before, --attempts and --label are for --async")
+    if async_:
+        if stream or logs:
+            raise exits.Usage("--stream and --logs are for who waits; see 'anypod jobs'")
+        submit(
+            target,
+            inputs or [],
+            as_job | jobs.arguments(session=session, timeout=timeout, lm=lm),
+            url=url,
+            pool=pool,
+            id_=id_,
+            entrypoint=entrypoint,
+            concurrency=concurrency,
+        )
+        return
     run(
         target,
         inputs or [],

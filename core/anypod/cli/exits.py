@@ -28,6 +28,8 @@ _TO_DO = {
     "pool-not-found": "see 'anypod pools list'; choose one with --pool",
     "program-not-found": "see 'anypod programs list'",
     "session-not-found": "see 'anypod sessions list'",
+    "job-not-found": "see 'anypod jobs list'",
+    "job-not-finished": "see 'anypod jobs get'; wait with 'anypod jobs watch'",
     "worker-not-found": "see 'anypod workers list'",
     "queue-full": "try again later, or give the pool more workers",
     "no-worker": "see 'anypod workers list' for why none was free",

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 DEFAULT_URL = "http://127.0.0.1:8700"
 DEFAULT_POOL = "default"
 COMPLETION_SECONDS = 2.0
+COMPLETED_JOBS = 100
 
 
 class Format(StrEnum):
@@ -88,6 +90,8 @@ def _complete(context: typer.Context, what: str, incomplete: str) -> list[str]:
                     names = [program.id for program in client.programs.list()]
                 case "sessions":
                     names = [session.id for session in client.sessions.list()]
+                case "jobs":
+                    names = [job.id for job in islice(client.jobs.list(), COMPLETED_JOBS)]
                 case "workers":
                     names = [worker.name for worker in client.workers.list()]
                 case _:
@@ -103,6 +107,10 @@ def complete_program(context: typer.Context, incomplete: str) -> list[str]:
 
 def complete_session(context: typer.Context, incomplete: str) -> list[str]:
     return _complete(context, "sessions", incomplete)
+
+
+def complete_job(context: typer.Context, incomplete: str) -> list[str]:
+    return _complete(context, "jobs", incomplete)
 
 
 def complete_worker(context: typer.Context, incomplete: str) -> list[str]:

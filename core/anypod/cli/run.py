@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anypod.api.executions import Execution
-    from anypod.client import Client
+    from anypod.client import Answer, Client
     from anypod.client.calls import RunArguments
+    from anypod.client.job_calls import JobArguments
     from anypod.client.sync import Stream
 
 
@@ -53,6 +54,32 @@ def run(
                     _follow(events, spinner, whole=whole)
                 return
             answer = client.run(program, inputs, **options)
+    show_answer(answer, whole=whole)
+
+
+def submit(
+    target: str,
+    pairs: "Sequence[str]",
+    given: "JobArguments",
+    *,
+    url: str,
+    pool: str,
+    id_: str | None,
+    entrypoint: str | None,
+    concurrency: int | None,
+) -> None:
+    """Prints the job's id."""
+    inputs = values.inputs_of(pairs)
+    with (
+        connected(url, pool, session=given.get("session")) as client,
+        waiting(f"submitting {target}"),
+    ):
+        program = _program(client, target, id_, entrypoint, concurrency)
+        job = client.submit(program, inputs, **given)
+    out(job.id)
+
+
+def show_answer(answer: "Answer", *, whole: bool) -> None:
     if whole:
         show_json({"outputs": answer.outputs, "execution": _document(answer.execution)})
     else:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from anypod.client.errors import UnexpectedAnswer as UnexpectedAnswer
     from anypod.client.errors import Unreachable as Unreachable
     from anypod.client.errors import WorkerLost as WorkerLost
+    from anypod.client.job_calls import JobEvent as JobEvent
+    from anypod.client.jobs_async import AsyncJob as AsyncJob
+    from anypod.client.jobs_sync import Job as Job
     from anypod.client.sync import Client as Client
 
 _HOMES = {
@@ -50,6 +53,9 @@ _HOMES = {
         "Unreachable",
         "WorkerLost",
     ),
+    "anypod.client.job_calls": ("JobEvent",),
+    "anypod.client.jobs_async": ("AsyncJob",),
+    "anypod.client.jobs_sync": ("Job",),
     "anypod.client.sync": ("Client",),
 }
 _EXPORTS = {name: home for home, names in _HOMES.items() for name in names}
@@ -59,12 +65,15 @@ __all__ = [
     "AnswerLost",
     "AnyPodError",
     "AsyncClient",
+    "AsyncJob",
     "Chunk",
     "Client",
     "Conflict",
     "DeadlineExceeded",
     "InvalidInputs",
     "InvalidProgram",
+    "Job",
+    "JobEvent",
     "LmFailed",
     "LogText",
     "NoAnswer",

@@ -18,6 +18,8 @@ from anypod.client.calls import Api, Call, CodeArguments, LmArguments, RunArgume
 from anypod.client.errors import NoAnswer
 from anypod.client.events import EventParser
 from anypod.client.http_async import Transport
+from anypod.client.job_calls import JobApi, JobArguments
+from anypod.client.jobs_async import AsyncJob, AsyncJobs
 from anypod.client.settings import DEFAULT_URL, Settings
 
 Item = TypeVar("Item", bound=AnswerModel)
@@ -165,6 +167,27 @@ class _Runs:
         call = self._api.stream_source(source, entrypoint, inputs, options)
         return AsyncStream(await self._transport.open(call))
 
+    async def submit(
+        self,
+        program: str,
+        inputs: Mapping[str, Any] | None = None,
+        **options: Unpack[JobArguments],
+    ) -> AsyncJob:
+        """Have a program run without waiting for it."""
+        call = JobApi(self._api).submit(program, inputs, options)
+        return AsyncJob(self._transport, self._api, (await self._transport.send(call)).id)
+
+    async def submit_source(
+        self,
+        source: str | Mapping[str, str],
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        entrypoint: str | None = None,
+        **options: Unpack[JobArguments],
+    ) -> AsyncJob:
+        call = JobApi(self._api).submit_source(source, entrypoint, inputs, options)
+        return AsyncJob(self._transport, self._api, (await self._transport.send(call)).id)
+
 
 class Session(_Runs):
     """One session: its programs run in one executor, and keep their globals and ``state``.
@@ -248,8 +271,13 @@ class AsyncClient(_Runs):
         api = Api(pool, session_header=session_header)
         super().__init__(Transport(Settings(url, timeout, retries, headers, api_key)), api)
         self.sessions = Sessions(self._transport, api)
+        self.jobs = AsyncJobs(self._transport, api)
         self.workers = Workers(self._transport, api)
         self.pools = Pools(self._transport, api)
+
+    def job(self, id: str) -> AsyncJob:  # noqa: A002 - the API's name
+        """A handle of a job that was submitted before, by whomever."""
+        return AsyncJob(self._transport, self._api, id)
 
     def session(self, key: str) -> Session:
         """A handle; the session begins with its first run."""

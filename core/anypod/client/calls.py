@@ -200,11 +200,11 @@ class Api:
         self, labels: Mapping[str, str], after: str | None
     ) -> Call[Page[ProgramSummary]]:
         chosen = tuple(("label", f"{key}={value}") for key, value in labels.items())
-        return self._list(f"{self._root}/programs", ProgramSummary, after, chosen)
+        return self.list(f"{self._root}/programs", ProgramSummary, after, chosen)
 
     def list_revisions(self, program: str, after: str | None) -> Call[Page[RevisionDocument]]:
         path = f"{self._program(program)}/revisions"
-        return self._list(path, RevisionDocument, after)
+        return self.list(path, RevisionDocument, after)
 
     def delete_program(self, program: str, if_match: str | None) -> Call[None]:
         return Call(
@@ -293,7 +293,7 @@ class Api:
     # sessions, workers, pools
 
     def list_sessions(self, after: str | None) -> Call[Page[SessionSummary]]:
-        return self._list(f"{self._root}/sessions", SessionSummary, after)
+        return self.list(f"{self._root}/sessions", SessionSummary, after)
 
     def get_session(self, session: str) -> Call[SessionDocument]:
         return self._get(self._session(session), answers.document(SessionDocument))
@@ -317,14 +317,14 @@ class Api:
         return f"{self._root}/sessions/{segment}"
 
     def list_workers(self, after: str | None) -> Call[Page[WorkerDocument]]:
-        return self._list(f"{self._root}/workers", WorkerDocument, after)
+        return self.list(f"{self._root}/workers", WorkerDocument, after)
 
     def get_worker(self, worker: str) -> Call[WorkerDocument]:
         path = f"{self._root}/workers/{_name(worker, 'worker')}"
         return self._get(path, answers.document(WorkerDocument))
 
     def list_pools(self, after: str | None) -> Call[Page[PoolDocument]]:
-        return self._list("/v1/pools", PoolDocument, after)
+        return self.list("/v1/pools", PoolDocument, after)
 
     def get_pool(self, pool: str) -> Call[PoolDocument]:
         return self._get(f"/v1/pools/{_name(pool, 'pool')}", answers.document(PoolDocument))
@@ -332,7 +332,7 @@ class Api:
     def _get(self, path: str, read: Callable[[bytes], T]) -> Call[T]:
         return Call("GET", path, read, headers=self._headers(), repeatable=True)
 
-    def _list(
+    def list(
         self,
         path: str,
         model: type[M],

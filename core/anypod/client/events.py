@@ -18,6 +18,8 @@ class ServerSentEvent:
     name: str
     """``message`` when the stream gives none."""
     data: str
+    id: str = ""
+    """Of the last event that had one."""
 
 
 class EventTooLarge(ValueError):
@@ -34,6 +36,7 @@ class EventParser:
         self._at_start = True
         self._name = ""
         self._data: list[bytes] = []
+        self._id = ""
 
     def feed(self, data: bytes) -> Iterator[ServerSentEvent]:
         """The events that these bytes complete. Raises EventTooLarge."""
@@ -75,10 +78,12 @@ class EventParser:
         self._size -= len(line)  # not kept
         if name == b"event":
             self._name = value.decode(errors="replace")
+        elif name == b"id" and b"\0" not in value:
+            self._id = value.decode(errors="replace")
 
     def _end_event(self) -> Iterator[ServerSentEvent]:
         data, name = self._data, self._name
         self._data, self._name, self._size = [], "", 0
         if data:
             text = b"\n".join(data).decode(errors="replace")
-            yield ServerSentEvent(name or "message", text)
+            yield ServerSentEvent(name or "message", text, self._id)

@@ -18,6 +18,8 @@ from anypod.client.calls import Api, Call, CodeArguments, LmArguments, RunArgume
 from anypod.client.errors import NoAnswer
 from anypod.client.events import EventParser
 from anypod.client.http_sync import Transport
+from anypod.client.job_calls import JobApi, JobArguments
+from anypod.client.jobs_sync import Job, Jobs
 from anypod.client.settings import DEFAULT_URL, Settings
 
 Item = TypeVar("Item", bound=AnswerModel)
@@ -163,6 +165,27 @@ class _Runs:
         call = self._api.stream_source(source, entrypoint, inputs, options)
         return Stream(self._transport.open(call))
 
+    def submit(
+        self,
+        program: str,
+        inputs: Mapping[str, Any] | None = None,
+        **options: Unpack[JobArguments],
+    ) -> Job:
+        """Have a program run without waiting for it."""
+        call = JobApi(self._api).submit(program, inputs, options)
+        return Job(self._transport, self._api, (self._transport.send(call)).id)
+
+    def submit_source(
+        self,
+        source: str | Mapping[str, str],
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        entrypoint: str | None = None,
+        **options: Unpack[JobArguments],
+    ) -> Job:
+        call = JobApi(self._api).submit_source(source, entrypoint, inputs, options)
+        return Job(self._transport, self._api, (self._transport.send(call)).id)
+
 
 class Session(_Runs):
     """One session: its programs run in one executor, and keep their globals and ``state``.
@@ -246,8 +269,13 @@ class Client(_Runs):
         api = Api(pool, session_header=session_header)
         super().__init__(Transport(Settings(url, timeout, retries, headers, api_key)), api)
         self.sessions = Sessions(self._transport, api)
+        self.jobs = Jobs(self._transport, api)
         self.workers = Workers(self._transport, api)
         self.pools = Pools(self._transport, api)
+
+    def job(self, id: str) -> Job:  # noqa: A002 - the API's name
+        """A handle of a job that was submitted before, by whomever."""
+        return Job(self._transport, self._api, id)
 
     def session(self, key: str) -> Session:
         """A handle; the session begins with its first run."""

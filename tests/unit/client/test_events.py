@@ -24,7 +24,7 @@ def test_several_data_lines_are_one_value_with_line_ends_between() -> None:
 
 def test_comments_unknown_fields_and_events_without_data_give_nothing() -> None:
     assert parse(b": still running\n\nid: 7\nretry: 1\nevent: chunk\n\ndata: x\n\n") == [
-        ServerSentEvent("message", "x")
+        ServerSentEvent("message", "x", "7")
     ]
 
 
