@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from anypod.client import AnyPodError as AnyPodError
     from anypod.client import AsyncClient as AsyncClient
     from anypod.client import Client as Client
+    from anypod.reporting import progress as progress
 
 __version__ = "0.1.0"
 
@@ -19,9 +20,10 @@ _EXPORTS = {
     "AnyPodError": "anypod.client",
     "AsyncClient": "anypod.client",
     "Client": "anypod.client",
+    "progress": "anypod.reporting",
 }
 
-__all__ = ["AnyPodError", "AsyncClient", "Client", "__version__", "session"]
+__all__ = ["AnyPodError", "AsyncClient", "Client", "__version__", "progress", "session"]
 
 
 def __getattr__(name: str) -> Any:

@@ -26,6 +26,31 @@ def main(file: str, name: str = "", seconds: float = 0, fail_first: int = 0, siz
     return "x" * size or f"ran {name}"
 """
 YIELDS = "def main(count: int):\n    yield from range(count)\n"
+TELLS = """
+import os, threading, time
+import anypod
+from anypod import progress
+def main(file: str = "", many: int = 0, odd: bool = False) -> str:
+    for number in range(many):
+        progress(number, many)
+    if odd:
+        if os.fork() == 0:
+            progress(7, 7, "from a child")
+            os._exit(0)
+        os.wait()
+        thread = threading.Thread(target=progress, args=(1, None, "from a thread \\ud800"))
+        thread.start()
+        thread.join()
+        try:
+            progress(float("nan"))
+        except ValueError:
+            return "refused"
+    anypod.progress(1, 2, "half")
+    while file and not os.path.exists(file):
+        time.sleep(0.01)
+    progress(2, 2, "all")
+    return "done"
+"""
 
 
 async def submit(

@@ -32,7 +32,6 @@ class Shared:
         self._wire = wire
         self._marks = marks
         self._limits = limits
-        self._sending = threading.RLock()
         self._process = os.getpid()
         self._main = threading.get_ident()
 
@@ -50,7 +49,9 @@ class Shared:
         return company.serve(self._wire.fileno(), lambda: self._take(company))
 
     def _start(self, company: Company, run: frames.Run) -> None:
-        company.start(run.id, run.inputs, stream=run.stream, given=given.of_run(run))
+        company.start(
+            run.id, run.inputs, stream=run.stream, given=given.of_run(run), follows=run.progress
+        )
 
     def _take(self, company: Company) -> None:
         found = self._wire.receive_now()
@@ -83,6 +84,9 @@ class Shared:
     def printed(self, execution: str, stream: Stream, data: bytes) -> None:
         self._send(frames.Printed(execution, stream, data))
 
+    def progress(self, execution: str, done: float, total: float | None, message: str) -> None:
+        self._send(frames.Progress(execution, done, total, message))
+
     def done(self, execution: str, outcome: Outcome) -> None:
         try:
             self._send(
@@ -103,8 +107,7 @@ class Shared:
         if os.getpid() != self._process:
             os._exit(0)  # a fork that went on as if it were the program
         if threading.get_ident() != self._main:  # only the main thread can be interrupted
-            with self._sending:
-                self._wire.send(frame)
+            self._wire.send(frame)
             return
-        with interrupts.held(), self._sending:
+        with interrupts.held():
             self._wire.send(frame)

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from anypod_worker import frames, logs, marks
 from anypod_worker.printed import Printed, Stream
@@ -29,8 +29,10 @@ TOGETHER = frozenset({"memory", "oom", "processes"})
 """Ends of an executor that what runs in it has brought about together."""
 _LOG_BYTES = 64 * 1024
 
-OF_ONE = (frames.Done, frames.Chunk, frames.Begun, frames.Printed, frames.NeedCode)
-FromOne = frames.Done | frames.Chunk | frames.Begun | frames.Printed | frames.NeedCode
+FromOne = (
+    frames.Done | frames.Chunk | frames.Progress | frames.Begun | frames.Printed | frames.NeedCode
+)
+OF_ONE = get_args(FromOne)
 
 
 @dataclass(slots=True)
@@ -81,6 +83,8 @@ class Crowd:
             member.job.chunk(frame.data)
         elif isinstance(frame, frames.Printed):
             member.job.printed(frame.stream, frame.data)
+        elif isinstance(frame, frames.Progress):
+            member.job.progress(frame)
         elif not member.has_begun:
             member.has_begun = True
             member.job.begun()

@@ -1,6 +1,7 @@
 """One execution in the supervisor: what it asks its gateway for, streams, prints and answers."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Literal, cast
@@ -9,6 +10,8 @@ import msgspec
 
 from anypod.wire.config import Limits
 from anypod.wire.messages import (
+    PROGRESS_MESSAGE,
+    PROGRESS_SECONDS,
     Chunk,
     Code,
     Execute,
@@ -17,6 +20,7 @@ from anypod.wire.messages import (
     NeedProgram,
     NeedState,
     Output,
+    Progress,
     Refused,
     Result,
     SessionState,
@@ -61,6 +65,8 @@ class Execution(Work):
         self._outbox = Outbox(gateway.send, self._passed) if message.stream else None
         self._printed: Printed | None = None
         self._hiding: dict[Stream, Hiding] | None = None
+        self._said: Progress | None = None
+        self._told_at = 0.0
 
     # before it runs
 
@@ -105,6 +111,7 @@ class Execution(Work):
             message.stream,
             message.session.key if message.session is not None else None,
             state,
+            message.progress,
         )
         executor.run(self, self._with_lms(run, code))
 
@@ -119,6 +126,7 @@ class Execution(Work):
             message.inputs,
             None if message.revision in executor.revisions else code,
             message.stream,
+            progress=message.progress,
             beside=True,
         )
         executor.run_beside(self, self._with_lms(run, code))
@@ -141,6 +149,24 @@ class Execution(Work):
             if self._keys:
                 data = self._keys.hidden(data)
             self._outbox.push(Chunk(self.id, data), len(data))
+
+    def progress(self, said: frames.Progress) -> None:
+        """A program could send more than an executor lets it say: what comes too soon waits."""
+        if not self.message.progress or not math.isfinite(said.done + (said.total or 0.0)):
+            return
+        message = said.message
+        if self._keys:
+            message = self._keys.hidden(message.encode()).decode()
+        self._said = Progress(self.id, said.done, said.total, message[:PROGRESS_MESSAGE])
+        now = self._loop.time()
+        if now - self._told_at >= PROGRESS_SECONDS / 2:
+            self._told_at = now
+            self._tell_progress()
+
+    def _tell_progress(self) -> None:
+        if self._said is not None:
+            said, self._said = self._said, None
+            self.gateway.send(said)
 
     def _passed(self, size: int) -> None:
         if self.executor is not None and not self.ended:
@@ -240,6 +266,7 @@ class Execution(Work):
 
     def _answer(self, result: Result) -> None:
         self._close()
+        self._tell_progress()
         if self._outbox is None:
             self._finish(result)
         else:

@@ -10,12 +10,15 @@ import contextlib
 import os
 import signal
 import socket
+import threading
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from anypod import reporting
 from anypod.session import Session
 from anypod.wire.messages import Code
 from anypod_worker import aftermath, frames, kinds
@@ -180,6 +183,7 @@ class Executor:
                 interrupted=error.interrupted,
             )
         self._credit = frames.CHUNK_WINDOW
+        reporting.listen(partial(self._tell, frame.id) if frame.progress else None)
         return run(
             program,
             frame.inputs,
@@ -213,6 +217,15 @@ class Executor:
                 self._credit += frame.bytes
         self._credit -= len(data)
         self._wire.send(frames.Chunk(execution, data))
+
+    def _tell(self, execution: str, done: float, total: float | None, message: str) -> None:
+        """From whatever thread of the program; only in the main one an interrupt comes."""
+        said = frames.Progress(execution, done, total, message)
+        if threading.current_thread() is not threading.main_thread():
+            self._wire.send(said)
+            return
+        with interrupts.held():
+            self._wire.send(said)
 
     # checks
 

@@ -53,6 +53,7 @@ class Job(Protocol):
         """It runs, beside others; what runs alone has begun when it was sent."""
 
     def chunk(self, data: bytes) -> None: ...
+    def progress(self, said: frames.Progress) -> None: ...
     def printed(self, stream: Stream, data: bytes) -> None: ...
     def done(self, frame: frames.Done | frames.Checked) -> None: ...
     def lost(self, death: Death) -> None: ...
@@ -251,6 +252,9 @@ class Executor(asyncio.Protocol):
         elif isinstance(frame, frames.Chunk):
             if self.job is not None and self._is_current(frame.id):
                 self.job.chunk(frame.data)
+        elif isinstance(frame, frames.Progress):
+            if self.job is not None and self._is_current(frame.id):
+                self.job.progress(frame)
         elif isinstance(frame, frames.NeedCode):
             self._resend(frame)
         elif isinstance(frame, frames.Pong):

@@ -7,6 +7,7 @@ can write to it: the supervisor believes a frame only as far as it harms that pr
 
 import select
 import socket
+import threading
 from collections import deque
 from typing import Literal
 
@@ -48,6 +49,8 @@ class Run(Frame, frozen=True, tag=0):
     session: str | None = None
     state: bytes | None = None
     """The session's committed state; absent when the executor's own is the committed one."""
+    progress: bool = False
+    """Send what the program says of how far it is."""
     lm: LmChoice | None = None
     keys: dict[str, str] | None = None
     """Of the pool's LMs, for a program that asks one."""
@@ -104,6 +107,13 @@ class Chunk(Frame, frozen=True, tag=13):
     data: bytes
 
 
+class Progress(Frame, frozen=True, tag=19):
+    id: str
+    done: float
+    total: float | None = None
+    message: str = ""
+
+
 class Done(Frame, frozen=True, tag=14):
     id: str
     run_seconds: float
@@ -150,7 +160,7 @@ class Printed(Frame, frozen=True, tag=18):
 
 
 ToExecutor = Run | Check | Credit | Ping | Interrupt
-ToSupervisor = Warm | Pong | NeedCode | Chunk | Done | Checked | Unfit | Begun | Printed
+ToSupervisor = Warm | Pong | NeedCode | Chunk | Progress | Done | Checked | Unfit | Begun | Printed
 
 _encoder = msgspec.msgpack.Encoder()
 _to_executor: "msgspec.msgpack.Decoder[ToExecutor]" = msgspec.msgpack.Decoder(ToExecutor)
@@ -233,9 +243,12 @@ class Wire:
         self._frames: deque[ToExecutor] = deque()
         self._poll = select.poll()
         self._poll.register(end, select.POLLIN)
+        self._sending = threading.RLock()
+        """Threads of the program print and tell of progress; so may a finalizer, in between."""
 
     def send(self, frame: Frame) -> None:
-        self._end.sendall(encode(frame))
+        with self._sending:
+            self._end.sendall(encode(frame))
 
     def receive(self) -> ToExecutor | None:
         """The next frame; None when the supervisor is gone. Raises BadFrame."""

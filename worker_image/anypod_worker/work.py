@@ -125,6 +125,9 @@ class Work:
     def chunk(self, data: bytes) -> None:
         """A check has none."""
 
+    def progress(self, said: frames.Progress) -> None:
+        """Of a check nobody asks for it."""
+
 
 class Checking(Work):
     def __init__(self, gateway: Gateway, message: Check, limits: Limits) -> None:

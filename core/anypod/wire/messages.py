@@ -31,6 +31,7 @@ WINDOW = 256 * 1024
 
 
 PROGRESS_SECONDS = 0.1
+"""Between two words of how far a program is."""
 PROGRESS_MESSAGE = 500
 """Characters of what is said beside the numbers."""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.support.jobs import NOTE, YIELDS
+from tests.support.jobs import NOTE, TELLS, YIELDS
 from tests.support.rig import Rig, pool_of, rig
 
 
@@ -16,6 +16,7 @@ async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
         await made.gateway.create(NOTE, "note")
         await made.gateway.create(NOTE + "# idempotent", "again", idempotent=True)
         await made.gateway.create(YIELDS, "yields")
+        await made.gateway.create(TELLS, "tells")
         yield made
 
 

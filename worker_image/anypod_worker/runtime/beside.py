@@ -13,6 +13,7 @@ from contextvars import Context, ContextVar
 from typing import Any, Protocol
 from weakref import WeakSet
 
+from anypod import reporting
 from anypod_worker.kinds.given import Given
 from anypod_worker.runtime import (
     failures,
@@ -39,6 +40,7 @@ class Outside(Protocol):
     def begun(self, execution: str) -> None: ...
     def chunk(self, execution: str, data: bytes) -> None: ...
     def printed(self, execution: str, stream: Stream, data: bytes) -> None: ...
+    def progress(self, execution: str, done: float, total: float | None, message: str) -> None: ...
     def done(self, execution: str, outcome: Outcome) -> None: ...
 
 
@@ -56,6 +58,7 @@ class _Member:
         """That the program has started."""
         self.main: asyncio.Task[None] | None = None
         self.is_over = False
+        self.follows = False
         self._outside = outside
         self._credit = window
         self._room: asyncio.Future[None] | None = None
@@ -93,6 +96,10 @@ class _Member:
             if line:
                 self._flush(stream, line)
 
+    def tell(self, done: float, total: float | None, message: str) -> None:
+        if self.follows and not self.is_over:
+            self._outside.progress(self.id, done, total, message)
+
     def _flush(self, stream: Stream, line: bytearray) -> None:
         data = bytes(line)
         line.clear()
@@ -108,6 +115,12 @@ def _print(stream: Stream, data: bytes) -> bool:
         return False
     member.print(stream, data)
     return True
+
+
+def _tell(done: float, total: float | None, message: str) -> None:
+    member = _member.get(None)
+    if member is not None:
+        member.tell(done, total, message)
 
 
 class Company:
@@ -139,8 +152,18 @@ class Company:
 
     # from outside
 
-    def start(self, id_: str, inputs: bytes, *, stream: bool, given: Given | None = None) -> None:
+    def start(
+        self,
+        id_: str,
+        inputs: bytes,
+        *,
+        stream: bool,
+        given: Given | None = None,
+        follows: bool = False,
+    ) -> None:
+        """``follows``: somebody wants to know how far it is."""
         member = _Member(id_, inputs, given, self._outside, self._window)
+        member.follows = follows
         self._members[id_] = member
         context = Context()
         context.run(_member.set, member)
@@ -167,6 +190,7 @@ class Company:
         is something to read at this descriptor."""
         threads = running.count_threads()
         running.begin(self._program, None)
+        reporting.listen(_tell)
         asyncio.set_event_loop(self._loop)
         self._loop.add_reader(end, on_readable)
         try:
@@ -176,6 +200,7 @@ class Company:
                 return self._close() and not running.threads_left(threads)
         finally:
             asyncio.set_event_loop(None)
+            reporting.listen(None)
             running.end(self._program)
 
     def _turn(self) -> None:
