@@ -78,7 +78,7 @@ ROUTES = [(route.method, route.path, route.needs) for route in TABLE]
 
 
 def filled(path: str) -> str:
-    for name, value in {**FILLED, "{worker}": "w1"}.items():
+    for name, value in {**FILLED, "{worker}": "w1", "{job}": "j-" + "0" * 32}.items():
         path = path.replace(name, value)
     return path
 
