@@ -31,6 +31,9 @@ class Access(msgspec.Struct, frozen=True, omit_defaults=True):
     execution: str = ""
     worker: str = ""
     problem: str = ""
+    items: int = 0
+    failed: int = 0
+    """Items, of a batch."""
 
 
 class AccessLog:
@@ -56,6 +59,8 @@ class AccessLog:
                     call.execution,
                     call.worker,
                     call.problem,
+                    call.items,
+                    call.failed,
                 )
             )
         )
@@ -90,4 +95,6 @@ def _as_text(access: Access) -> bytes:
         line += f" worker={access.worker}"
     if access.problem:
         line += f" problem={access.problem}"
+    if access.items:
+        line += f" items={access.items} failed={access.failed}"
     return line.encode() + b"\n"

@@ -8,7 +8,17 @@ from anypod_gateway.callers.rights import Caller
 class Call:
     """Filled by the handler; read by the middleware when the answer is there."""
 
-    __slots__ = ("attempt", "caller", "execution", "pool", "problem", "route", "worker")
+    __slots__ = (
+        "attempt",
+        "caller",
+        "execution",
+        "failed",
+        "items",
+        "pool",
+        "problem",
+        "route",
+        "worker",
+    )
 
     def __init__(self) -> None:
         self.route = ""
@@ -20,6 +30,10 @@ class Call:
         self.execution = ""
         self.worker = ""
         self.attempt = 0
+        self.items = 0
+        """Of a batch: how many have been answered."""
+        self.failed = 0
+        """And how many of these with a problem."""
         self.problem = ""
         """The problem's type, when the answer is one; also the end of an event stream."""
 

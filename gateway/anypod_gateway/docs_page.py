@@ -82,8 +82,15 @@ def _parameters(operation: Schema) -> str:
 def _request(document: Schema, operation: Schema) -> str:
     if "requestBody" not in operation:
         return ""
-    schema = operation["requestBody"]["content"]["application/json"]["schema"]
-    return f"<h4>Request</h4>{_link(schema)}{_members(_resolve(document, schema))}"
+    ((kind, content),) = operation["requestBody"]["content"].items()
+    schema = content["schema"]
+    bodies = [_body(document, kind, one) for one in schema.get("oneOf", [schema])]
+    return f"<h4>Request</h4>{'<p>or</p>'.join(bodies)}"
+
+
+def _body(document: Schema, kind: str, schema: Schema) -> str:
+    told = _link(schema) or f"<code>{escape(kind)}</code> {_text(schema['description'])}"
+    return told + _members(_resolve(document, schema))
 
 
 def _responses(operation: Schema) -> str:

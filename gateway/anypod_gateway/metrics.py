@@ -30,6 +30,7 @@ class Metrics:
         self._lm_calls: Counter[tuple[str, str]] = Counter()
         self._lm_tokens: Counter[tuple[str, str, str]] = Counter()
         self._lm_cost: dict[tuple[str, str], float] = defaultdict(float)
+        self._items: Counter[tuple[str, str]] = Counter()
         self._retries: Counter[tuple[str, str]] = Counter()
         self._sessions: Counter[tuple[str, str]] = Counter()
         self._jobs: Counter[tuple[str, str]] = Counter()
@@ -49,6 +50,9 @@ class Metrics:
     def request(self, route: str, pool: str, outcome: str, seconds: float) -> None:
         self._requests[pool, outcome] += 1
         self._request_seconds.observe((route,), seconds)
+
+    def item(self, pool: str, outcome: str) -> None:
+        self._items[pool, outcome] += 1
 
     def execution(self, pool: str, queue_seconds: float, run_seconds: float) -> None:
         self._queue_seconds.observe((pool,), queue_seconds)
@@ -88,6 +92,9 @@ class Metrics:
 
     def _collect(self) -> Iterable[Metric]:
         yield _counter("anypod_requests", "Requests by pool and outcome", "outcome", self._requests)
+        yield _counter(
+            "anypod_batch_items", "Items of batches by pool and outcome", "outcome", self._items
+        )
         yield _counter("anypod_retries", "Executions placed again, by why", "reason", self._retries)
         yield _counter(
             "anypod_session_events",

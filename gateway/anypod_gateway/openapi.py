@@ -110,6 +110,9 @@ def _operation(route: Route, keyed: bool) -> Schema:
             "required": True,
             "content": {"application/json": {"schema": schema}},
         }
+    if route.upload is not None:
+        media_type, schema = route.upload
+        operation["requestBody"] = {"required": True, "content": {media_type: {"schema": schema}}}
     return operation
 
 

@@ -31,6 +31,7 @@ from anypod_gateway.links import TICK_SECONDS, Identity
 from anypod_gateway.once import Once
 from anypod_gateway.roster import Roster
 from anypod_gateway.sessions import Sessions
+from anypod_gateway.shares import Share
 from anypod_gateway.standing import document
 from anypod_gateway.workers import Worker
 
@@ -111,6 +112,7 @@ class Pool:
             ),
         )
         self.watch.add(self._keys.jobs.watched, self.jobs.view)
+        self.share = Share(self.roster.capacity)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property

@@ -23,6 +23,8 @@ _JSON_TYPES = frozenset(
     {"application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"}
 )
 
+_WHOLE = re.compile(r"[0-9]{1,9}")
+_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _AFTER = re.compile(r"[!-~]{0,256}")
 
 M = TypeVar("M", bound=RequestModel)
@@ -149,6 +151,22 @@ def flag(query: Mapping[str, str], name: str) -> bool:
     if text not in {"true", "false"}:
         raise error("bad-request", f"{name} must be true or false", path=name)
     return text == "true"
+
+
+def number(
+    query: Mapping[str, str], name: str, *, above: int, most: int, whole: bool = False
+) -> float | None:
+    """None when it is not given."""
+    text = query.get(name)
+    if text is None:
+        return None
+    shape = _WHOLE if whole else _NUMBER
+    if not (shape.fullmatch(text) and above < float(text) <= most):
+        what = "a whole number" if whole else "a number"
+        raise error(
+            "bad-request", f"{name} must be {what} above {above}, and at most {most}", path=name
+        )
+    return float(text)
 
 
 def if_match(request: web.Request) -> str | None:

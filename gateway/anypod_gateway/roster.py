@@ -120,6 +120,10 @@ class Roster:
         news, self._news = self._news, asyncio.Event()
         news.set()
 
+    def capacity(self) -> int:
+        """Executions that the ready workers take at once."""
+        return sum(worker.executors + worker.ahead for worker in self.ready)
+
     # who gets the next
 
     def take_executor(

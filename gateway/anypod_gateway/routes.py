@@ -1,14 +1,14 @@
 """The table of routes: what is served, and what ``/openapi.json`` says, are both made from it."""
 
-from anypod.api import idempotency, programs
+from anypod.api import idempotency, ndjson, programs
 from anypod.api.dspy_programs import CreateDspyProgram, LmParameters, PutDspyProgram
-from anypod.api.executions import Logs, RunAnswer, RunInlineRequest, RunRequest
+from anypod.api.executions import LONGEST_TIMEOUT, Logs, RunAnswer, RunInlineRequest, RunRequest
 from anypod.api.jobs import STATES, JobDocument, JobList
 from anypod.api.pools import PoolDocument, PoolList, WorkerDocument, WorkerList
 from anypod.api.problems import OF_THE_PROGRAM
 from anypod.api.programs import ProgramDocument, ProgramList, RevisionList
 from anypod.api.sessions import SessionDocument, SessionList, SessionLm
-from anypod_gateway.handlers import job_events, jobs, meta, pools, runs, sessions
+from anypod_gateway.handlers import job_events, jobs, maps, meta, pools, runs, sessions
 from anypod_gateway.handlers import programs as program_handlers
 from anypod_gateway.handlers.streams import EVENT_STREAM
 from anypod_gateway.requests import DEFAULT_PAGE, MAX_PAGE
@@ -139,6 +139,27 @@ RUN_ANSWERS = (
     ),
 )
 
+BATCH_PARAMETERS = (
+    Parameter(
+        "unordered",
+        "query",
+        {"type": "boolean", "default": False},
+        "Answers as they come, not in the order of the items.",
+    ),
+    Parameter(
+        "concurrency",
+        "query",
+        {"type": "integer", "minimum": 1, "maximum": maps.MOST_AT_ONCE},
+        "Items at once; at most, and by default, what the pool runs at once and a little.",
+    ),
+    Parameter(
+        "timeoutSeconds",
+        "query",
+        {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_TIMEOUT},
+        "Of each item's execution; at most the pool's maximum.",
+    ),
+)
+
 POOL_PROBLEMS = ("pool-not-found", "store-unavailable")
 BODY_PROBLEMS = ("too-large", "unsupported-media-type")
 PROGRAM_PROBLEMS = (*POOL_PROBLEMS, "program-not-found")
@@ -182,6 +203,35 @@ TABLE = (
         parameters=(LOGS, SESSION, IDEMPOTENCY_KEY, PREFER, *AS_JOB),
         answers=RUN_ANSWERS,
         problems=("program-not-found", *RUN_PROBLEMS),
+    ),
+    Route(
+        "POST",
+        PROGRAMS + "/{program_ref}/map",
+        maps.map_program,
+        "Run a program on many inputs",
+        description="Read and answered as a stream, at the reader's pace. Each line is an item: "
+        "its inputs. A blank line is counted, and not answered. With a key, a batch that is sent "
+        "again runs only what has no answer yet. A client that goes away cancels it.",
+        tag="runs",
+        needs="run",
+        upload=(ndjson.MEDIA_TYPE, {"description": "JSON objects, each in a line of its own."}),
+        parameters=(*BATCH_PARAMETERS, LOGS, SESSION, IDEMPOTENCY_KEY),
+        answers=(
+            Answer(
+                200,
+                "A line for each item, and one at the end.",
+                content_type=ndjson.MEDIA_TYPE,
+                schema={
+                    "type": "string",
+                    "description": "JSON objects: `index` (the number of its line, from 0) with "
+                    "`outputs` and `execution`, or with `problem`; last `end`, with the counts "
+                    "`items`, `succeeded`, `failed` and `replayed`, and with `problem` if not all "
+                    "was read. Blank lines while nothing happens.",
+                },
+                headers=("X-AnyPod-Revision",),
+            ),
+        ),
+        problems=(*PROGRAM_PROBLEMS, "unsupported-media-type", "session-not-found"),
     ),
     Route(
         "POST",

@@ -51,6 +51,8 @@ class Route:
     """Beside those of the path, which follow from it."""
     request: Any = None
     """Model of the body, or a tuple of models of which one fits; None when there is none."""
+    upload: tuple[str, Schema] | None = None
+    """Media type and schema of a body that no model reads."""
     description: str = ""
 
     @property

@@ -24,6 +24,7 @@ from anypod_gateway.lifecycle import Lifecycle
 from anypod_gateway.metrics import Metrics
 from anypod_gateway.once import Once
 from anypod_gateway.settings import Settings
+from anypod_gateway.shares import Share
 
 _AT_ONCE = 8
 
@@ -51,6 +52,11 @@ class Pool(Protocol):
 
     @property
     def jobs(self) -> Jobs: ...
+
+    @property
+    def share(self) -> Share:
+        """What all batches together may take."""
+        ...
 
     def programs(self, session: str | None = None) -> ProgramStore:
         """The pool's, or the session's own."""

@@ -16,6 +16,8 @@ from anypod.dspy.spec import LmChoice
 from anypod.wire import strict_json
 
 EMPTY_OBJECT = b"{}"
+LONGEST_TIMEOUT = 86_400
+"""Seconds."""
 
 Inputs = Annotated[
     msgspec.Raw,
@@ -26,7 +28,9 @@ Inputs = Annotated[
 ]
 Timeout = Annotated[
     float,
-    msgspec.Meta(gt=0, le=86_400, description="Of this execution; at most the pool's maximum."),
+    msgspec.Meta(
+        gt=0, le=LONGEST_TIMEOUT, description="Of this execution; at most the pool's maximum."
+    ),
 ]
 
 
@@ -118,6 +122,7 @@ class RunAnswer(msgspec.Struct, frozen=True):
 
 
 _decode_run = msgspec.json.Decoder(RunRequest).decode
+_decode_any = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_inline = msgspec.json.Decoder(RunInlineRequest).decode
 
 _SURROGATE = re.compile(rb"\\u([dD][89a-fA-F][0-9a-fA-F]{2})")
@@ -125,7 +130,7 @@ _PLAIN = frozenset({b"{}", b'{"inputs":null}', b'{"inputs": null}', b'{ "inputs"
 """What is left of most requests without their inputs: no key stands twice in these."""
 
 
-Request = TypeVar("Request", RunRequest, RunInlineRequest)
+Request = TypeVar("Request", RunRequest, RunInlineRequest, msgspec.Raw)
 
 
 class InvalidRequest(ValueError):
@@ -149,6 +154,12 @@ def parse_run(body: bytes) -> Asked:
     inputs = _object(request.inputs, "inputs")
     _check_keys_once(_cut(masked, inputs))
     return _unmasked(inputs, nonce), request.timeout_seconds, choice_of(request.lm)
+
+
+def parse_inputs(line: bytes) -> bytes:
+    """The inputs of an item, which are all of its line. Raises InvalidRequest."""
+    masked, nonce = _masked(line)
+    return _unmasked(_object(_decode(_decode_any, masked.strip()), "an item"), nonce)
 
 
 def parse_run_inline(body: bytes) -> tuple[Any, Asked]:

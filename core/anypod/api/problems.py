@@ -41,7 +41,7 @@ TABLE: dict[str, ProblemType] = {
     "session-lost": ProblemType(410, "The session's worker died, and its policy is to fail"),
     "answer-not-kept": ProblemType(410, "It ran; its answer was too large to be kept"),
     "too-large": ProblemType(413, "The request is larger than the limit"),
-    "unsupported-media-type": ProblemType(415, "The body must be application/json"),
+    "unsupported-media-type": ProblemType(415, "The body's media type is not taken here"),
     "invalid-program": ProblemType(422, "The program cannot be loaded"),
     "invalid-inputs": ProblemType(422, "The inputs do not fit the program"),
     "lm-context-window": ProblemType(422, "The prompt is longer than the LM can take"),

@@ -22,7 +22,7 @@ from anypod_gateway.services import Pool, Services
 from anypod_gateway.whole import Whole
 
 _encode = msgspec.json.encode
-_decode_problem = msgspec.json.Decoder(Problem).decode
+decode_problem = msgspec.json.Decoder(Problem).decode
 
 
 async def run_once(
@@ -35,7 +35,7 @@ async def run_once(
             try:
                 answer = await pool.runner.run(execution)
             except AnyPodError as failure:
-                return _kept_failure(failure)
+                return kept_failure(failure)
         services.note(pool, call, answer.info)
         return Answer(200, answers.run_head(answer.info), answers.run_body(answer).decode())
 
@@ -79,14 +79,14 @@ async def _record(
                 services.note(pool, call, event.info)
     except AnyPodError as failure:
         if not recording.is_told:
-            return _kept_failure(failure)
+            return kept_failure(failure)
         await recording.add(streams.problem_frame(problem_of(failure, call)))
         if failure.type not in OF_THE_PROGRAM:
             raise
     return Answer(200, streams.head(execution), recording.kept())
 
 
-def _kept_failure(failure: AnyPodError) -> Answer:
+def kept_failure(failure: AnyPodError) -> Answer:
     """The program's own are kept; the platform's are raised."""
     if failure.type not in OF_THE_PROGRAM:
         raise failure
@@ -95,12 +95,6 @@ def _kept_failure(failure: AnyPodError) -> Answer:
 
 def keyed(request: web.Request, execution: ExecutionRequest, body: bytes, kind: str = "") -> Keyed:
     """``kind``: what else the call asks for."""
-    caller = request[CALL].caller
-    try:
-        key = key_of(request.headers[HEADER])
-    except BadKey as bad:
-        raise error("bad-request", str(bad), path=HEADER) from None
-    who = [type(caller).__name__, caller.name] if caller is not None else []
     asked = [
         request.path,
         execution.session,
@@ -109,15 +103,26 @@ def keyed(request: web.Request, execution: ExecutionRequest, body: bytes, kind: 
         hashlib.sha256(body).hexdigest(),
     ]
     return Keyed(
-        digest=_digest([execution.program, who, key]),
-        fingerprint=_digest(asked),
+        digest=key_digest(request, execution.program),
+        fingerprint=digest_of(asked),
         execution=execution.execution,
         idempotent=execution.idempotent,
         deadline=execution.deadline,
     )
 
 
-def _digest(told: Sequence[object]) -> str:
+def key_digest(request: web.Request, program: str) -> str:
+    """Of the key that the request has, its caller and the program. Raises bad-request."""
+    caller = request[CALL].caller
+    try:
+        key = key_of(request.headers[HEADER])
+    except BadKey as bad:
+        raise error("bad-request", str(bad), path=HEADER) from None
+    who = [type(caller).__name__, caller.name] if caller is not None else []
+    return digest_of([program, who, key])
+
+
+def digest_of(told: Sequence[object]) -> str:
     return hashlib.sha256(_encode(told)).hexdigest()
 
 
@@ -127,7 +132,7 @@ def _told(answer: Answer, replayed: bool, call: Call) -> web.StreamResponse:
     if answer.status == 200:
         again = f"{REPLAYED}: true\r\n" if replayed else ""
         return Whole(answer.head + again, answer.body.encode())
-    response = answers.problem(problem_of(AnyPodError(_decode_problem(answer.body)), call))
+    response = answers.problem(problem_of(AnyPodError(decode_problem(answer.body)), call))
     if replayed:
         response.headers[REPLAYED] = "true"
     return response

@@ -55,7 +55,7 @@ async def run_named(
     if head.kind == "dspy":
         shows_replies = await services.may_see_replies(pool, call)
         lm = await _lm_of(pool, session, lm)
-    version = head if not pinned else await _pinned(pool, head, pinned)
+    version = head if not pinned else await version_at(pool, head, pinned)
     return await _run(
         request,
         services,
@@ -66,9 +66,9 @@ async def run_named(
             execution=_name(call),
             program=program,
             revision=version.revision,
-            code=partial(_code, pool, head, version.revision),
+            code=partial(code_of, pool, head, version.revision),
             inputs=inputs,
-            deadline=came + _timeout(pool, timeout, version.timeout_seconds),
+            deadline=came + timeout_of(pool, timeout, version.timeout_seconds),
             idempotent=version.idempotent,
             logs=_wants_logs(request),
             session=session,
@@ -85,14 +85,14 @@ async def _lm_of(pool: Pool, session: str | None, asked: LmChoice | None) -> LmC
     return asked if chosen is None else chosen.under(asked)
 
 
-async def _pinned(pool: Pool, head: Head, prefix: str) -> Head | Revision:
+async def version_at(pool: Pool, head: Head, prefix: str) -> Head | Revision:
     name = await pool.cache.resolve(head, prefix)
     if name == head.revision:
         return head
     return await _blob(pool, head, name)
 
 
-async def _code(pool: Pool, head: Head, revision: str) -> Code:
+async def code_of(pool: Pool, head: Head, revision: str) -> Code:
     return (await _blob(pool, head, revision)).code
 
 
@@ -131,7 +131,7 @@ async def run_inline(request: web.Request) -> web.StreamResponse:
             revision=program.revision,
             code=lambda: _ready(code),
             inputs=inputs,
-            deadline=came + _timeout(pool, timeout, program.timeout_seconds),
+            deadline=came + timeout_of(pool, timeout, program.timeout_seconds),
             idempotent=program.idempotent,
             logs=_wants_logs(request),
             session=session,
@@ -154,7 +154,7 @@ def _wants_logs(request: web.Request) -> bool:
     return bool(request.query_string) and requests.flag(request.query, "logs")
 
 
-def _timeout(pool: Pool, asked: float | None, programs: float | None) -> float:
+def timeout_of(pool: Pool, asked: float | None, programs: float | None) -> float:
     limits = pool.spec.limits
     if asked is not None and asked > limits.max_timeout_seconds:
         raise error(

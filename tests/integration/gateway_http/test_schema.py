@@ -2,6 +2,7 @@
 answer is as it says."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error, positive_data_acceptance
 from tests.support.rig import Gateway
 
+from anypod.api import ndjson
 from anypod_gateway.routes import TABLE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -20,6 +22,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 NOT_OURS = [positive_data_acceptance, not_a_server_error]
 EXAMPLES = 12
 SOURCE = "def main(x: int = 0) -> int:\n    return x\n"
+
+
+@schemathesis.serializer(ndjson.MEDIA_TYPE)
+def one_line(_: Any, value: Any) -> bytes:
+    return json.dumps(value).encode()
+
 
 CASES = [
     (route.method, route.path, mode)
