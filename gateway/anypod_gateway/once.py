@@ -128,7 +128,7 @@ class Once:
 
     async def _first(self, call: Keyed) -> Run | None:
         try:
-            return await self._put(call.digest, self._mine(call))
+            return await self._put_mine(call, self._mine(call))
         except Conflict:
             return None
 
@@ -149,7 +149,7 @@ class Once:
         with contextlib.suppress(Conflict):
             if call.idempotent:
                 mine = msgspec.structs.replace(self._mine(call), version=found.version)
-                return await self._put(call.digest, mine)
+                return await self._put_mine(call, mine)
             await self._runs.forget(call.digest, found)
             raise error(
                 "worker-lost",
@@ -160,6 +160,34 @@ class Once:
 
     def _mine(self, call: Keyed) -> Run:
         return Run(fingerprint=call.fingerprint, owner=self._owner.name, execution=call.execution)
+
+    async def _put_mine(self, call: Keyed, run: Run) -> Run:
+        """Whoever leaves meanwhile leaves no record of a run that nobody is at."""
+        putting = asyncio.ensure_future(self._put(call.digest, run))
+        try:
+            return await asyncio.shield(putting)
+        except (asyncio.CancelledError, StoreUnavailable):
+            self._errands.run(self._withdraw(call, putting))
+            raise
+
+    async def _withdraw(self, call: Keyed, putting: "asyncio.Task[Run]") -> None:
+        await asyncio.wait({putting})
+        with contextlib.suppress(Conflict, StoreUnavailable):
+            putting.result()
+        while not await self._is_withdrawn(call):  # noqa: ASYNC110 - no event comes
+            await asyncio.sleep(_SETTLE_AGAIN_SECONDS)
+
+    async def _is_withdrawn(self, call: Keyed) -> bool:
+        try:
+            found = await self._runs.get(call.digest)
+            if found is not None and found.execution == call.execution and found.answer is None:
+                await self._runs.forget(call.digest, found)
+        except Conflict:
+            log.info("execution %s: its record is another's", call.execution)
+        except StoreUnavailable as away:
+            log.warning("execution %s: its record is not withdrawn yet: %s", call.execution, away)
+            return False
+        return True
 
     async def _put(self, digest: str, run: Run) -> Run:
         return await self._runs.put(digest, run, keep_seconds=self._keep_seconds())
