@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from anypod.client.answers import Answer as Answer
     from anypod.client.answers import Chunk as Chunk
     from anypod.client.answers import LogText as LogText
+    from anypod.client.batches import Item as Item
     from anypod.client.errors import AnswerLost as AnswerLost
     from anypod.client.errors import Conflict as Conflict
     from anypod.client.errors import DeadlineExceeded as DeadlineExceeded
@@ -36,6 +37,7 @@ _HOMES = {
     "anypod.api.problems": ("AnyPodError",),
     "anypod.client.aio": ("AsyncClient",),
     "anypod.client.answers": ("Answer", "Chunk", "LogText"),
+    "anypod.client.batches": ("Item",),
     "anypod.client.errors": (
         "AnswerLost",
         "Conflict",
@@ -72,6 +74,7 @@ __all__ = [
     "DeadlineExceeded",
     "InvalidInputs",
     "InvalidProgram",
+    "Item",
     "Job",
     "JobEvent",
     "LmFailed",

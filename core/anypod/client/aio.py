@@ -5,7 +5,14 @@ async with AsyncClient() as client:
     print((await client.run("greet", {"name": "Ada"})).outputs)
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Mapping,
+)
 from dataclasses import replace
 from typing import Any, Self, TypeVar, Unpack
 
@@ -14,6 +21,7 @@ from anypod.api.pools import PoolDocument, WorkerDocument
 from anypod.api.programs import ProgramDocument, ProgramSummary, RevisionDocument
 from anypod.api.sessions import SessionDocument, SessionLm, SessionSummary
 from anypod.client.answers import Answer, Chunk, Ending, Page, StreamEvent
+from anypod.client.batches import Batch, Inputs, Item, wanted
 from anypod.client.calls import Api, Call, CodeArguments, LmArguments, RunArguments
 from anypod.client.errors import NoAnswer
 from anypod.client.events import EventParser
@@ -22,7 +30,7 @@ from anypod.client.job_calls import JobApi, JobArguments
 from anypod.client.jobs_async import AsyncJob, AsyncJobs
 from anypod.client.settings import DEFAULT_URL, Settings
 
-Item = TypeVar("Item", bound=AnswerModel)
+Listed = TypeVar("Listed", bound=AnswerModel)
 
 
 class AsyncStream:
@@ -143,6 +151,27 @@ class _Runs:
     ) -> AsyncStream:
         """Run a program and get what it yields and prints as it does so."""
         return AsyncStream(await self._transport.open(self._api.stream(program, inputs, options)))
+
+    def map(
+        self,
+        program: str,
+        inputs: AsyncIterable[Inputs] | Iterable[Inputs],
+        *,
+        ordered: bool = True,
+        concurrency: int | None = None,
+        return_exceptions: bool = False,
+        **options: Unpack[RunArguments],
+    ) -> AsyncGenerator[Item, None]:
+        """Run a program on many inputs at once; an item for each, as they are asked for.
+
+        ``inputs`` are mappings, or lines of JSON, and are read as they are needed. An item that
+        failed is raised, or with ``return_exceptions`` has an ``error``. With ``ordered=False``
+        items come as they are done. ``concurrency``: items at once, at most what the pool runs.
+        Unless the key is empty, a connection that breaks ends nothing.
+        """
+        call = self._api.map(program, options, ordered=ordered, concurrency=concurrency)
+        batch = Batch(self._transport, call, inputs)
+        return wanted(batch.items(), return_exceptions=return_exceptions)
 
     async def run_source(
         self,
@@ -294,8 +323,8 @@ class AsyncClient(_Runs):
 
 
 async def _all(
-    transport: Transport, page: Callable[[str | None], Call[Page[Item]]]
-) -> AsyncIterator[Item]:
+    transport: Transport, page: Callable[[str | None], Call[Page[Listed]]]
+) -> AsyncIterator[Listed]:
     after: str | None = None
     while True:
         listing = await transport.send(page(after))

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import msgspec
 from pydantic.alias_generators import to_camel
 
-from anypod.api import idempotency, ids
+from anypod.api import idempotency, ids, ndjson
 from anypod.api.documents import AnswerModel
 from anypod.api.pools import PoolDocument, WorkerDocument
 from anypod.api.programs import ProgramDocument, ProgramSummary, RevisionDocument
@@ -256,6 +256,33 @@ class Api:
         given: RunArguments,
     ) -> Call[Answer]:
         return self.run_source(source, entrypoint, inputs, _unkeyed(given))
+
+    def map(
+        self, program: str, given: RunArguments, *, ordered: bool, concurrency: int | None
+    ) -> Call[None]:
+        """Without its upload."""
+        name, revision = ids.split_program_ref(program)
+        reference = f"{name}@{revision}" if revision else name
+        options = RunOptions(**given)
+        query = {
+            "unordered": None if ordered else "true",
+            "concurrency": concurrency,
+            "timeoutSeconds": options.timeout,
+            "logs": "true" if options.logs else None,
+        }
+        key = self._key(options)
+        headers = {"Content-Type": ndjson.MEDIA_TYPE, "Accept": ndjson.MEDIA_TYPE}
+        if key:
+            headers[idempotency.HEADER] = idempotency.header_of(key)
+        return Call(
+            "POST",
+            f"{self._root}/programs/{reference}/map",
+            answers.nothing,
+            query=tuple((name, str(value)) for name, value in query.items() if value is not None),
+            headers=headers | self._headers(session=options.session),
+            repeatable=options.idempotent,
+            keyed=bool(key),
+        )
 
     def _run(
         self,

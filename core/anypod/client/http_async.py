@@ -1,8 +1,16 @@
 """HTTP for the client that awaits, by aiohttp; its connections belong to one event loop."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+)
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 import aiohttp
@@ -16,6 +24,15 @@ from anypod.client.settings import CONNECT_SECONDS, IDLE_SECONDS, MAX_CONNECTION
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    headers: Mapping[str, str]
+    pieces: AsyncGenerator[bytes, None]
+    """Of the answer's body."""
+    cut: Callable[[], None]
+    """Close the connection, which ends both ways."""
 
 
 class Transport:
@@ -46,11 +63,22 @@ class Transport:
         response = await self._repeat(call, attempt)
         return self._pieces(response, self._settings.stream_seconds(call))
 
+    async def exchange(
+        self, call: Call[None], upload: AsyncIterable[bytes], seconds: float
+    ) -> "Exchange":
+        """Sends while the answer comes, which has to begin within ``seconds``. Once."""
+        async with self._failures(), asyncio.timeout(min(seconds, IDLE_SECONDS)):
+            response = await self._open(call, upload)
+        return Exchange(response.headers, self._pieces(response, None), response.close)
+
+    def attempts(self, call: Call[T]) -> Attempts:
+        settings = self._settings
+        seconds = settings.seconds_for(call)
+        clock = asyncio.get_running_loop().time
+        return Attempts(settings.retries, seconds, call.repeatable, call.keyed, clock)
+
     async def _repeat(self, call: Call[T], attempt: Callable[[float], Awaitable[R]]) -> R:
-        settings, loop = self._settings, asyncio.get_running_loop()
-        attempts = Attempts(
-            settings.retries, settings.seconds_for(call), call.repeatable, call.keyed, loop.time
-        )
+        attempts = self.attempts(call)
         while True:
             try:
                 async with self._failures():
@@ -68,19 +96,23 @@ class Transport:
             raise error_from(response.status, body)
         return body
 
-    async def _open(self, call: Call[T]) -> aiohttp.ClientResponse:
-        response = await self._request(call, stream=True)
+    async def _open(
+        self, call: Call[T], upload: AsyncIterable[bytes] | None = None
+    ) -> aiohttp.ClientResponse:
+        response = await self._request(call, stream=True, upload=upload)
         if 200 <= response.status < 300:
             return response
         async with response:
             raise error_from(response.status, await response.read())
 
-    def _request(self, call: Call[T], *, stream: bool) -> "aiohttp.client._RequestContextManager":
+    def _request(
+        self, call: Call[T], *, stream: bool, upload: AsyncIterable[bytes] | None = None
+    ) -> "aiohttp.client._RequestContextManager":
         settings = self._settings
         return self._connected().request(
             call.method,
             URL(self._origin + settings.target(call), encoded=True),
-            data=call.body,
+            data=call.body if upload is None else upload,
             headers=settings.headers_for(call, stream=stream),
             allow_redirects=False,
         )

@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 class Transport:
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._pool = urllib3.connection_from_url(
             settings.url,
             maxsize=MAX_CONNECTIONS,
@@ -51,10 +51,10 @@ class Transport:
     def open(self, call: Call[T]) -> Generator[bytes, None, None]:
         """The answer's body as it comes, once its status says that all is well."""
         response = _repeat(self._attempts(call), lambda left: self._open(call, left))
-        return _pieces(response, self._settings.stream_seconds(call))
+        return _pieces(response, self.settings.stream_seconds(call))
 
     def _attempts(self, call: Call[T]) -> Attempts:
-        settings = self._settings
+        settings = self.settings
         seconds = settings.seconds_for(call)
         return Attempts(settings.retries, seconds, call.repeatable, call.keyed, time.monotonic)
 
@@ -74,7 +74,7 @@ class Transport:
         return response
 
     def _request(self, call: Call[T], seconds: float, stream: bool) -> urllib3.BaseHTTPResponse:
-        settings = self._settings
+        settings = self.settings
         read = min(seconds, IDLE_SECONDS) if stream else seconds
         try:
             return self._pool.urlopen(

@@ -5,9 +5,9 @@ with Client() as client:
     print(client.run("greet", {"name": "Ada"}).outputs)
 """
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from anypod.api.documents import AnswerModel
 from anypod.api.pools import PoolDocument, WorkerDocument
@@ -22,7 +22,10 @@ from anypod.client.job_calls import JobApi, JobArguments
 from anypod.client.jobs_sync import Job, Jobs
 from anypod.client.settings import DEFAULT_URL, Settings
 
-Item = TypeVar("Item", bound=AnswerModel)
+if TYPE_CHECKING:
+    from anypod.client.batches import Inputs, Item
+
+Listed = TypeVar("Listed", bound=AnswerModel)
 
 
 class Stream:
@@ -141,6 +144,30 @@ class _Runs:
     ) -> Stream:
         """Run a program and get what it yields and prints as it does so."""
         return Stream(self._transport.open(self._api.stream(program, inputs, options)))
+
+    def map(
+        self,
+        program: str,
+        inputs: "Iterable[Inputs]",
+        *,
+        ordered: bool = True,
+        concurrency: int | None = None,
+        return_exceptions: bool = False,
+        **options: Unpack[RunArguments],
+    ) -> "Generator[Item, None, None]":
+        """Run a program on many inputs at once; an item for each, as they are asked for.
+
+        ``inputs`` are mappings, or lines of JSON, and are read as they are needed, in a thread. An
+        item that failed is raised, or with ``return_exceptions`` has an ``error``. With
+        ``ordered=False`` items come as they are done. ``concurrency``: items at once, at most what
+        the pool runs. Unless the key is empty, a connection that breaks ends nothing.
+        """
+        from anypod.client import background  # only here, for it loads the other client's parts
+
+        call = self._api.map(program, options, ordered=ordered, concurrency=concurrency)
+        return background.items(
+            self._transport.settings, call, inputs, return_exceptions=return_exceptions
+        )
 
     def run_source(
         self,
@@ -291,7 +318,9 @@ class Client(_Runs):
         self.close()
 
 
-def _all(transport: Transport, page: Callable[[str | None], Call[Page[Item]]]) -> Iterator[Item]:
+def _all(
+    transport: Transport, page: Callable[[str | None], Call[Page[Listed]]]
+) -> Iterator[Listed]:
     after: str | None = None
     while True:
         listing = transport.send(page(after))
