@@ -18,6 +18,7 @@ from anypod.cli.options import (
     Session,
     Url,
 )
+from anypod.cli.rows import Form
 
 
 def make_app(began: float) -> typer.Typer:
@@ -34,6 +35,7 @@ def make_app(began: float) -> typer.Typer:
     app.callback()(_root)
     app.command("up")(_up(began))
     app.command("run")(keyed(_run))
+    app.command("map")(keyed(_map))
     for group in (
         programs.make(),
         sessions.make(),
@@ -217,6 +219,77 @@ def _run(
         whole=json_ or output is Format.JSON,
         lm=lm,
         logs=logs,
+    )
+
+
+def _map(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE.py",
+            help="A program's file or folder; or the id of a program, or id@revision.",
+        ),
+    ],
+    inputs: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUTS",
+            help="A file with an item each line: JSON, or CSV under a head of names; - for stdin.",
+        ),
+    ],
+    id_: Annotated[
+        str | None, typer.Option("--id", help="The program's id. Default: the file's name.")
+    ] = None,
+    entrypoint: Annotated[
+        str | None, typer.Option(help="Function, or module:function. Default: main.")
+    ] = None,
+    form: Annotated[
+        Form | None, typer.Option("--format", help="Of INPUTS. Default: by its name; else jsonl.")
+    ] = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, max=10_000, help="Items at once; at most what the pool runs."),
+    ] = None,
+    unordered: Annotated[
+        bool, typer.Option("--unordered", help="Print items as they are done, as -o json.")
+    ] = False,
+    key: Annotated[
+        str | None,
+        typer.Option(help="What has been answered under it is not run again. Default: a new one."),
+    ] = None,
+    no_key: Annotated[
+        bool,
+        typer.Option("--no-key", help="Quicker, if items are; an interrupted run begins anew."),
+    ] = False,
+    session: Session = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds that each item may take.")
+    ] = None,
+    output: Output = Format.TABLE,
+    pool: Pool = DEFAULT_POOL,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Run a program on each line of a file, and print a line with its outputs.
+
+    A line stands for each item, in the order of the file: null for one that failed, of which
+    stderr says why. With -o json a line has all that is known of its item.
+    """
+    from anypod.cli.map import map_
+
+    map_(
+        target,
+        inputs,
+        url=url,
+        pool=pool,
+        id_=id_,
+        entrypoint=entrypoint,
+        session=session,
+        timeout=timeout,
+        form=form,
+        concurrency=concurrency,
+        ordered=not unordered,
+        key="" if no_key else key,
+        whole=unordered or output is Format.JSON,
     )
 
 

@@ -50,6 +50,14 @@ class Usage(Exception):
     """The command line makes no sense; the message says why."""
 
 
+class ItemsFailed(Exception):
+    """Some items of a batch failed, each of which has been told."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
+
+
 def report(failure: Exception) -> int:
     """Says it on stderr; the exit code."""
     code, lines = _told(failure)
@@ -67,7 +75,9 @@ def _told(failure: Exception) -> tuple[int, list[str]]:
 
     match failure:
         case AnyPodError():
-            return _code_of(failure.problem), _problem(failure.problem)
+            return code_of(failure.problem), _problem(failure.problem)
+        case ItemsFailed():
+            return failure.code, [_error(str(failure))]
         case Unreachable():
             return UNREACHABLE, [
                 _error(str(failure)),
@@ -82,7 +92,7 @@ def _told(failure: Exception) -> tuple[int, list[str]]:
     return PROGRAM_FAILED, ["".join(traceback.format_exception(failure)).rstrip()]
 
 
-def _code_of(problem: "Problem") -> int:
+def code_of(problem: "Problem") -> int:
     if problem.type == "too-many-attempts":  # the key was wrong, each time
         return REFUSED
     if problem.type == "internal-error" or problem.status in {429, 502, 503, 504}:

@@ -47,7 +47,7 @@ def run(
         options["lm"] = lm
     with connected(url, pool, session=session) as client:
         with waiting(f"preparing {target}"):
-            program = _program(client, target, id_, entrypoint, concurrency)
+            program = prepare(client, target, id_, entrypoint, concurrency)
         with waiting(f"running {program}") as spinner:
             if stream:
                 with client.stream(program, inputs, **options) as events:
@@ -74,7 +74,7 @@ def submit(
         connected(url, pool, session=given.get("session")) as client,
         waiting(f"submitting {target}"),
     ):
-        program = _program(client, target, id_, entrypoint, concurrency)
+        program = prepare(client, target, id_, entrypoint, concurrency)
         job = client.submit(program, inputs, **given)
     out(job.id)
 
@@ -87,12 +87,12 @@ def show_answer(answer: "Answer", *, whole: bool) -> None:
         _show(answer.outputs)
 
 
-def _program(
+def prepare(
     client: "Client",
     target: str,
     id_: str | None,
     entrypoint: str | None,
-    concurrency: int | None,
+    concurrency: int | None = None,
 ) -> str:
     """What to run: the latest revision, which the file is by then."""
     if not sources.is_path(target):

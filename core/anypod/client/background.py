@@ -63,16 +63,18 @@ class Background:
         self._transport = Transport(settings)
         batch = Batch(self._transport, call, inputs)
         self._items = wanted(batch.items(), return_exceptions=return_exceptions)
-        self._alone = asyncio.Lock()
-        """A step that was interrupted may still be ending."""
+        self._step: asyncio.Task[Any] | None = None
 
     async def next(self) -> Item | None:
-        async with self._alone:
-            return await anext(self._items, None)
+        self._step = asyncio.current_task()
+        return await anext(self._items, None)
 
     async def close(self) -> None:
-        async with self._alone:
-            await self._items.aclose()
+        """Whoever was interrupted has perhaps not told the step that it is at."""
+        if self._step is not None:
+            self._step.cancel()
+            await asyncio.wait({self._step})
+        await self._items.aclose()
         await self._transport.close()
 
 

@@ -122,6 +122,22 @@ def test_flight_delays(client: Client, flights: str) -> None:
 QUERY = {"origin": "EWR", "destination": "ORD", "day": "2013-01-04", "not_before": "12:30"}
 
 
+def test_flight_recovery_of_every_row(client: Client, flights: str) -> None:
+    client.programs.put("flight_recovery", source=source("flight_recovery"))
+    rows = list(csv.DictReader(io.StringIO(flights)))[:300]
+    rows = [{name: cell or None for name, cell in row.items()} for row in rows]
+    found = [item.outputs for item in client.map("flight_recovery", rows)]
+
+    frame = table(flights).head(300)
+    recovered = frame["departure_delay"] - frame["arrival_delay"]
+    assert [one["recovered"] for one in found] == [
+        None if pd.isna(minutes) else minutes for minutes in recovered
+    ]
+    assert Counter(one["verdict"] for one in found)["did not arrive as planned"] == sum(
+        recovered.isna()
+    )
+
+
 def test_flight_search(client: Client, flights: str) -> None:
     found = run(client, "flight_search", table=flights, query={**QUERY, "limit": 100})
 
