@@ -6,7 +6,8 @@ and its queue is never full of them. Batches take their turns one by one, so tha
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 SPARE = 2
 """Items beyond that: they wait in the pool's queue, so that no executor waits for its next one."""
@@ -18,13 +19,14 @@ class Share:
     def __init__(self, capacity: Callable[[], int]) -> None:
         self._capacity = capacity
         self._taken = 0
+        self._refused = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def size(self) -> int:
         return self._capacity() + SPARE
 
     async def __aenter__(self) -> None:
-        if self._taken < self.size() and not self._waiting:
+        if self._has_room() and not self._waiting:
             self._taken += 1
             return
         turn = asyncio.get_running_loop().create_future()
@@ -39,9 +41,26 @@ class Share:
     async def __aexit__(self, *_: object) -> None:
         self._leave()
 
+    @contextmanager
+    def refused(self) -> Iterator[None]:
+        """For one that the pool had no room for, and that will try again: nobody else is let in
+        before it."""
+        self._refused += 1
+        try:
+            yield
+        finally:
+            self._refused -= 1
+            self._let_in()
+
+    def _has_room(self) -> bool:
+        return not self._refused and self._taken < self.size()
+
     def _leave(self) -> None:
         self._taken -= 1
-        while self._waiting and self._taken < self.size():
+        self._let_in()
+
+    def _let_in(self) -> None:
+        while self._waiting and self._has_room():
             turn = self._waiting.popleft()
             if not turn.done():
                 self._taken += 1

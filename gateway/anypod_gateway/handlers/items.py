@@ -28,7 +28,9 @@ from anypod_gateway.services import Pool, Services
 
 NOT_YET = frozenset({"queue-full", "no-worker"})
 """Nothing ran, and a little later it may."""
-FIRST_PAUSE = 0.1
+FIRST_PAUSE = 0.05
+LAST_PAUSE = 1.0
+"""Shorter than what others are told to wait: there are few of these, and they hold up the rest."""
 
 Told = tuple[str, bytes]
 """The outcome of an item, and its line after the index."""
@@ -133,15 +135,21 @@ class Items:
         return answer
 
     async def _placed(self, request: ExecutionRequest) -> ExecutionAnswer:
+        pause = FIRST_PAUSE
         while True:
             try:
                 return await self._pool.runner.run(request)
             except AnyPodError as failure:
-                left = request.deadline - asyncio.get_running_loop().time()
-                if failure.type not in NOT_YET or left <= 0:
+                if not _may_wait(failure, request):
                     raise
-                pause = min(failure.problem.retry_after or FIRST_PAUSE, left)
-            await asyncio.sleep(pause)
+            with self._pool.share.refused():
+                await asyncio.sleep(pause)
+            pause = min(2 * pause, LAST_PAUSE)
+
+
+def _may_wait(failure: AnyPodError, request: ExecutionRequest) -> bool:
+    now = asyncio.get_running_loop().time()
+    return failure.type in NOT_YET and now + LAST_PAUSE < request.deadline
 
 
 def _told(answer: Answer) -> Told:

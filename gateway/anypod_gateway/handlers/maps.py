@@ -15,7 +15,7 @@ from anypod.api import ids
 from anypod.api.executions import LONGEST_TIMEOUT
 from anypod.api.idempotency import HEADER
 from anypod.api.ndjson import MEDIA_TYPE
-from anypod.api.problems import Problem, error
+from anypod.api.problems import Problem, error, problem
 from anypod_gateway import requests, uploads
 from anypod_gateway.calls import CALL, Call
 from anypod_gateway.failures import problem_of
@@ -76,6 +76,7 @@ class Batch:
 
     async def answer(self, response: web.StreamResponse, heartbeat_seconds: float) -> None:
         reading = asyncio.ensure_future(self._read())
+        stopping = asyncio.ensure_future(self._stop(reading))
         try:
             await response.prepare(self._request)
             async with aclosing(self._outlet.pieces(heartbeat_seconds)) as pieces:
@@ -89,7 +90,16 @@ class Batch:
             raise asyncio.CancelledError from None
         finally:
             self._note()
-            await _cancelled({reading, *self._running})
+            await _cancelled({stopping, reading, *self._running})
+
+    async def _stop(self, reading: "asyncio.Task[None]") -> None:
+        """A batch would hold up a gateway that is told to stop: its client is to go on elsewhere.
+        One that has come since is served, as any call is."""
+        if self._life.draining:
+            return
+        await self._life.stopped()
+        self._broken = problem("no-worker", "the gateway is stopping", retry_after=1)
+        reading.cancel()
 
     # reading
 

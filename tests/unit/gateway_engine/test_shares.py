@@ -77,3 +77,14 @@ async def test_a_pool_that_grows_lets_more_in() -> None:
     crowd.capacity = 3 - SPARE
     await crowd.leave(1)
     assert crowd.inside == [2, 3, 4]
+
+
+async def test_nobody_is_let_in_before_one_that_was_refused() -> None:
+    crowd = Crowd(2 - SPARE)
+    await crowd.enter(1, 2)
+    with crowd.share.refused():
+        await crowd.enter(3, 4)
+        await crowd.leave(1)
+        assert crowd.inside == [2]
+    await settled()
+    assert crowd.inside == [2, 3]
