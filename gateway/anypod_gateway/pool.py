@@ -100,6 +100,7 @@ class Pool:
         self.jobs = Jobs(
             store,
             self._keys,
+            identity.gateway,
             limits=lambda: self.spec.jobs,
             room=self._room,
             around=self._around,

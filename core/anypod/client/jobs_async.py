@@ -16,7 +16,7 @@ from anypod.client.http_async import Transport
 from anypod.client.job_calls import Following, JobApi, JobEvent, JobFilter, Waiting
 
 PAUSE_SECONDS = 0.2
-"""Before a stream that broke is taken up again."""
+"""Before a stream that has ended early is taken up again."""
 
 
 class AsyncJob:
@@ -67,6 +67,8 @@ class AsyncJob:
                             if event is not None:
                                 yield event
             except AnswerLost:
+                pass
+            if not following.is_over:  # its gateway has gone, or is about to
                 await asyncio.sleep(PAUSE_SECONDS)
 
     async def cancel(self) -> JobDocument:

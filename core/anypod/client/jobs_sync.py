@@ -15,7 +15,7 @@ from anypod.client.http_sync import Transport
 from anypod.client.job_calls import Following, JobApi, JobEvent, JobFilter, Waiting
 
 PAUSE_SECONDS = 0.2
-"""Before a stream that broke is taken up again."""
+"""Before a stream that has ended early is taken up again."""
 
 
 class Job:
@@ -66,6 +66,8 @@ class Job:
                             if event is not None:
                                 yield event
             except AnswerLost:
+                pass
+            if not following.is_over:  # its gateway has gone, or is about to
                 time.sleep(PAUSE_SECONDS)
 
     def cancel(self) -> JobDocument:

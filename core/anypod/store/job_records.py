@@ -103,6 +103,7 @@ class Claim(Record, frozen=True, kw_only=True):
     """A gateway is at it; gone with that gateway's lease."""
 
     owner: str
+    """The gateway's name, for people."""
     slot: int
 
 

@@ -14,7 +14,7 @@ from anypod.api.problems import error
 from anypod.store.job_records import Job, Progress, Step
 from anypod_gateway.handlers.jobs import LOOK_SECONDS, found, newer
 from anypod_gateway.handlers.streams import event_stream
-from anypod_gateway.services import SERVICES, Pool
+from anypod_gateway.services import SERVICES, Pool, Services
 
 LAST = "Last-Event-ID"
 LONGEST_SECONDS = 3600.0
@@ -26,7 +26,7 @@ _encode = msgspec.json.encode
 async def get_job_events(request: web.Request) -> web.StreamResponse:
     services = request.app[SERVICES]
     pool, job = await found(request)
-    frames = _frames(pool, job, _last(request))
+    frames = _frames(services, pool, job, _last(request))
     deadline = asyncio.get_running_loop().time() + LONGEST_SECONDS
     return await event_stream(request, services, frames, deadline)
 
@@ -38,7 +38,7 @@ def _last(request: web.Request) -> int:
     return int(text)
 
 
-async def _frames(pool: Pool, job: Job, last: int) -> AsyncIterator[bytes]:
+async def _frames(services: Services, pool: Pool, job: Job, last: int) -> AsyncIterator[bytes]:
     told: Progress | None = None
     while True:
         for number, step in enumerate(job.steps, job.forgotten + 1):
@@ -49,7 +49,7 @@ async def _frames(pool: Pool, job: Job, last: int) -> AsyncIterator[bytes]:
         if progress is not None and not _same(progress, told):
             told = progress
             yield _frame("progress", _progress(progress))
-        if not job.is_open:
+        if not job.is_open or services.life.draining:
             return
         job = await newer(pool, job, LOOK_SECONDS)
 

@@ -11,6 +11,7 @@ from aiohttp import web
 from anypod.api.jobs import STATES, is_job_id
 from anypod.api.problems import AnyPodError, error
 from anypod.store.job_records import Job, Printed
+from anypod.store.kv import Conflict
 from anypod_gateway import answers, requests
 from anypod_gateway.calls import CALL
 from anypod_gateway.executions import ExecutionInfo
@@ -39,7 +40,7 @@ async def get_job(request: web.Request) -> web.Response:
     pool, job = await found(request)
     if PREFER not in request.headers or not job.is_open:
         return answers.document(document(pool, job))
-    job = await _awaited(pool, job, _wait_seconds(request))
+    job = await _awaited(request.app[SERVICES], pool, job, _wait_seconds(request))
     return answers.document(document(pool, job), headers={APPLIED: "wait"})
 
 
@@ -77,7 +78,10 @@ async def delete_job(request: web.Request) -> web.Response:
     pool, job = await found(request)
     if job.is_open:
         raise error("job-not-finished", f"the job is {job.state}; cancel it first")
-    await pool.jobs.store.delete(job)
+    try:
+        await pool.jobs.store.delete(job)
+    except Conflict:  # it has just gone
+        raise no_job(job.id) from None
     return web.Response(status=204)
 
 
@@ -130,11 +134,11 @@ def _wait_seconds(request: web.Request) -> int:
     return min(int(text[:5]), MAX_WAIT_SECONDS)
 
 
-async def _awaited(pool: Pool, job: Job, seconds: float) -> Job:
-    """The job when it is final, or when the time is over."""
+async def _awaited(services: Services, pool: Pool, job: Job, seconds: float) -> Job:
+    """The job when it is final, or when the time is over; soon, if this gateway goes."""
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
-    while job.is_open and (left := until - loop.time()) > 0:
+    while job.is_open and not services.life.draining and (left := until - loop.time()) > 0:
         job = await newer(pool, job, min(left, LOOK_SECONDS))
     return job
 

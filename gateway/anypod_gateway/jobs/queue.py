@@ -24,8 +24,9 @@ from anypod.store.kv import Conflict, KeyValue, LeaseEnded, StoreUnavailable
 from anypod.store.records import UnreadableRecord
 from anypod.wire.messages import Code
 from anypod_gateway.errands import Errands, vital
+from anypod_gateway.jobs.ends import attempt_of, cancelled, lost
 from anypod_gateway.jobs.lease import RENEW_SECONDS, Lease
-from anypod_gateway.jobs.work import Surroundings, Work, attempt_of, cancelled, lost
+from anypod_gateway.jobs.work import Surroundings, Work
 
 log = logging.getLogger(__name__)
 
@@ -63,17 +64,20 @@ class Jobs:
         self,
         store: KeyValue,
         keys: PoolKeys,
+        name: str,
         *,
         limits: Callable[[], Limits],
         room: Callable[[], Room],
         around: Callable[[JobStore, Callable[[], bool]], Surroundings],
         hooks: Hooks,
     ) -> None:
+        """``name``: of this gateway."""
         self.store = JobStore(store, keys)
         self.view = JobView(keys.jobs, self._on_change)
         """To be added to the pool's watch."""
         self._lease = Lease(store, lambda: self._around.grace())
         self._around = around(self.store, lambda: self._lease.holds)
+        self._name = name
         self._limits = limits
         self._room = room
         self._hooks = hooks
@@ -225,7 +229,7 @@ class Jobs:
         lease = await self._lease.get()
         claimed = attempt_of(job, datetime.now(UTC))
         try:
-            return await self.store.claim(claimed, entry, Claim(owner="", slot=slot), lease)
+            return await self.store.claim(claimed, entry, Claim(owner=self._name, slot=slot), lease)
         except LeaseEnded:
             self._lease.ended(lease)
             raise

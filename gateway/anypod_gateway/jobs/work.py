@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from anypod.api.ids import new_execution_id
 from anypod.api.jobs import State
 from anypod.api.problems import AnyPodError, Problem, problem
 from anypod.store.job_records import Job, Printed, Progress
@@ -25,6 +24,7 @@ from anypod_gateway import answers
 from anypod_gateway.calls import Call
 from anypod_gateway.executions import ExecutionAnswer, ExecutionRequest, Runner
 from anypod_gateway.failures import problem_of
+from anypod_gateway.jobs import ends
 from anypod_gateway.jobs.lease import SILENCE_SECONDS
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,6 @@ NOT_BEGUN_PAUSE = 0.5
 SETTLE_AGAIN_SECONDS = 1.0
 PROGRESS_SECONDS = 1.0
 """Between two times that a job's progress is told to the store."""
-PRINTED_KEPT = 128 * 1024
 
 NOT_AGAIN = frozenset(
     {
@@ -231,7 +230,7 @@ class Work:
         now = datetime.now(UTC)
         job = msgspec.structs.replace(self._held.job, problem=why.type, detail=why.detail)
         job = job.to("queued", now)
-        job = attempt_of(job, now)
+        job = ends.attempt_of(job, now)
         await self._insist(lambda: self._update(job))
 
     async def _update(self, job: Job) -> None:
@@ -251,7 +250,7 @@ class Work:
             detail="",
         )
         unprinted = ExecutionAnswer(answer.outputs, info)
-        ended = Ended(job, answers.run_body(unprinted), _printed(answer.printed))
+        ended = Ended(job, answers.run_body(unprinted), ends.printed_of(answer.printed))
         try:
             await self._finish(ended)
         except ValueTooLarge as large:
@@ -280,20 +279,20 @@ class Work:
             problem=why.type,
             detail=why.detail,
         )
-        await self._finish(Ended(job, _encode(told), printed or _logged(why)))
+        await self._finish(Ended(job, _encode(told), printed or ends.logged(why)))
         return state
 
     async def _broken_off(self) -> State | None:
         job = self._held.job
         if self._cancelled:
-            await self._finish(cancelled(job, self._progress))
+            await self._finish(ends.cancelled(job, self._progress))
             return "cancelled"
         if not self._sent or job.may_run_again:
             if self._sent:  # what runs is interrupted, then killed
                 await asyncio.sleep(self._around.grace() + 0.5)
             await self._release(job.to("queued", datetime.now(UTC)))
             return None
-        await self._finish(lost(job, self._progress))
+        await self._finish(ends.lost(job, self._progress))
         return "lost"
 
     async def _release(self, job: Job) -> None:
@@ -302,7 +301,7 @@ class Work:
         await self._insist(lambda: self._around.store.release(self._held, job))
 
     def _final(self, state: State, **changes: object) -> Job:
-        return final(self._held.job, state, progress=self._progress, **changes)
+        return ends.final(self._held.job, state, progress=self._progress, **changes)
 
     async def _finish(self, ended: Ended) -> None:
         around = self._around
@@ -340,63 +339,3 @@ class Work:
             except (Conflict, StoreUnavailable) as why:
                 log.info("progress of job %s is not told: %s", self._held.job.id, why)
             await asyncio.sleep(PROGRESS_SECONDS)
-
-
-def attempt_of(job: Job, now: datetime) -> Job:
-    """The job, as its next attempt begins."""
-    return msgspec.structs.replace(
-        job, attempts=job.attempts + 1, started_at=now, execution=new_execution_id(), worker=""
-    ).to("running", now)
-
-
-def final(job: Job, state: State, **changes: object) -> Job:
-    now = datetime.now(UTC)
-    return job.to(state, now, finished_at=now, **changes)
-
-
-def cancelled(job: Job, progress: Progress | None = None) -> Ended:
-    why = problem("job-cancelled", "the job was cancelled", **_members(job))
-    return _ended(job, "cancelled", why, progress)
-
-
-def lost(job: Job, progress: Progress | None = None) -> Ended:
-    why = problem(
-        "worker-lost",
-        "the gateway that ran it was lost; the execution may have happened",
-        **_members(job),
-    )
-    return _ended(job, "lost", why, progress)
-
-
-def _ended(job: Job, state: State, why: Problem, progress: Progress | None) -> Ended:
-    ended = final(
-        job, state, progress=progress, status=why.status, problem=why.type, detail=why.detail
-    )
-    return Ended(ended, _encode(why))
-
-
-def _members(job: Job) -> dict[str, str | None]:
-    return {
-        "execution": job.execution or None,
-        "program": job.program or None,
-        "revision": job.revision,
-        "session": job.session,
-    }
-
-
-def _printed(output: messages.Output | None) -> Printed | None:
-    return None if output is None else _cut(output.stdout, output.stderr, output.cut_bytes)
-
-
-def _logged(why: Problem) -> Printed | None:
-    if why.logs is None:
-        return None
-    return _cut(why.logs["stdout"], why.logs["stderr"], why.logs["cutBytes"])
-
-
-def _cut(stdout: str, stderr: str, cut: int) -> Printed:
-    kept = [text.encode(errors="replace")[:PRINTED_KEPT] for text in (stdout, stderr)]
-    lost_bytes = len(stdout.encode(errors="replace")) + len(stderr.encode(errors="replace"))
-    lost_bytes -= sum(map(len, kept))
-    first, second = (text.decode(errors="ignore") for text in kept)
-    return Printed(stdout=first, stderr=second, cut_bytes=cut + lost_bytes)
