@@ -98,8 +98,9 @@ class Batch:
         if self._life.draining:
             return
         await self._life.stopped()
-        self._broken = problem("no-worker", "the gateway is stopping", retry_after=1)
-        reading.cancel()
+        if not reading.done():
+            self._broken = problem("no-worker", "the gateway is stopping", retry_after=1)
+            reading.cancel()
 
     # reading
 

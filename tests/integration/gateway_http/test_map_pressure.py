@@ -180,6 +180,22 @@ async def test_a_gateway_that_stops_ends_its_batches_for_another_one_to_go_on(
     assert log.read_text().count("begun") == len(done.items)
 
 
+async def test_a_gateway_that_stops_answers_what_it_has_read(tmp_path: Path) -> None:
+    async with rig(tmp_path, pool=pool_of(executors=2)) as made:
+        gateway = made.gateway
+        await gateway.create(SLEEP, "sleep")
+        upload = lines({"n": n, "seconds": 0.01 if n == 0 else 1.0} for n in range(3))
+        async with gateway.http.post(
+            f"{gateway.base}/programs/sleep/map", data=upload, headers=NDJSON
+        ) as answer:
+            first = await answer.content.readline()
+            stopping = asyncio.ensure_future(gateway.stop())
+            done = told(first + await answer.read())
+        assert await stopping == 0
+    assert done.outputs == [0, 1, 2]
+    assert "problem" not in done.end
+
+
 async def test_the_client_goes_on_at_another_gateway(tmp_path: Path) -> None:
     """Both are behind one address, as they are behind a Service."""
     log = tmp_path / "log"
