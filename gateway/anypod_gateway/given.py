@@ -97,6 +97,8 @@ def _dspy_code(pool: Pool, model: DspyCode) -> Code:
         text.encode()
     except Refused as wrong:
         raise lms.invalid_program(wrong.path, str(wrong), wrong.line) from None
+    except RecursionError:
+        raise lms.invalid_program("state", "it is nested too deeply") from None
     except UnicodeEncodeError:
         raise lms.invalid_program("state", "it has an unpaired surrogate") from None
     lms.check_program(pool.spec, document.lm)

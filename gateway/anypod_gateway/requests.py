@@ -101,7 +101,10 @@ def validate(model: type[M], value: Any, within: str = "", type_: str = "bad-req
 
 def _refused(invalid: ValidationError, within: str, type_: str) -> AnyPodError:
     found = [
-        {"path": _path(within, one["loc"]), "message": _printable(one["msg"])}
+        {
+            "path": _path(within, one["loc"]),
+            "message": _printable(one["msg"].removeprefix("Value error, ")),
+        }
         for one in invalid.errors(include_url=False, include_input=False, include_context=False)
     ]
     first = found[0]

@@ -61,9 +61,10 @@ def spec_of(given: DspyCode) -> Spec:
     )
 
 
-def lm_choice(given: str | LmParameters | None) -> LmChoice | None:
-    if given is None or isinstance(given, str):
-        return LmChoice(given) if given else None
+def lm_choice(given: LmParameters | None) -> LmChoice | None:
+    """None when nothing is said."""
+    if given is None:
+        return None
     choice = LmChoice(given.name, given.temperature, given.max_tokens)
     return None if choice == LmChoice() else choice
 
@@ -72,24 +73,15 @@ def lm_choice(given: str | LmParameters | None) -> LmChoice | None:
 
 
 def _signature(given: DspyCode, own: Collection[str]) -> Signature:
-    if isinstance(given.signature, DspySignature):
-        if given.instructions is not None:
-            raise Refused("instructions", "the signature has instructions of its own: give one")
-        _check_field_names(given.signature)
-        return Signature(
-            _fields(given.signature.inputs, own, "signature.inputs"),
-            _fields(given.signature.outputs, own, "signature.outputs"),
-            given.signature.instructions,
-        )
-    try:
-        inputs, outputs = signatures.parse(given.signature)
-        given_fields, told_fields = (
-            [Field(name, types.render(types.parse(text, own))) for name, text in side]
-            for side in (inputs, outputs)
-        )
-    except (InvalidSignature, InvalidType) as wrong:
-        raise Refused("signature", str(wrong)) from None
-    return Signature(given_fields, told_fields, given.instructions or "")
+    signature = given.signature
+    if signature.instructions and given.instructions is not None:
+        raise Refused("instructions", "the signature has instructions of its own: give one")
+    _check_field_names(signature)
+    return Signature(
+        _fields(signature.inputs, own, "signature.inputs"),
+        _fields(signature.outputs, own, "signature.outputs"),
+        signature.instructions or given.instructions or "",
+    )
 
 
 def _check_field_names(signature: DspySignature) -> None:
@@ -181,18 +173,13 @@ def _check_specials(signature: Signature) -> None:
 
 
 def _module(given: DspyCode) -> Module:
-    if isinstance(given.module, str):
-        module = Module(given.module)
-    else:
-        asked = given.module
-        _only("module.maxIters", asked.max_iters, asked.name, "ReAct")
-        _only("module.candidates", asked.candidates, asked.name, "MultiChainComparison")
-        usual = Module(asked.name)
-        module = Module(
-            asked.name,
-            asked.max_iters or usual.max_iters,
-            asked.candidates or usual.candidates,
-        )
+    asked = given.module
+    _only("module.maxIters", asked.max_iters, asked.name, "ReAct")
+    _only("module.candidates", asked.candidates, asked.name, "MultiChainComparison")
+    usual = Module(asked.name)
+    module = Module(
+        asked.name, asked.max_iters or usual.max_iters, asked.candidates or usual.candidates
+    )
     if (module.name == "ReAct") != bool(given.tools):
         raise Refused("tools", "ReAct needs at least one tool, and no other module takes any")
     return module

@@ -5,7 +5,7 @@ The models say the shape; what the parts must fulfil together is in ``dspy_check
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from anypod.api.documents import RequestModel
 from anypod.api.ids import ProgramId
@@ -88,6 +88,32 @@ class LmParameters(RequestModel):
     max_tokens: int | None = Field(None, ge=1, le=1_000_000)
 
 
+def _read_signature(given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    sides = zip(("inputs", "outputs"), signatures.parse(given), strict=True)
+    return {
+        side: [{"name": name, "type": type_} for name, type_ in fields] for side, fields in sides
+    }
+
+
+def _by_name(given: Any) -> Any:
+    return {"name": given} if isinstance(given, str) else given
+
+
+SignatureText = Annotated[str, StringConstraints(max_length=signatures.MAX_TEXT)]
+SignatureGiven = Annotated[
+    DspySignature,
+    BeforeValidator(_read_signature, json_schema_input_type=SignatureText | DspySignature),
+]
+ModuleGiven = Annotated[
+    DspyModule, BeforeValidator(_by_name, json_schema_input_type=ModuleName | DspyModule)
+]
+LmGiven = Annotated[
+    LmParameters, BeforeValidator(_by_name, json_schema_input_type=LmName | LmParameters)
+]
+
+
 class DspyPredictorState(RequestModel):
     """What an optimiser has found for one predictor."""
 
@@ -99,16 +125,16 @@ class DspyCode(RequestModel):
     """A program that asks an LM: the part of it that its revision names."""
 
     kind: Literal["dspy"]
-    signature: (
-        Annotated[Text, StringConstraints(max_length=signatures.MAX_TEXT)] | DspySignature
-    ) = Field(description="`question, context: list[str] -> answer`, or field by field.")
+    signature: SignatureGiven = Field(
+        description="`question, context: list[str] -> answer`, or field by field."
+    )
     instructions: Words | None = Field(None, description="Of a signature that is a string.")
     types: dict[Name, DspyType] = Field({}, max_length=50, description="Own types by their names.")
-    module: ModuleName | DspyModule = "Predict"
+    module: ModuleGiven = DspyModule(name="Predict")
     tools: list[DspyTool] = Field([], max_length=32, description="Of ReAct.")
     wrap: DspyWrap | None = None
     adapter: AdapterName = Field("chat", description="How fields become a prompt, and back.")
-    lm: LmName | LmParameters | None = Field(None, description="Else the pool's default.")
+    lm: LmGiven | None = Field(None, description="Else the pool's default.")
     history_turns: int = Field(
         20, ge=0, le=200, description="In a session: of the conversation, kept and shown to the LM."
     )

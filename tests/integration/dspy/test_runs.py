@@ -251,9 +251,9 @@ def test_a_python_program_asks_no_lm(client: Client) -> None:
 @pytest.mark.parametrize(
     ("given", "path"),
     [
-        ({"signature": "q: os.system -> a"}, "signature"),
+        ({"signature": "q: os.system -> a"}, "signature.inputs.0.type"),
         ({"lm": "none"}, "lm"),
-        ({"module": "Agent"}, "module"),
+        ({"module": "Agent"}, "module.name"),
         ({"state": {"self": {"lm": None}}}, "state.self.lm"),
     ],
 )

@@ -109,7 +109,8 @@ def test_a_program_of_kind_dspy_goes_as_it_was_given() -> None:
     )
     assert call.body is not None
     given = CreateDspyProgram.model_validate_json(call.body)
-    assert (given.signature, given.history_turns, given.id) == ("q -> a", 3, "qa")
+    assert (given.module.name, given.history_turns, given.id) == ("Predict", 3, "qa")
+    assert [field.name for field in given.signature.inputs] == ["q"]
 
 
 def test_each_run_has_a_key_of_its_own_unless_one_is_given() -> None:

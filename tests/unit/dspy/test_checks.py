@@ -77,8 +77,7 @@ def test_the_same_program_has_one_form(one: dict[str, Any], other: dict[str, Any
 @pytest.mark.parametrize(
     ("fields", "path", "message"),
     [
-        ({"signature": "q: os.system -> a"}, "signature", "nothing is imported"),
-        ({"signature": "question, lm -> answer"}, "signature", "uses itself"),
+        ({"signature": "q: os.system -> a"}, "signature.inputs.0.type", "nothing is imported"),
         (
             {"signature": {"inputs": [{"name": "q", "type": "Foo"}], "outputs": [{"name": "a"}]}},
             "signature.inputs.0.type",
@@ -96,7 +95,11 @@ def test_the_same_program_has_one_form(one: dict[str, Any], other: dict[str, Any
         ),
         (
             {
-                "signature": {"inputs": [{"name": "q"}], "outputs": [{"name": "a"}]},
+                "signature": {
+                    "inputs": [{"name": "q"}],
+                    "outputs": [{"name": "a"}],
+                    "instructions": "y",
+                },
                 "instructions": "x",
             },
             "instructions",
@@ -177,6 +180,25 @@ def test_a_tool_has_a_name_of_its_own(name: str) -> None:
     twice = [{"name": "add", "source": ADD}] * 2
     with pytest.raises(Refused, match="stands twice"):
         spec_of(given(module="ReAct", tools=twice))
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"signature": "question, lm -> answer"}, "signature"),
+        ({"signature": "question"}, "signature"),
+        ({"signature": {"inputs": [], "outputs": [{"name": "a"}]}}, "signature.inputs"),
+        ({"module": "Agent"}, "module.name"),
+        ({"module": {"name": "ReAct", "maxIters": 99}}, "module.maxIters"),
+        ({"lm": "Not A Name"}, "lm.name"),
+        ({"lm": {"apiBase": "http://evil"}}, "lm.apiBase"),
+        ({"lm": 5}, "lm"),
+    ],
+)
+def test_what_has_not_the_shape_is_told_by_its_place(fields: dict[str, Any], path: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        given(**fields)
+    assert ".".join(map(str, caught.value.errors()[0]["loc"])) == path
 
 
 @pytest.mark.parametrize(

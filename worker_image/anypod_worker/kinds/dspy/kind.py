@@ -36,7 +36,7 @@ def _load(code: Code, revision: str, directory: Path, pool: Sequence[Lm]) -> Loa
     """Interruptible. Raises InvalidProgram."""
     try:
         document = spec.decode(code.files[spec.FILE])
-    except (KeyError, msgspec.DecodeError) as error:
+    except (KeyError, msgspec.DecodeError, RecursionError) as error:
         raise invalid(f"{spec.FILE}: {error}") from None
     folder = Path(tempfile.mkdtemp(prefix=f"{revision[:12]}-", dir=directory)).resolve()
     program = LoadedProgram(revision, folder, [])
