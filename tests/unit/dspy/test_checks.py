@@ -222,3 +222,12 @@ def test_what_has_not_the_shape_is_told_by_its_place(fields: dict[str, Any], pat
 def test_what_is_not_on_the_list_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         given(**fields)
+
+
+def test_a_state_that_is_nested_without_end_has_no_form() -> None:
+    nested: Any = 1
+    for _ in range(5000):
+        nested = [nested]
+    document = spec_of(given(state={"self": {"demos": [{"question": nested}]}}))
+    with pytest.raises(RecursionError):
+        spec.encode(document)
