@@ -6,40 +6,49 @@ and its queue is never full of them. Batches take their turns one by one, so tha
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 SPARE = 2
 """Items beyond that: they wait in the pool's queue, so that no executor waits for its next one."""
+_PARTS = 1000
+"""Of an executor: items of a program that waits take fewer than all."""
 
 
 class Share:
-    """A context for each item that is under way."""
-
     def __init__(self, capacity: Callable[[], int]) -> None:
         self._capacity = capacity
         self._taken = 0
+        """Parts."""
         self._refused = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
 
-    def size(self) -> int:
-        return self._capacity() + SPARE
+    def items(self, concurrency: int = 1) -> int:
+        """Of a program of which so many share an executor: how many may be under way."""
+        return (self._capacity() + SPARE) * concurrency
 
-    async def __aenter__(self) -> None:
-        if self._has_room() and not self._waiting:
-            self._taken += 1
+    @asynccontextmanager
+    async def place(self, concurrency: int = 1) -> AsyncIterator[None]:
+        """For an item that is under way."""
+        parts = max(1, _PARTS // concurrency)
+        await self._enter(parts)
+        try:
+            yield
+        finally:
+            self._leave(parts)
+
+    async def _enter(self, parts: int) -> None:
+        if not self._waiting and self._has_room(parts):
+            self._taken += parts
             return
         turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        self._waiting.append((turn, parts))
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._leave()
+                self._leave(parts)
             raise
-
-    async def __aexit__(self, *_: object) -> None:
-        self._leave()
 
     @contextmanager
     def refused(self) -> Iterator[None]:
@@ -52,16 +61,16 @@ class Share:
             self._refused -= 1
             self._let_in()
 
-    def _has_room(self) -> bool:
-        return not self._refused and self._taken < self.size()
+    def _has_room(self, parts: int) -> bool:
+        return not self._refused and self._taken + parts <= self.items() * _PARTS
 
-    def _leave(self) -> None:
-        self._taken -= 1
+    def _leave(self, parts: int) -> None:
+        self._taken -= parts
         self._let_in()
 
     def _let_in(self) -> None:
-        while self._waiting and self._has_room():
-            turn = self._waiting.popleft()
+        while self._waiting and self._has_room(self._waiting[0][1]):
+            turn, parts = self._waiting.popleft()
             if not turn.done():
-                self._taken += 1
+                self._taken += parts
                 turn.set_result(None)

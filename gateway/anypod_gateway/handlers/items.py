@@ -16,6 +16,7 @@ import msgspec
 from anypod.api import executions, ids
 from anypod.api.executions import InvalidRequest
 from anypod.api.problems import AnyPodError, error
+from anypod.dspy.spec import LmChoice
 from anypod.store.once import Answer
 from anypod.wire.messages import Code
 from anypod_gateway import answers
@@ -49,6 +50,10 @@ class Wanted:
     timeout: float
     logs: bool
     session: str | None
+    lm: LmChoice | None
+    """Of its session."""
+    shows_replies: bool
+    concurrency: int
     key: str
     """Digest of the batch's; empty without one."""
 
@@ -116,7 +121,7 @@ class Items:
     async def _run(self, execution: str, inputs: bytes) -> ExecutionAnswer:
         """Its time begins when the batch's turn has come."""
         services, pool, wanted = self._services, self._pool, self._wanted
-        async with pool.share:
+        async with pool.share.place(wanted.concurrency):
             request = ExecutionRequest(
                 execution=execution,
                 program=wanted.program,
@@ -127,6 +132,9 @@ class Items:
                 idempotent=wanted.idempotent,
                 logs=wanted.logs,
                 session=wanted.session,
+                lm=wanted.lm,
+                shows_replies=wanted.shows_replies,
+                concurrency=wanted.concurrency,
             )
             with services.running(pool):
                 answer = await self._placed(request)

@@ -16,16 +16,16 @@ from anypod.api.executions import LONGEST_TIMEOUT
 from anypod.api.idempotency import HEADER
 from anypod.api.ndjson import MEDIA_TYPE
 from anypod.api.problems import Problem, error, problem
-from anypod_gateway import requests, uploads
+from anypod_gateway import groups, requests, uploads
 from anypod_gateway.calls import CALL, Call
 from anypod_gateway.failures import problem_of
 from anypod_gateway.handlers.items import Items, Wanted
 from anypod_gateway.handlers.keyed import key_digest
 from anypod_gateway.handlers.programs import no_program
-from anypod_gateway.handlers.runs import code_of, timeout_of, version_at
+from anypod_gateway.handlers.runs import code_of, lm_of, timeout_of, version_at
 from anypod_gateway.lifecycle import Lifecycle
 from anypod_gateway.outlets import Outlet
-from anypod_gateway.services import SERVICES, Pool, session_key
+from anypod_gateway.services import SERVICES, Pool, Services, session_key
 
 STALLED_SECONDS = 600.0
 """For a reader to take something of what there is for it."""
@@ -39,11 +39,11 @@ async def map_program(request: web.Request) -> web.StreamResponse:
     pool = await services.pool(request, call)
     uploads.check_media_type(request)
     at_once = _at_once(request, pool)
-    wanted = await _wanted(request, pool)
+    wanted = await _wanted(request, services, pool)
     items = Items(services, pool, call, wanted)
     outlet = Outlet(
         ordered=not requests.flag(request.query, "unordered"),
-        at_once=lambda: min(at_once, pool.share.size()),
+        at_once=lambda: min(at_once, pool.share.items(wanted.concurrency)),
     )
     batch = Batch(request, pool, items, outlet, services.life)
     response = web.StreamResponse(
@@ -161,7 +161,7 @@ async def _cancelled(tasks: set[asyncio.Task[None]]) -> None:
 # what is asked for
 
 
-async def _wanted(request: web.Request, pool: Pool) -> Wanted:
+async def _wanted(request: web.Request, services: Services, pool: Pool) -> Wanted:
     try:
         program, pinned = ids.split_program_ref(request.match_info["program_ref"])
     except ids.InvalidName as invalid:
@@ -171,6 +171,9 @@ async def _wanted(request: web.Request, pool: Pool) -> Wanted:
     if head is None:
         raise no_program(program)
     version = head if not pinned else await version_at(pool, head, pinned)
+    lm, shows_replies = None, True
+    if head.kind == "dspy":
+        lm, shows_replies = await lm_of(services, pool, request[CALL], session)
     return Wanted(
         program=program,
         revision=version.revision,
@@ -179,6 +182,9 @@ async def _wanted(request: web.Request, pool: Pool) -> Wanted:
         timeout=timeout_of(pool, _timeout(request), version.timeout_seconds),
         logs=requests.flag(request.query, "logs"),
         session=session,
+        lm=lm,
+        shows_replies=shows_replies,
+        concurrency=groups.allowed(version.concurrency, pool.spec),
         key=key_digest(request, program) if HEADER in request.headers else "",
     )
 

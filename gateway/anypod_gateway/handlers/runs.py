@@ -53,8 +53,7 @@ async def run_named(
         lms.check_choice(pool.spec, lm, head.kind)
     shows_replies = True
     if head.kind == "dspy":
-        shows_replies = await services.may_see_replies(pool, call)
-        lm = await _lm_of(pool, session, lm)
+        lm, shows_replies = await lm_of(services, pool, call, session, lm)
     version = head if not pinned else await version_at(pool, head, pinned)
     return await _run(
         request,
@@ -79,8 +78,14 @@ async def run_named(
     )
 
 
-async def _lm_of(pool: Pool, session: str | None, asked: LmChoice | None) -> LmChoice | None:
-    """What the run says, over what its session says."""
+async def lm_of(
+    services: Services, pool: Pool, call: Call, session: str | None, asked: LmChoice | None = None
+) -> tuple[LmChoice | None, bool]:
+    """What the run says, over what its session says; whether the caller may see replies."""
+    return await _chosen(pool, session, asked), await services.may_see_replies(pool, call)
+
+
+async def _chosen(pool: Pool, session: str | None, asked: LmChoice | None) -> LmChoice | None:
     chosen = None if session is None else await pool.sessions.lm(session)
     return asked if chosen is None else chosen.under(asked)
 
@@ -118,7 +123,7 @@ async def run_inline(request: web.Request) -> web.StreamResponse:
         lms.check_choice(pool.spec, lm, code.kind)
     session = session_key(request, pool)
     if code.kind == "dspy":
-        lm = await _lm_of(pool, session, lm)
+        lm = await _chosen(pool, session, lm)
     return await _run(
         request,
         services,

@@ -10,8 +10,9 @@ from anypod_gateway.shares import SPARE, Share
 class Crowd:
     """Tasks that hold their part of a share until they are let go."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, concurrency: int = 1) -> None:
         self.capacity = capacity
+        self.concurrency = concurrency
         self.share = Share(lambda: self.capacity)
         self.inside: list[int] = []
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -24,7 +25,7 @@ class Crowd:
             await settled()
 
     async def _hold(self, number: int) -> None:
-        async with self.share:
+        async with self.share.place(self.concurrency):
             self.inside.append(number)
             await self._leave[number].wait()
             self.inside.remove(number)
@@ -51,6 +52,13 @@ async def test_only_so_many_are_under_way_and_the_next_is_who_came_first() -> No
     assert crowd.inside == [1, 2, 3][: 1 + SPARE]
     await crowd.leave(2)
     assert crowd.inside == [1, 3, 4]
+
+
+async def test_items_that_share_an_executor_take_a_part_of_it() -> None:
+    crowd = Crowd(1, concurrency=4)
+    assert crowd.share.items(4) == 4 * (1 + SPARE)
+    await crowd.enter(*range(crowd.share.items(4) + 1))
+    assert crowd.inside == list(range(crowd.share.items(4)))
 
 
 async def test_one_that_waits_no_more_is_passed_over() -> None:
