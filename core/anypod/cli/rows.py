@@ -10,6 +10,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -96,7 +97,8 @@ def _rows(file: io.RawIOBase, schema: Schema) -> Iterator[bytes]:
     except (csv.Error, UnicodeDecodeError) as wrong:
         raise Usage(f"row {number + 1} is no CSV in UTF-8: {wrong}") from None
     finally:
-        text.detach()  # the file is closed by who opened it
+        with suppress(ValueError):  # it is closed already, where the batch broke off
+            text.detach()  # by who opened it
 
 
 def _checked(head: list[str]) -> list[str]:

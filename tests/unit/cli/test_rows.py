@@ -147,3 +147,10 @@ def test_items_are_counted_beforehand_where_they_can_be(tmp_path: Path) -> None:
     assert rows.count(str(file), Form.CSV) == 2
     assert rows.count("-", Form.CSV) is None
     assert rows.count(str(tmp_path), Form.CSV) is None
+
+
+def test_a_table_that_is_left_in_the_middle_leaves_no_word_on_stderr() -> None:
+    with raw(b"text\na\nb\n") as file:
+        items = rows.read(file, Form.CSV, SCHEMA)
+        assert next(items) == b'{"text": "a"}'
+    items.close()  # type: ignore[attr-defined]
