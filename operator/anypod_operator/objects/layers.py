@@ -31,14 +31,16 @@ class BadTemplate(ValueError):
 
 
 def lay_over(under: Raw, over: Raw, path: str = "spec.template.spec") -> Raw:
-    """A new object; ``over`` wins. Raises BadTemplate."""
+    """A new object; ``over`` wins, and its None takes a field away. Raises BadTemplate."""
     merged = dict(under)
     for name, value in over.items():
-        merged[name] = (
-            value
-            if under.get(name) is None or name in _WHOLE
-            else _merge(name, under[name], value, f"{path}.{name}")
-        )
+        there = under.get(name)
+        if value is None:
+            merged.pop(name, None)
+        elif name in _WHOLE or (there is None and not isinstance(value, dict)):
+            merged[name] = value
+        else:
+            merged[name] = _merge(name, {} if there is None else there, value, f"{path}.{name}")
     return merged
 
 

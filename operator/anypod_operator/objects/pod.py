@@ -19,6 +19,9 @@ from anypod_operator.settings import Settings
 LINK_ANNOTATION = "anypod.dev/link"
 """Tells one link token from another, and not what it is: a new token means new pods."""
 
+_NOT_THE_TEMPLATES = {"appArmorProfile": None, "seLinuxOptions": None, "windowsOptions": None}
+"""What the runtime confines a container by unless it is told otherwise, which only loosens."""
+
 STOP_SECONDS = 15
 """Beyond drainSeconds, for the last answers and for killing what does not end."""
 
@@ -65,6 +68,7 @@ def _ours(pool: Pool, settings: Settings) -> Raw:
         "hostNetwork": False,
         "hostPID": False,
         "securityContext": {
+            **_NOT_THE_TEMPLATES,
             "runAsNonRoot": True,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
@@ -87,9 +91,11 @@ def _worker(pool: Pool, settings: Settings) -> Raw:
         "readinessProbe": _probe("/readyz", period=1, failures=2),
         "livenessProbe": _probe("/healthz", period=10, failures=6),
         "securityContext": {
+            **_NOT_THE_TEMPLATES,
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
             "privileged": False,
+            "procMount": None,
             "readOnlyRootFilesystem": True,
             "runAsNonRoot": True,
             "seccompProfile": {"type": "RuntimeDefault"},

@@ -131,7 +131,15 @@ def test_the_deployment_of_a_plain_pool() -> None:
     }
 
 
-POD = {
+WORKER_SECURITY = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "privileged": False,
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+POD: dict[str, Any] = {
     "automountServiceAccountToken": False,
     "containers": [
         {
@@ -168,14 +176,7 @@ POD = {
                 "timeoutSeconds": 5,
                 "failureThreshold": 6,
             },
-            "securityContext": {
-                "allowPrivilegeEscalation": False,
-                "capabilities": {"drop": ["ALL"]},
-                "privileged": False,
-                "readOnlyRootFilesystem": True,
-                "runAsNonRoot": True,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": WORKER_SECURITY,
             "terminationMessagePolicy": "FallbackToLogsOnError",
             "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
         }
@@ -253,7 +254,13 @@ def test_the_template_adds_and_lies_under_what_is_ours() -> None:
             "nodeSelector": {"disk": "ssd"},
             "serviceAccountName": "admin",
             "hostNetwork": True,
-            "securityContext": {"fsGroup": 7, "runAsNonRoot": False},
+            "securityContext": {
+                "appArmorProfile": {"type": "Unconfined"},
+                "fsGroup": 7,
+                "runAsNonRoot": False,
+                "seccompProfile": {"type": "Unconfined"},
+                "seLinuxOptions": {"type": "spc_t"},
+            },
             "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}, {"name": "models"}],
             "containers": [
                 {"name": "side", "image": "side:1"},
@@ -265,9 +272,17 @@ def test_the_template_adds_and_lies_under_what_is_ours() -> None:
                     "env": [{"name": "ANYPOD_LINK_TOKEN", "value": "x"}, {"name": "B"}],
                     "volumeMounts": [{"name": "models", "mountPath": "/models"}],
                     "securityContext": {
-                        "privileged": True,
-                        "runAsUser": 7,
+                        "allowPrivilegeEscalation": True,
+                        "appArmorProfile": {"type": "Unconfined"},
                         "capabilities": {"add": ["SYS_ADMIN"]},
+                        "privileged": True,
+                        "procMount": "Unmasked",
+                        "readOnlyRootFilesystem": False,
+                        "runAsNonRoot": False,
+                        "runAsUser": 7,
+                        "seccompProfile": {"type": "Unconfined"},
+                        "seLinuxOptions": {"type": "spc_t"},
+                        "windowsOptions": {"hostProcess": True},
                     },
                     "livenessProbe": {"exec": {"command": ["true"]}},
                 },
@@ -280,8 +295,7 @@ def test_the_template_adds_and_lies_under_what_is_ours() -> None:
     assert found["nodeSelector"] == {"disk": "ssd"}
     assert found["serviceAccountName"] == "texts-workers"
     assert found["hostNetwork"] is False
-    assert found["securityContext"]["fsGroup"] == 7
-    assert found["securityContext"]["runAsNonRoot"] is True
+    assert found["securityContext"] == {**POD["securityContext"], "fsGroup": 7}
     assert found["volumes"] == [
         {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
         {"name": "models"},
@@ -296,9 +310,7 @@ def test_the_template_adds_and_lies_under_what_is_ours() -> None:
     assert ours["env"][0] == {"name": "B"}
     assert "x" not in [one.get("value") for one in ours["env"]]
     assert [one["mountPath"] for one in ours["volumeMounts"]] == ["/models", "/tmp"]
-    assert ours["securityContext"]["privileged"] is False
-    assert ours["securityContext"]["runAsUser"] == 7
-    assert ours["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert ours["securityContext"] == {**WORKER_SECURITY, "runAsUser": 7}
     assert "exec" not in ours["livenessProbe"]
 
 
@@ -351,6 +363,12 @@ def test_any_template_is_built_from_or_refused(spec: Any, container: Any) -> Non
         assert ours["securityContext"]["privileged"] is False
         assert ours["image"] == "anypod-worker:1"
         assert found["automountServiceAccountToken"] is False
+
+
+def test_nothing_takes_a_field_away() -> None:
+    under = {"a": {"b": 1, "c": 2}, "d": 3}
+    over = {"a": {"b": None}, "d": None, "e": {"f": None, "g": 4}, "h": None}
+    assert lay_over(under, over) == {"a": {"c": 2}, "e": {"g": 4}}
 
 
 def test_laying_over_changes_neither_layer() -> None:
