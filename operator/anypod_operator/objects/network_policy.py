@@ -19,6 +19,7 @@ NOT_PUBLIC_4 = (
     "10.0.0.0/8",
     "100.64.0.0/10",
     "127.0.0.0/8",
+    "168.63.129.16/32",
     "169.254.0.0/16",
     "172.16.0.0/12",
     "192.0.0.0/24",
@@ -31,7 +32,8 @@ NOT_PUBLIC_4 = (
     "224.0.0.0/4",
     "240.0.0.0/4",
 )
-"""IANA's special-purpose registry, metadata addresses among it, and multicast."""
+"""IANA's special-purpose registry, metadata addresses among it, and multicast; and what in Azure
+is the host of each virtual machine, which is a public address, and no public service."""
 
 PUBLIC_6 = "2000::/3"
 """All global unicast there is."""
