@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import re
+import secrets
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ MAX_KEYS = 10_000
 MAX_FILE_BYTES = 16 * 1024
 MIN_KEY_LENGTH = 16
 """Shorter ones can be guessed."""
+
+_OF_THIS_PROCESS = secrets.token_bytes(32)
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}")
 _KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -51,7 +54,9 @@ class KeyCaller:
 
 
 def digest_of(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+    """What a key is found by: nobody outside can know it, and it means nothing elsewhere."""
+    shown = key.encode("utf-8", "surrogateescape")
+    return hashlib.blake2b(shown, key=_OF_THIS_PROCESS, digest_size=32).digest()
 
 
 class ApiKeys:
@@ -75,10 +80,9 @@ class ApiKeys:
         return len(self._complaints)
 
     def find(self, digest: bytes) -> KeyCaller | None:
-        # Not compared in constant time, and it need not be. What the time of this look-up can tell
-        # is how far the digest of a guess agrees with that of a key. To use that, a guess would
-        # have to be made whose digest begins as wanted, which is as hard as breaking SHA-256, and
-        # from the whole digest the key could still not be had. The key itself is compared nowhere.
+        # What the time of this look-up can tell is how far the digest of a guess agrees with that
+        # of a key, and nobody can know the digest of a guess: so it tells nothing of the key,
+        # which itself is compared nowhere.
         return self._by_digest.get(digest)
 
     async def follow(self) -> None:

@@ -4,6 +4,8 @@ import json
 import logging
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,16 @@ def test_a_broken_file_is_refused_without_being_quoted(content: bytes) -> None:
 def test_a_caller_shows_neither_key_nor_digest() -> None:
     found = parse("ci", KEY.encode())
     assert repr(found) == "KeyCaller(name='ci')"
+
+
+def test_no_other_process_finds_a_key_by_the_same_digest() -> None:
+    """So how long a look-up takes says nothing to who guesses keys."""
+    code = f"from anypod_gateway.callers.keys import digest_of; print(digest_of({KEY!r}).hex())"
+    other = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert bytes.fromhex(other.stdout) != digest_of(KEY) == digest_of(KEY)
+    assert digest_of(KEY) != digest_of(OTHER)
 
 
 def test_files_come_change_and_go(tmp_path: Path) -> None:
