@@ -43,7 +43,7 @@ class Limits(Model):
     """Time of an execution for which neither the request nor the program says another."""
     max_timeout_seconds: float = Field(600, gt=0, le=86_400)
     """Time that a request or a program may ask for."""
-    memory: Bytes = Field(1024 * 2**20, ge=64 * 2**20)
+    memory: Bytes = Field(1024 * 2**20, ge=64 * 2**20, le=1024 * 2**30)
     """Memory of an executor beyond the preload, with what it starts."""
     body_bytes: Bytes = Field(8 * 2**20, ge=1024, le=256 * 2**20)
     """Of a request, and of an answer."""
@@ -95,11 +95,11 @@ class Jobs(Model):
 class Recycle(Model):
     """When an executor is replaced though nothing went wrong."""
 
-    max_executions: int = Field(10_000, ge=1)
+    max_executions: int = Field(10_000, ge=1, le=1_000_000_000)
     """Executions after which an executor is replaced."""
-    max_age_seconds: float = Field(86_400, gt=0)
+    max_age_seconds: float = Field(86_400, gt=0, le=365 * 86_400)
     """Age at which it is."""
-    memory_growth: Bytes = Field(256 * 2**20, ge=2**20)
+    memory_growth: Bytes = Field(256 * 2**20, ge=2**20, le=1024 * 2**30)
     """Private memory that it may gain before it is."""
 
 

@@ -416,7 +416,7 @@ def test_programs_reach_the_internet_and_nothing_of_the_cluster() -> None:
     four, six = (one["ipBlock"] for one in internet["to"])
     assert four == {"cidr": "0.0.0.0/0", "except": [*NOT_PUBLIC_4, "52.1.0.0/16"]}
     assert six == {"cidr": "2000::/3", "except": [*NOT_PUBLIC_6, "2600:1::/32"]}
-    for secret in ("169.254.0.0/16", "10.0.0.0/8", "198.18.0.0/15", "168.63.129.16/32"):
+    for secret in ("169.254.0.0/16", "10.0.0.0/8", "100.64.0.0/10", "168.63.129.16/32"):
         assert secret in four["except"]
 
 

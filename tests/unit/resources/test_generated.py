@@ -54,10 +54,11 @@ def test_every_list_map_and_text_of_the_spec_is_bounded() -> None:
             assert "maxProperties" in node, path
 
 
-def test_every_number_of_the_spec_has_a_lower_bound() -> None:
+def test_every_number_of_the_spec_has_bounds() -> None:
     for path, node in nodes(schema()["properties"]["spec"]):
         if node.get("type") in ("integer", "number"):
             assert "minimum" in node, path
+            assert "maximum" in node, path
 
 
 def test_defaults_of_the_crd_are_those_of_the_models() -> None:
