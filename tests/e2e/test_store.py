@@ -1,4 +1,4 @@
-"""The chart's etcd on volumes: three members, snapshots, and the way back from one."""
+"""The chart's etcd on volumes: three members, new certificates, snapshots, and the way back."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.cluster import Cluster, images
-from tests.support.chart import find_helm
+from tests.support.chart import CHART, find_helm
 from tests.support.figures import Figure
 from tests.support.installed import MINUTES, Object, Release
 from tests.support.local_volumes import local_volumes
@@ -15,6 +15,7 @@ from tests.support.local_volumes import local_volumes
 pytestmark = pytest.mark.timeout(3600)  # the first run on a machine builds Kubernetes
 
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
+MEMBERS = 3
 ECHO = "def main(x: int) -> int:\n    return x\n"
 
 
@@ -26,22 +27,19 @@ def storage_class(cluster: Cluster) -> Iterator[str]:
         yield name
 
 
-@pytest.fixture
-def release(
-    cluster: Cluster, storage_class: str, request: pytest.FixtureRequest
-) -> Iterator[Release]:
-    """With so many members; one that serves its own namespace alone, with a pool of one worker."""
-    members: int = request.param
-    made = Release(cluster, "anypod", f"e2e-store-{members}")
+@pytest.fixture(scope="module")
+def release(cluster: Cluster, storage_class: str) -> Iterator[Release]:
+    """That serves its own namespace alone, with a pool of one worker."""
+    made = Release(cluster, "anypod", "e2e-store")
     cluster.kubectl("create", "namespace", made.namespace)
     cluster.kubectl("label", "namespace", made.namespace, RESTRICTED)
     try:
         made.install(
             {
                 "crds.enabled": False,
-                "etcd.members": members,
+                "etcd.members": MEMBERS,
                 # What one pod is to mount at the restore must be on one node.
-                "etcd.nodeSelector": {} if members > 1 else on(cluster.nodes()[0]),
+                "etcd.nodeSelector": {"kubernetes.io/hostname": cluster.nodes()[0]},
                 "etcd.persistence.size": "1Gi",
                 "etcd.persistence.storageClassName": storage_class,
                 "etcd.snapshots.size": "1Gi",
@@ -59,8 +57,77 @@ def release(
         cluster.kubectl("delete", "namespace", made.namespace, "--timeout=300s", timeout=330)
 
 
-def on(node: str) -> dict[str, str]:
-    return {"kubernetes.io/hostname": node}
+def member(release: Release, number: int) -> str:
+    return f"{release.name}-etcd-{number}"
+
+
+def rolled_out(release: Release, what: str) -> None:
+    ready = ("rollout", "status", what, f"--timeout={MINUTES}m")
+    release.kubectl(*ready, timeout=MINUTES * 60 + 30)
+
+
+async def test_three_members_do_without_one(release: Release, figure: Figure) -> None:
+    first = ("wait", "--for=condition=Complete", f"job/{release.name}-etcd-snapshot-1")
+    await asyncio.to_thread(release.kubectl, *first, "--timeout=5m", timeout=330)
+    async with release.calling() as gateway:
+        assert await gateway.create(ECHO, "before") == "before"
+        slowest = 0.0
+        for number in range(MEMBERS):
+            pod = f"pod/{member(release, number)}"
+            release.kubectl("delete", pod, "--grace-period=1", "--wait=false")
+            for revision in range(20):
+                began = time.monotonic()
+                answer = await gateway.ask(
+                    "PUT", "/programs/during", json={"source": f"{ECHO}# {number}.{revision}"}
+                )
+                assert answer.status in {200, 201}, answer.body
+                slowest = max(slowest, time.monotonic() - began)
+            await asyncio.to_thread(rolled_out, release, f"statefulset/{release.name}-etcd")
+        figure(f"60 writes while each of 3 members of etcd was replaced: slowest {slowest:.2f} s")
+        assert (await gateway.run("before", x=5)).outputs == 5
+
+
+async def test_certificates_are_renewed(release: Release) -> None:
+    """By the steps of docs/install.md; what is stored is still there."""
+    async with release.calling() as gateway:
+        await gateway.create(ECHO, "kept")
+    secret = f"{release.name}-etcd-tls"
+    before = release.secret(secret)
+    release.kubectl("delete", "secret", secret)
+    await asyncio.to_thread(
+        release.helm, "upgrade", release.name, str(CHART), "--reset-then-reuse-values"
+    )
+    release.kubectl(
+        *("delete", "pod", "--timeout=120s"),
+        f"--selector=app.kubernetes.io/instance={release.name},app.kubernetes.io/component=etcd",
+        timeout=150,
+    )
+    release.kubectl("rollout", "restart", f"deployment/{release.name}-gateway")
+    for what in (f"statefulset/{release.name}-etcd", f"deployment/{release.name}-gateway"):
+        await asyncio.to_thread(rolled_out, release, what)
+    after = release.secret(secret)
+    assert not set(before.values()) & set(after.values())
+    async with release.calling() as gateway:
+        assert (await gateway.run("kept", x=7)).outputs == 7
+        assert await gateway.create(ECHO, "new") == "new"
+
+
+async def test_a_snapshot_leads_back(release: Release) -> None:
+    """By the steps of docs/install.md: all members from one snapshot."""
+    async with release.calling() as gateway:
+        await gateway.create(ECHO, "echo")
+        taken = await asyncio.to_thread(snapshot, release)
+        assert (await gateway.ask("DELETE", "/programs/echo")).status == 204
+    scaled = (f"deployment/{release.name}-gateway", f"statefulset/{release.name}-etcd")
+    release.kubectl("scale", *scaled, "--replicas=0")
+    pods = [f"pod/{member(release, number)}" for number in range(MEMBERS)]
+    await asyncio.to_thread(
+        release.kubectl, "wait", "--for=delete", *pods, "--timeout=120s", timeout=150
+    )
+    await asyncio.to_thread(restore, release, taken)
+    await asyncio.to_thread(release.upgrade)
+    async with release.calling() as gateway:
+        assert (await gateway.run("echo", x=6)).outputs == 6
 
 
 def snapshot(release: Release) -> str:
@@ -73,82 +140,45 @@ def snapshot(release: Release) -> str:
     return told.split("the newest is ")[1].strip()
 
 
-@pytest.mark.parametrize("release", [3], indirect=True)
-async def test_three_members_do_without_one(release: Release, figure: Figure) -> None:
-    first = ("wait", "--for=condition=Complete", f"job/{release.name}-etcd-snapshot-1")
-    await asyncio.to_thread(release.kubectl, *first, "--timeout=5m", timeout=330)
-    async with release.calling() as gateway:
-        assert await gateway.create(ECHO, "before") == "before"
-        slowest = 0.0
-        for number in range(3):
-            pod = f"pod/{release.name}-etcd-{number}"
-            release.kubectl("delete", pod, "--grace-period=1", "--wait=false")
-            for revision in range(20):
-                began = time.monotonic()
-                answer = await gateway.ask(
-                    "PUT", "/programs/during", json={"source": f"{ECHO}# {number}.{revision}"}
-                )
-                assert answer.status in {200, 201}, answer.body
-                slowest = max(slowest, time.monotonic() - began)
-            ready = (
-                "rollout",
-                "status",
-                f"statefulset/{release.name}-etcd",
-                f"--timeout={MINUTES}m",
-            )
-            await asyncio.to_thread(release.kubectl, *ready, timeout=MINUTES * 60 + 30)
-        figure(f"60 writes while each of 3 members of etcd was replaced: slowest {slowest:.2f} s")
-        assert (await gateway.run("before", x=5)).outputs == 5
-
-
-@pytest.mark.parametrize("release", [1], indirect=True)
-async def test_a_snapshot_leads_back(release: Release) -> None:
-    """By the steps of docs/install.md."""
-    async with release.calling() as gateway:
-        await gateway.create(ECHO, "echo")
-        taken = await asyncio.to_thread(snapshot, release)
-        assert (await gateway.ask("DELETE", "/programs/echo")).status == 204
-    scaled = (f"deployment/{release.name}-gateway", f"statefulset/{release.name}-etcd")
-    release.kubectl("scale", *scaled, "--replicas=0")
-    gone = ("wait", "--for=delete", f"pod/{release.name}-etcd-0", "--timeout=120s")
-    await asyncio.to_thread(release.kubectl, *gone, timeout=150)
-    await asyncio.to_thread(restore, release, taken)
-    await asyncio.to_thread(release.upgrade)
-    async with release.calling() as gateway:
-        assert (await gateway.run("echo", x=6)).outputs == 6
-
-
 def restore(release: Release, name: str) -> None:
-    member = f"{release.name}-etcd-0"
-    address = f"https://{member}.{release.name}-etcd-members.{release.namespace}.svc:2380"
-    command = (
-        "rm -rf /var/lib/etcd/data && exec etcdctl snapshot restore"
-        f" /snapshots/{name} --data-dir=/var/lib/etcd/data --name={member}"
-        f" --initial-cluster={member}={address} --initial-advertise-peer-urls={address}"
+    domain = f"{release.name}-etcd-members.{release.namespace}.svc"
+    members = [member(release, number) for number in range(MEMBERS)]
+    addresses = {each: f"https://{each}.{domain}:2380" for each in members}
+    cluster = ",".join(f"{each}={address}" for each, address in addresses.items())
+    commands = {
+        each: f"rm -rf /var/lib/etcd/data && exec etcdctl snapshot restore"
+        f" /snapshots/{name} --data-dir=/var/lib/etcd/data --name={each}"
+        f" --initial-cluster={cluster} --initial-advertise-peer-urls={address}"
         f" --initial-cluster-token={release.name}-etcd.{release.namespace}"
-    )
-    release.kubectl("apply", "-f", "-", input=json.dumps(restoring_pod(release, command)))
+        for each, address in addresses.items()
+    }
+    release.kubectl("apply", "-f", "-", input=json.dumps(restoring_pod(release, commands)))
     done = ("--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s")
     release.kubectl("wait", *done, "pod/restore", timeout=150)
     release.kubectl("delete", "pod", "restore", "--timeout=60s", timeout=90)
 
 
-def restoring_pod(release: Release, command: str) -> Object:
-    claims = {
-        "/var/lib/etcd": f"data-{release.name}-etcd-0",
-        "/snapshots": f"{release.name}-etcd-snapshots",
-    }
-    container = {
-        "name": "restore",
-        "image": images.ETCD,
-        "imagePullPolicy": "Never",
-        "command": ["sh", "-c", command],
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": [{"name": c, "mountPath": path} for path, c in claims.items()],
-    }
+def restoring_pod(release: Release, commands: dict[str, str]) -> Object:
+    """With a container for each member."""
+    snapshots = f"{release.name}-etcd-snapshots"
+    containers = [
+        {
+            "name": each,
+            "image": images.ETCD,
+            "imagePullPolicy": "Never",
+            "command": ["sh", "-c", command],
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+            },
+            "volumeMounts": [
+                {"name": f"data-{each}", "mountPath": "/var/lib/etcd"},
+                {"name": snapshots, "mountPath": "/snapshots"},
+            ],
+        }
+        for each, command in commands.items()
+    ]
+    claims = [snapshots, *(f"data-{each}" for each in commands)]
     spec = {
         "restartPolicy": "Never",
         "securityContext": {
@@ -157,9 +187,7 @@ def restoring_pod(release: Release, command: str) -> Object:
             "fsGroup": 65532,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [container],
-        "volumes": [
-            {"name": c, "persistentVolumeClaim": {"claimName": c}} for c in claims.values()
-        ],
+        "containers": containers,
+        "volumes": [{"name": c, "persistentVolumeClaim": {"claimName": c}} for c in claims],
     }
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "restore"}, "spec": spec}
