@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.support.chart import CHART, HelmError, helm, rendered
+from tests.support.chart import CHART, HelmError, helm, pick, rendered
 
 ROOT = CHART.parents[1]
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -90,6 +90,8 @@ def test_no_group_of_the_schema_is_open() -> None:
         ({"etcd.members": 2}, "/etcd/members"),
         ({"etcd.external.endpoints": ["https://etcd:2379"]}, "/etcd/external/endpoints/0"),
         ({"etcd.persistence.size": "8 GB"}, "/etcd/persistence/size"),
+        ({"etcd.snapshots.schedule": "nonsense"}, "/etcd/snapshots/schedule"),
+        ({"etcd.snapshots.schedule": "17 */6 * *"}, "/etcd/snapshots/schedule"),
         ({"image.pullpolicy": "Never"}, "pullpolicy"),
         ({"image.digest": "abc"}, "/image/digest"),
         ({"watchNamespaces": ["Team_A"]}, "/watchNamespaces/0"),
@@ -103,6 +105,14 @@ def test_no_group_of_the_schema_is_open() -> None:
 def test_nonsense_is_refused_with_its_place(values: dict[str, Any], complaint: str) -> None:
     with pytest.raises(HelmError, match=complaint):
         rendered(values)
+
+
+@pytest.mark.parametrize("schedule", ["17 */6 * * *", "0 4 1,15 JAN-JUN MON", "@daily"])
+def test_a_schedule_may_be_said_in_all_ways_of_cron(schedule: str) -> None:
+    job = pick(
+        rendered({"etcd.snapshots.schedule": schedule}), "CronJob", "rel-anypod-etcd-snapshot"
+    )
+    assert job["spec"]["schedule"] == schedule
 
 
 def test_a_parent_chart_may_have_global_values() -> None:
