@@ -69,6 +69,23 @@ def test_every_reason_of_degraded_is_in_its_table() -> None:
     assert told == made
 
 
+def test_every_other_reason_is_in_its_table() -> None:
+    told = {
+        (code(reason), code(of.split(", ")[0]))
+        for cell, of, _ in rows("operator.md", "reason of the others")
+        for reason in cell.split(", ")
+    }
+    source = (OPERATOR / "status.py").read_text()
+    made = {(reason, of) for of, reason in re.findall(r'_condition\("(\w+)", \w+, "(\w+)"', source)}
+    assert told == made | {("SomeServe", "Ready"), ("NoneServes", "Ready")}
+
+
+def test_every_event_is_in_its_table() -> None:
+    told = {code(each) for cell, _ in rows("operator.md", "event") for each in cell.split(", ")}
+    made = re.findall(r'News\("\w+", "(\w+)"', (OPERATOR / "news.py").read_text())
+    assert told == {"a reason of `Degraded", *made}
+
+
 def test_every_option_of_the_gateway_is_in_its_table() -> None:
     told = {code(option).split()[0] for option, *_ in rows("configuration.md", "gateway option")}
     actions = gateway_settings._parser()._actions
