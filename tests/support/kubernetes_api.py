@@ -114,13 +114,22 @@ class KubernetesApi:
 
     def audit(self, user: str) -> list[Raw]:
         """The calls of a user, watches not among them, in order."""
+        return [record for record in self._audited(user) if record["verb"] != "watch"]
+
+    def rights_used(self, user: str) -> set[str]:
+        """By a user, as ``GROUP RESOURCE VERB``."""
+        return {
+            f"{what.get('apiGroup', '')} {resource} {record['verb']}"
+            for record in self._audited(user)
+            if (what := record.get("objectRef"))
+            and (resource := "/".join(filter(None, (what["resource"], what.get("subresource")))))
+            and record["responseStatus"]["code"] != 403
+        }
+
+    def _audited(self, user: str) -> list[Raw]:
         lines = (self.directory / "audit.log").read_text().splitlines()
         records = [json.loads(line) for line in lines]
-        return [
-            record
-            for record in records
-            if record["user"]["username"] == user and record["verb"] != "watch"
-        ]
+        return [record for record in records if record["user"]["username"] == user]
 
 
 def _opener() -> urllib.request.OpenerDirector:

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 from tests.support.kubernetes_api import Raw
-from tests.support.operated import Namespace, until
+from tests.support.operated import RULES, Namespace, until
 from tests.support.operator_process import OperatorProcess
 from tests.support.worker import Worker, linked, started_worker, worker_config
 
@@ -67,6 +67,47 @@ async def test_workers_with_sessions_stay_and_idle_ones_go(
         busy.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await busy
+    await asyncio.to_thread(has_used_every_right, space, own)
+
+
+CHECKED = {"anypod.dev workerpools/finalizers update"}
+"""By an admission plugin, for owner references; no call is one of it."""
+
+
+def has_used_every_right(space: Namespace, own: OperatorProcess) -> None:
+    """But for what no log shows: to make a thing by server-side apply is a patch there."""
+    lose_service(space, count=1)
+    own.kill()
+    own.start()
+    # A change that it has looked at: now it knows that there is a Service.
+    generation = space.apply(replicas=2, drainSeconds=7)["metadata"]["generation"]
+    until(lambda: space.pool()["status"]["observedGeneration"] == generation, "it has looked")
+    lose_service(space, count=2)
+    made = {right for right in rights() if right.endswith(" create")} - {" events create"}
+    wanted = rights() - made - CHECKED
+    until(
+        lambda: wanted <= space.api.rights_used("operator"),
+        lambda: f"not used: {wanted - space.api.rights_used('operator')}",
+    )
+
+
+def lose_service(space: Namespace, count: int) -> None:
+    """Returns when an event has told of it so often."""
+    space.api.delete(space.child_path("Service"))
+    until(
+        lambda: [one["count"] for one in space.events("Restored")] == [count],
+        lambda: f"{count} times restored: {space.events('Restored')}",
+    )
+
+
+def rights() -> set[str]:
+    return {
+        f"{group} {resource} {verb}"
+        for rule in RULES
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
 
 
 def begin(space: Namespace, own: OperatorProcess, addresses: list[str]) -> None:
