@@ -14,7 +14,7 @@ import yaml
 from tests.cluster import Cluster
 from tests.support.chart import CHART, find_helm
 from tests.support.figures import Figure
-from tests.support.installed import Object, Release
+from tests.support.installed import MINUTES, Object, Release
 from tests.support.strangers import stranger
 
 pytestmark = [
@@ -119,6 +119,25 @@ def test_eight_workers_become_ready(release: Release, figure: Figure) -> None:
         f"{status['timeToReady']}"
     )
     release.kubectl("delete", "wp/eight", "--timeout=60s", timeout=90)
+
+
+WRONG: dict[str, Object] = {
+    "PreloadFailed": {"preload": ["nosuch"]},
+    "Unschedulable": {"template": {"spec": {"nodeSelector": {"no": "such-node"}}}},
+}
+
+
+def test_a_pool_says_why_it_has_no_workers(release: Release) -> None:
+    for reason, spec in WRONG.items():
+        release.create_pool(reason.lower(), replicas=1, **spec)
+    for reason in WRONG:
+        path = '{.status.conditions[?(@.type=="Degraded")].reason}'
+        told = (f"--for=jsonpath={path}={reason}", f"--timeout={MINUTES}m")
+        release.kubectl("wait", *told, f"wp/{reason.lower()}", timeout=MINUTES * 60 + 30)
+    preload = release.get("wp/preloadfailed")["status"]["conditions"]
+    assert any("nosuch" in each["message"] for each in preload if each["type"] == "Degraded")
+    pools = [f"wp/{reason.lower()}" for reason in WRONG]
+    release.kubectl("delete", *pools, "--timeout=60s", timeout=90)
 
 
 def free_port() -> int:

@@ -89,8 +89,7 @@ class Release:
     def uninstall(self) -> None:
         self.helm("uninstall", self.name, "--wait", f"--timeout={MINUTES}m")
 
-    def apply_pool(self, name: str = "default", **spec: Any) -> None:
-        """Ready when this returns."""
+    def create_pool(self, name: str, **spec: Any) -> None:
         pool = {
             "apiVersion": "anypod.dev/v1alpha1",
             "kind": "WorkerPool",
@@ -98,6 +97,10 @@ class Release:
             "spec": spec,
         }
         self.kubectl("apply", "-f", "-", input=json.dumps(pool))
+
+    def apply_pool(self, name: str = "default", **spec: Any) -> None:
+        """Ready when this returns."""
+        self.create_pool(name, **spec)
         ready = ("--for=condition=Ready", f"--timeout={MINUTES}m")
         self.kubectl("wait", *ready, f"wp/{name}", timeout=MINUTES * 60 + 30)
 
