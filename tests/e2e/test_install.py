@@ -1,6 +1,5 @@
 """The chart on a real cluster: install, first answer, upgrade under load, uninstall."""
 
-import asyncio
 import json
 import shutil
 import socket
@@ -15,7 +14,10 @@ from tests.cluster import Cluster
 from tests.support.chart import CHART, find_helm
 from tests.support.figures import Figure
 from tests.support.installed import MINUTES, Object, Release
-from tests.support.strangers import stranger
+from tests.support.load_watch import POD, LoadWatch, nothing_failed
+from tests.support.steady_load import PLAIN
+
+from anypod.resources import names
 
 pytestmark = [
     pytest.mark.timeout(3600),  # the first run on a machine builds Kubernetes
@@ -26,7 +28,6 @@ CRD = "crd/workerpools.anypod.dev"
 CRD_FILE = CHART.parents[1] / "crds/workerpools.anypod.dev.yaml"
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 PATIENCE = 120.0
-ECHO = "def main(x: int) -> int:\n    return x\n"
 OF_EVERY_NAMESPACE = {"configmap/kube-root-ca.crt", "serviceaccount/default"}
 
 
@@ -156,57 +157,53 @@ def test_helm_test_runs_a_program(release: Release) -> None:
     until_empty(lambda: {each for each in release.all_objects() if "/anypod-test" in each})
 
 
-LOAD = """
-import collections, json, os, signal, time
-from anypod.client import AnyPodError, Client, NoAnswer
-going, outcomes = [True], collections.Counter()
-signal.signal(signal.SIGTERM, lambda *_: going.clear())
-headers = {"Authorization": "Bearer " + os.environ["KEY"]}
-with Client(os.environ["URL"], headers=headers) as client:
-    client.programs.put("echo", source=os.environ["SOURCE"])
-    print("begun", flush=True)
-    number = 0
-    while going:
-        number += 1
-        try:
-            ok = client.run("echo", {"x": number}).outputs == number
-            outcomes["ok" if ok else "wrong"] += 1
-        except AnyPodError as error:
-            outcomes[error.type] += 1
-        except NoAnswer as error:
-            outcomes[type(error).__name__] += 1
-        time.sleep(0.01)
-print(json.dumps(outcomes))
-"""
-
-
 async def test_an_upgrade_fails_no_call_and_keeps_what_was_made(
     release: Release, tmp_path: Path, figure: Figure
 ) -> None:
-    """Down to an older custom resource and back, with all gateways and the operator replaced."""
+    """Down to an older custom resource and back, with all gateways, the operator and all workers
+    replaced, while 24 callers go on, eight of them in sessions."""
     kept = {name: release.secret(name) for name in secrets_of(release)}
+    values = {"etcd.persistence.enabled": False, **the_same_worker_image(release)}
     older = older_chart(tmp_path)
-    start_load(release)
-    await asyncio.to_thread(
-        release.install,
-        {"etcd.persistence.enabled": False, "gateway.replicas": 3, **annotated("older")},
-        "upgrade",
-        older,
-    )
-    assert "recycle" not in properties_of_spec(release)
-    await asyncio.to_thread(
-        release.install,
-        {"etcd.persistence.enabled": False, **annotated("newer")},
-        "upgrade",
-    )
-    assert "recycle" in properties_of_spec(release)
-    outcomes = end_load(release)
-    figure(f"two upgrades of the chart under load: {outcomes}")
-    assert set(outcomes) == {"ok"}
-    assert outcomes["ok"] > 100
+    load = LoadWatch(release)
+    load.figure = figure
+    load.start(release.cluster.nodes()[0])
+    with (
+        release.explained(),
+        load.row("two upgrades of the chart, with another worker image") as row,
+    ):
+        before = workers(release)
+        more = {"gateway.replicas": 3, **annotated("older")}
+        release.install({**values, **more}, "upgrade", older)
+        assert "recycle" not in properties_of_spec(release)
+        until_empty(lambda: before & workers(release))
+        release.install({**values, **annotated("newer")}, "upgrade")
+        assert "recycle" in properties_of_spec(release)
+        ready = ("--for=condition=Progressing=false", f"--timeout={MINUTES}m")
+        release.kubectl("wait", *ready, "wp/default", timeout=MINUTES * 60 + 30)
+    nothing_failed(row)
+    assert row.answers.total() > 100
+    sessions = load.stop()
+    assert sessions.stored == sessions.known
+    release.kubectl("delete", "pod", POD)
     assert {name: release.secret(name) for name in secrets_of(release)} == kept
     async with release.calling() as gateway:
-        assert (await gateway.run("echo", x=7)).outputs == 7
+        assert (await gateway.run(PLAIN, x=7)).outputs == 7
+
+
+def workers(release: Release) -> set[str]:
+    pods = release.get("pods", f"--selector={names.POOL_LABEL}=default")["items"]
+    return {pod["metadata"]["name"] for pod in pods}
+
+
+def the_same_worker_image(release: Release) -> dict[str, Any]:
+    """By what it is, and not by its name, so that pods are other ones."""
+    pods = release.get("pods", f"--selector={names.POOL_LABEL}=default")["items"]
+    repository, at, digest = pods[0]["status"]["containerStatuses"][0]["imageID"].rpartition("@")
+    if at:
+        return {"workers.image.repository": repository, "workers.image.digest": digest}
+    name, tag = digest.split(":")  # it was loaded, and has no digest in any registry
+    return {"workers.image.repository": name, "workers.image.tag": tag}
 
 
 def secrets_of(release: Release) -> list[str]:
@@ -238,32 +235,6 @@ def spec_schema(definition: Object) -> dict[str, Any]:
 
 def properties_of_spec(release: Release) -> set[str]:
     return set(spec_schema(release.get(CRD))["properties"])
-
-
-def start_load(release: Release) -> None:
-    pod = stranger(
-        "load",
-        LOAD,
-        URL=f"http://{release.name}-gateway.{release.namespace}.svc",
-        KEY=release.secret(f"{release.name}-api-keys")["admin"],
-        SOURCE=ECHO,
-    )
-    release.kubectl("apply", "-f", "-", input=json.dumps(pod))
-    until = time.monotonic() + PATIENCE
-    release.kubectl("wait", "--for=condition=Ready", "pod/load", "--timeout=120s", timeout=150)
-    while "begun" not in release.kubectl("logs", "load"):
-        assert time.monotonic() < until
-        time.sleep(0.2)
-
-
-def end_load(release: Release) -> dict[str, int]:
-    stop = "import os; os.kill(1, 15)"
-    release.kubectl("exec", "load", "--", "python", "-P", "-c", stop)
-    phase = "--for=jsonpath={.status.phase}=Succeeded"
-    release.kubectl("wait", phase, "pod/load", "--timeout=120s", timeout=150)
-    outcomes: dict[str, int] = json.loads(release.kubectl("logs", "load").splitlines()[-1])
-    release.kubectl("delete", "pod", "load")
-    return outcomes
 
 
 def test_an_uninstall_leaves_pools_and_the_custom_resource_alone(
