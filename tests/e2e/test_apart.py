@@ -9,7 +9,7 @@ import pytest
 from tests.cluster import Cluster
 from tests.cluster.kubectl import KubectlError
 from tests.support.chart import find_helm
-from tests.support.installed import MINUTES, Release
+from tests.support.installed import MINUTES, Object, Release
 from tests.support.strangers import in_a_pod
 
 from anypod.resources import names
@@ -138,36 +138,24 @@ async def test_a_program_may_ask_the_dns(release: Release) -> None:
 
 REACH = """
 import os, socket
+from concurrent.futures import ThreadPoolExecutor
+def how(place: str) -> str:
+    host, _, port = place.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), 3).close()
+        return "open"
+    except OSError:
+        return "closed"
 def main(places: list[str]) -> dict[str, str]:
-    found = {"token": str(os.path.exists("/var/run/secrets/kubernetes.io"))}
-    for place in places:
-        host, _, port = place.rpartition(":")
-        try:
-            socket.create_connection((host, int(port)), 3).close()
-            found[place] = "open"
-        except OSError:
-            found[place] = "closed"
-    return found
+    with ThreadPoolExecutor(len(places)) as pool:
+        found = dict(zip(places, pool.map(how, places)))
+    return {"token": str(os.path.exists("/var/run/secrets/kubernetes.io")), **found}
 """
 
 
 async def test_a_program_reaches_nothing_of_ours(release: Release) -> None:
     """By addresses, so that it is not for want of names."""
-    addresses = [
-        pod["status"]["podIP"] + f":{container['ports'][0]['containerPort']}"
-        for pod in release.get("pods", "--selector=app.kubernetes.io/name=anypod")["items"]
-        for container in pod["spec"]["containers"]
-        if pod["status"].get("phase") == "Running"
-    ]
-    services = release.get("services")["items"] + [release.get("service/kubernetes", "-ndefault")]
-    addresses += [
-        f"{one['spec']['clusterIP']}:{one['spec']['ports'][0]['port']}"
-        for one in services
-        if one["spec"]["clusterIP"] != "None"
-    ]
-    servers = release.get("endpointslice/kubernetes", "-ndefault")
-    addresses += [f"{each['addresses'][0]}:6443" for each in servers["endpoints"]]
-    places = [*addresses, "169.254.169.254:80"]
+    places = [*pods_of(release), *services_of(release), *api_servers(release), METADATA]
     assert len(places) > 9  # 2 gateways, operator, etcd, 2 workers, API server, services
     async with release.calling() as gateway:
         await gateway.create(REACH, "reach", timeoutSeconds=60)
@@ -177,6 +165,63 @@ async def test_a_program_reaches_nothing_of_ours(release: Release) -> None:
     # The worker that it runs on, which is not behind its own policy.
     assert all(place.endswith(":8701") for place in reached), told
     assert len(reached) <= 1, told
+
+
+async def test_a_program_reaches_what_its_pool_says(release: Release) -> None:
+    """What was closed above is there to be reached: it is the policies that close it."""
+    (etcd,) = pods_of(release, "etcd")
+    gateways, servers = pods_of(release, "gateway"), api_servers(release)
+    dns = services_of(release, "--namespace=kube-system", "--selector=k8s-app=kube-dns")
+    async with release.calling() as gateway:
+        await gateway.create(REACH, "reach", timeoutSeconds=60)
+
+        async def until_open(network: Object, wanted: list[str]) -> None:
+            """Policies take a moment to hold."""
+            change = json.dumps({"spec": {"network": network}})
+            release.kubectl("patch", "wp/default", "--type=merge", f"--patch={change}")
+            places = [etcd, *gateways, *servers, *dns]
+            async with asyncio.timeout(MINUTES * 60):
+                while True:
+                    told = (await gateway.run("reach", places=places)).outputs
+                    if {place for place in places if told[place] == "open"} == set(wanted):
+                        return
+
+        await until_open({}, dns)
+        # etcd lets nobody in but gateways.
+        await until_open({"egress": "all"}, [*gateways, *servers, *dns])
+        peer = {"podSelector": {"matchLabels": {"app.kubernetes.io/component": "gateway"}}}
+        await until_open({"egress": "none", "peers": [peer]}, gateways)
+        await until_open({"egress": "none", "peers": []}, [])
+        await until_open({"egress": "internet"}, dns)
+
+
+METADATA = "169.254.169.254:80"
+
+
+def pods_of(release: Release, component: str = "") -> list[str]:
+    """AnyPod's, with the first port of each container."""
+    of = f",app.kubernetes.io/component={component}" if component else ""
+    return [
+        pod["status"]["podIP"] + f":{container['ports'][0]['containerPort']}"
+        for pod in release.get("pods", f"--selector=app.kubernetes.io/name=anypod{of}")["items"]
+        for container in pod["spec"]["containers"]
+        if pod["status"].get("phase") == "Running"
+    ]
+
+
+def services_of(release: Release, *which: str) -> list[str]:
+    return [
+        f"{one['spec']['clusterIP']}:{one['spec']['ports'][0]['port']}"
+        for one in release.get("services", *which)["items"]
+        if one["spec"]["clusterIP"] != "None"
+    ]
+
+
+def api_servers(release: Release) -> list[str]:
+    """As a Service, and as what is behind it."""
+    behind = release.get("endpointslice/kubernetes", "-ndefault")["endpoints"]
+    service = release.get("service/kubernetes", "-ndefault")["spec"]["clusterIP"]
+    return [f"{service}:443", *(f"{each['addresses'][0]}:6443" for each in behind)]
 
 
 # pools of one name
