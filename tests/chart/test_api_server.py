@@ -8,9 +8,7 @@ import pytest
 from tests.cluster.control_plane import ApiServer, api_server, why_no_api_server
 from tests.cluster.kubectl import KubectlError
 from tests.support.chart import NAMESPACE, Object, of_kind, pod_specs, rendered
-
-ELSEWHERE = {"HTTPRoute", "PrometheusRule", "ServiceMonitor"}
-"""Kinds whose definitions come from others."""
+from tests.support.kinds_of_others import DEFINITIONS
 
 SITUATIONS: dict[str, dict[str, Any]] = {
     "defaults": {},
@@ -65,9 +63,10 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         running.kubectl("label", "namespace", NAMESPACE, level)
         priority = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "value": 1}
         create(running, [{**priority, "metadata": {"name": "high"}}])
-        create(running, list(of_kind(rendered(), "CustomResourceDefinition").values()))
-        crd = "crd/workerpools.anypod.dev"
-        running.kubectl("wait", "--for=condition=Established", crd, "--timeout=30s")
+        crds = [*of_kind(rendered(), "CustomResourceDefinition").values(), *DEFINITIONS]
+        create(running, crds)
+        names = [f"crd/{crd['metadata']['name']}" for crd in crds]
+        running.kubectl("wait", "--for=condition=Established", *names, "--timeout=30s")
         yield running
 
 
@@ -78,9 +77,17 @@ def create(api: ApiServer, objects: list[Object], *options: str) -> str:
 
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_the_api_server_takes_all_of_it(api: ApiServer, situation: str) -> None:
-    objects = [each for each in rendered(SITUATIONS[situation]) if each["kind"] not in ELSEWHERE]
+    objects = rendered(SITUATIONS[situation])
     told = create(api, objects, "--dry-run=server", "--validate=strict")
     assert told.count("serverside-applied (server dry run)") == len(objects)
+
+
+@pytest.mark.parametrize("kind", ["HTTPRoute", "ServiceMonitor", "PrometheusRule"])
+def test_what_is_misspelt_of_kinds_of_others_is_refused(api: ApiServer, kind: str) -> None:
+    (good, *_) = of_kind(rendered(SITUATIONS["all that can be turned on"]), kind).values()
+    bad = {**good, "spec": {**good["spec"], "misspelt": 1}}
+    with pytest.raises(KubectlError, match="misspelt"):
+        create(api, [bad], "--dry-run=server", "--validate=strict")
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
