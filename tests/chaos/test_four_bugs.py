@@ -27,6 +27,7 @@ def test_what_one_gateway_has_answered_the_other_knows(release: Release, figure:
     release.apply_pool(replicas=WORKERS, executors=2)
     before = instances(release)
     assert len(before) == WORKERS
+    assert {pod["spec"]["nodeName"] for pod in workers(release)} == set(release.cluster.nodes())
     at = time.monotonic()
     told = in_a_pod(
         release,

@@ -179,12 +179,14 @@ async def test_workers_out_of_memory(release: Release, load: LoadWatch) -> None:
     async with release.calling() as gateway:
         await gateway.create(HOG, "hog")
         before = {name: restarts(pod) for name, pod in workers(release).items()}
+        killed = killed_for_memory(release)
         with load.row("programs that take more memory than their pods have") as row:
             answers = await asyncio.gather(*(gateway.run("hog") for _ in range(4)))
             all_ready(release)
             after = {name: restarts(pod) for name, pod in workers(release).items()}
             row.died |= {name for name in before if after.get(name) != before[name]}
     assert {each.document["type"] for each in answers} <= {"out-of-memory", "worker-lost"}
+    assert killed_for_memory(release) > killed
     only_lost_where_it_died(row)
 
 
@@ -257,6 +259,17 @@ def ready_gateways(release: Release) -> set[str]:
 
 def restarts(pod: Object) -> int:
     return sum(each["restartCount"] for each in pod["status"].get("containerStatuses", []))
+
+
+def killed_for_memory(release: Release) -> int:
+    """Processes, by the kernels of all nodes; each node has a gateway."""
+    print_count = (
+        "print(*[l.split()[1] for l in open('/proc/vmstat') if l.startswith('oom_kill ')])"
+    )
+    return sum(
+        int(release.kubectl("exec", gateway, "--", "python", "-P", "-c", print_count))
+        for gateway in ready_gateways(release)
+    )
 
 
 def kill(release: Release, row: Row) -> None:
