@@ -10,7 +10,7 @@ from tests.cluster import Cluster
 from tests.cluster.kubectl import KubectlError
 from tests.support.chart import find_helm
 from tests.support.installed import MINUTES, Object, Release
-from tests.support.strangers import in_a_pod
+from tests.support.strangers import in_a_pod, stranger
 
 from anypod.resources import names
 
@@ -167,7 +167,49 @@ async def test_a_program_reaches_nothing_of_ours(release: Release) -> None:
     assert len(reached) <= 1, told
 
 
-async def test_a_program_reaches_what_its_pool_says(release: Release) -> None:
+METADATA_SERVER = """
+import signal, socket, struct
+ADDRESS = socket.inet_aton("169.254.169.254")
+def change(message, flags):
+    attributes = struct.pack("HH4sHH4s", 8, 1, ADDRESS, 8, 2, ADDRESS)
+    body = struct.pack("BBBBI", socket.AF_INET, 32, 0, 0, socket.if_nametoindex("lo")) + attributes
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as kernel:
+        kernel.send(struct.pack("IHHII", 16 + len(body), message, 5 | flags, 1, 0) + body)
+        return struct.unpack("i", kernel.recv(4096)[16:20])[0]
+def end(*_):
+    change(21, 0)  # RTM_DELADDR
+    raise SystemExit
+signal.signal(signal.SIGTERM, end)
+assert change(20, 0x600) == 0  # RTM_NEWADDR, to be made
+with socket.create_server((socket.inet_ntoa(ADDRESS), 80)) as server:
+    while True:
+        server.accept()[0].close()
+"""
+
+
+@pytest.fixture
+def metadata_servers(release: Release) -> Iterator[list[str]]:
+    """As clouds have one for each node. Where the nodes are somebody's, none is touched."""
+    if release.cluster.provider == "existing":
+        yield []
+        return
+    servers = []
+    for number, node in enumerate(release.cluster.nodes()):
+        pod = stranger(f"metadata-{number}", METADATA_SERVER, node=node)
+        (container,) = pod["spec"]["containers"]
+        container["securityContext"] = {"runAsUser": 0, "capabilities": {"add": ["NET_ADMIN"]}}
+        pod["spec"] |= {"hostNetwork": True, "securityContext": {}}
+        pod["spec"]["terminationGracePeriodSeconds"] = 10
+        servers.append(f"pod/{pod['metadata']['name']}")
+        release.kubectl("apply", "-f", "-", input=json.dumps(pod))
+    release.kubectl("wait", "--for=condition=Ready", *servers, "--timeout=120s", timeout=150)
+    yield [METADATA]
+    release.kubectl("delete", *servers, "--timeout=60s", timeout=90)
+
+
+async def test_a_program_reaches_what_its_pool_says(
+    release: Release, metadata_servers: list[str]
+) -> None:
     """What was closed above is there to be reached: it is the policies that close it."""
     (etcd,) = pods_of(release, "etcd")
     gateways, servers = pods_of(release, "gateway"), api_servers(release)
@@ -179,7 +221,7 @@ async def test_a_program_reaches_what_its_pool_says(release: Release) -> None:
             """Policies take a moment to hold."""
             change = json.dumps({"spec": {"network": network}})
             release.kubectl("patch", "wp/default", "--type=merge", f"--patch={change}")
-            places = [etcd, *gateways, *servers, *dns]
+            places = [etcd, *gateways, *servers, *dns, *metadata_servers]
             async with asyncio.timeout(MINUTES * 60):
                 while True:
                     told = (await gateway.run("reach", places=places)).outputs
@@ -188,7 +230,7 @@ async def test_a_program_reaches_what_its_pool_says(release: Release) -> None:
 
         await until_open({}, dns)
         # etcd lets nobody in but gateways.
-        await until_open({"egress": "all"}, [*gateways, *servers, *dns])
+        await until_open({"egress": "all"}, [*gateways, *servers, *dns, *metadata_servers])
         peer = {"podSelector": {"matchLabels": {"app.kubernetes.io/component": "gateway"}}}
         await until_open({"egress": "none", "peers": [peer]}, gateways)
         await until_open({"egress": "none", "peers": []}, [])
