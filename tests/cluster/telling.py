@@ -20,6 +20,7 @@ def step(what: str) -> Iterator[None]:
         yield
     finally:
         soon.cancel()
+        soon.join()  # it may be saying so at this moment
     seconds = time.monotonic() - began
     if seconds >= SILENT_SECONDS:
         _say(f"{what}: {seconds:.1f} s")

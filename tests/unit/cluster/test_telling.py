@@ -1,5 +1,7 @@
 """What takes a while is said while it goes on; what does not is not."""
 
+import threading
+
 import pytest
 from tests.cluster import telling
 from tests.cluster.waiting import wait_until
@@ -37,3 +39,13 @@ def test_a_step_that_fails_does_not_say_that_it_is_done(
     with pytest.raises(ZeroDivisionError), telling.step("counting"):
         raise ZeroDivisionError
     assert "s\n" not in capfd.readouterr().err
+
+
+def test_nothing_is_said_of_a_step_that_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that still says it would write into what others have closed by then."""
+    monkeypatch.setattr(telling, "SILENT_SECONDS", 0.0)
+    before = threading.active_count()
+    for _ in range(100):
+        with telling.step("counting"):
+            pass
+        assert threading.active_count() == before
