@@ -2,7 +2,9 @@
 
 Every client goes to a random gateway for every call, so a program is created through one and run
 through the other. What comes back is compared at once with what the program's last answered write
-says; the tally at the end holds every answer that was not as it must be.
+says; the tally at the end holds every answer that was not as it must be. A store that is too slow
+for an answer is no wrong answer: it is counted, and the call is made again, as docs/retries.md has
+it.
 
 It can be a program of its own, for a pod (``python -c`` with this file's text).
 """
@@ -20,6 +22,8 @@ import aiohttp
 
 Document = dict[str, Any]
 
+_REPEATS = 5
+
 
 @dataclass
 class Tally:
@@ -28,6 +32,8 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
     workers: Counter[str] = field(default_factory=Counter)
     """That have run something."""
+    unavailable: int = 0
+    """Answers that the store was too slow for, each followed by a repeat."""
 
     def note(self, outcome: str) -> None:
         self.operations += 1
@@ -42,6 +48,8 @@ class Gateways:
     urls: list[str]
     pool: str
     lost: set[str] = field(default_factory=set)
+    unavailable: int = 0
+    """Answers that the store was too slow for, each followed by a repeat."""
 
     async def call(
         self, method: str, path: str, body: Any = None, *, url: str | None = None, **headers: str
@@ -59,14 +67,20 @@ class Gateways:
             return answer.status, document
 
     async def call_surely(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """``call``, repeated through another gateway when the first one dies under it."""
-        for attempt in itertools.count():
+        """``call``, repeated through another gateway when the first one dies under it, and when
+        the store did not answer in time."""
+        for repeats_left in range(_REPEATS, -1, -1):
             try:
-                return await self.call(method, path, body)
+                status, document = await self.call(method, path, body)
             except aiohttp.ClientError:
-                if attempt == 5:
+                if not repeats_left:
                     raise
                 await asyncio.sleep(0.05)
+                continue
+            if not repeats_left or status != 503 or document["type"] != "store-unavailable":
+                return status, document
+            self.unavailable += 1
+            await asyncio.sleep(document["retryAfter"])
         raise AssertionError("unreachable")
 
 
@@ -124,10 +138,13 @@ class Author:
     async def _delete(self) -> int:
         program = self._random.choice(list(self._programs))
         del self._programs[program]
+        before = self._gateways.unavailable
         status, document = await self._gateways.call_surely("DELETE", f"/programs/{program}")
-        # A repeat of a delete whose first answer was lost with its gateway finds nothing.
+        # A repeat of a delete whose first answer was lost with its gateway finds nothing, and so
+        # does one whose first answer was that the store is too slow.
+        repeated = bool(self._gateways.lost) or self._gateways.unavailable > before
         self._expect(
-            status == 204 or (status == 404 and bool(self._gateways.lost)),
+            status == 204 or (status == 404 and repeated),
             "delete",
             status,
             document,
@@ -166,6 +183,7 @@ async def stress(gateways: Gateways, *, clients: int, operations: int) -> Tally:
     await asyncio.gather(
         *(Author(number, gateways, tally).work(share) for number in range(1, clients + 1))
     )
+    tally.unavailable = gateways.unavailable
     return tally
 
 

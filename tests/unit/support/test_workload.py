@@ -12,6 +12,7 @@ def test_a_tally_is_told_whole() -> None:
     assert json.loads(told(tally)) == {
         "operations": 1,
         "outcomes": {"create 201": 1},
+        "unavailable": 0,
         "wrong": ["run: 404"],
         "workers": {"w-1": 2},
     }
