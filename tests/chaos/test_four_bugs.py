@@ -43,7 +43,8 @@ def test_what_one_gateway_has_answered_the_other_knows(release: Release, figure:
     served = {pod: requests_of(release, pod) for pod in gateways(release)}
     figure(
         f"{tally['operations']} operations of {CLIENTS} clients: {len(tally['wrong'])} wrong,"
-        f" {tally['unavailable']} store-unavailable and repeated, {took:.0f} s; {', '.join(map(str, served.values()))} requests to the gateways;"
+        f" {tally['unavailable']} repeated as the store was slow, {took:.0f} s;"
+        f" {', '.join(map(str, served.values()))} requests to the gateways;"
         f" {tally['outcomes']}"
     )
     assert tally["wrong"] == []
