@@ -1,14 +1,12 @@
 """What DSPy does when it is used for the first time, done once in the zygote.
 
-Its table of models is read from its own package and not from the internet; the parts that it
-imports late are imported; one call is made as far as a port where nobody listens. Nothing of it
-lasts: no thread, no socket, no setting.
+Its catalogue of models is read; the parts that it imports late are imported; one call is made as
+far as a port where nobody listens. Nothing of it lasts: no thread, no socket, no setting.
 """
 
 import asyncio
 import contextlib
 import importlib
-import os
 import socket
 from typing import Any
 
@@ -17,37 +15,23 @@ import dspy
 from anypod.dspy.spec import Field as SpecField
 from anypod.dspy.spec import Module, Signature, Spec
 from anypod.wire.config import Lm
-from anypod_worker.kinds.dspy import modules
+from anypod_worker.kinds.dspy import catalog, modules
 from anypod_worker.kinds.dspy.models import Models
 from anypod_worker.kinds.dspy.running import DspyPlan
 from anypod_worker.kinds.given import Given
 from anypod_worker.runtime.failures import Known
 
 _LATE = ("anyio._backends._asyncio", "anyio.to_thread", "anypod_worker.kinds.dspy.kind")
-_OWN_TABLE = "LITELLM_LOCAL_MODEL_COST_MAP"
 
 
 def up() -> None:
     for name in _LATE:
         importlib.import_module(name)
-    own_table()
+    catalog.prepare()
     with socket.socket() as closed:  # bound, and not listening: who calls is refused
         closed.bind(("127.0.0.1", 0))
         _ask(f"http://127.0.0.1:{closed.getsockname()[1]}/v1")
     _format(_noop)
-
-
-def own_table() -> None:
-    """Else the first call of each executor would fetch a list from the internet."""
-    before = os.environ.get(_OWN_TABLE)
-    os.environ[_OWN_TABLE] = "True"
-    try:
-        importlib.import_module("dspy.clients.model_metadata")._load()  # noqa: SLF001
-    finally:
-        if before is None:
-            del os.environ[_OWN_TABLE]
-        else:
-            os.environ[_OWN_TABLE] = before
 
 
 def _ask(url: str) -> None:
