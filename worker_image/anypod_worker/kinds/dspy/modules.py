@@ -1,8 +1,9 @@
-"""From a spec to a DSPy module: anew for each run, so that nothing of one run is in another."""
+"""From a spec to a DSPy module: one for each run, so that nothing of one run is in another."""
 
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,7 +23,7 @@ _ADAPTERS: dict[str, Callable[[], Any]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Parts:
     """What modules of one program are made of, found once."""
 
@@ -30,6 +31,20 @@ class Parts:
     own: types.Own
     signature: Any
     tools: Mapping[str, Callable[..., Any]]
+
+    @cached_property
+    def module(self) -> Any:
+        """With the spec's state in it. It is not run but copied: to make the classes of its
+        signatures takes milliseconds."""
+        module = _BUILDERS[self.spec.module.name](self)
+        for name, predictor in module.named_predictors():
+            state = self.spec.state.get(name)
+            if state is None:
+                continue
+            predictor.demos = [dspy.Example(**demo) for demo in state.demos]
+            if state.instructions is not None:
+                predictor.signature = predictor.signature.with_instructions(state.instructions)
+        return module
 
 
 def parts(document: spec.Spec, tools: Mapping[str, Callable[..., Any]]) -> Parts:
@@ -52,15 +67,7 @@ def adapter(name: str) -> Any:
 
 def build(parts: Parts) -> Any:
     """A fresh module with the spec's state in it."""
-    module = _BUILDERS[parts.spec.module.name](parts)
-    for name, predictor in module.named_predictors():
-        state = parts.spec.state.get(name)
-        if state is None:
-            continue
-        predictor.demos = [dspy.Example(**demo) for demo in state.demos]
-        if state.instructions is not None:
-            predictor.signature = predictor.signature.with_instructions(state.instructions)
-    return module
+    return parts.module.deepcopy()
 
 
 def _react(parts: Parts) -> Any:
