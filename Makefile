@@ -18,7 +18,7 @@ JOBS ?= auto
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --durations 25 --durations-min 3
 # Tests start thousands of interpreters, which would compile the same modules again and again.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help install demo test test-fast chaos lint format crds chart bench images cluster cluster-down constraints clean
+.PHONY: help install demo test test-fast chaos lint format crds chart bench bench-dspy images cluster cluster-down constraints clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -79,6 +79,9 @@ chart: $(INSTALLED) ## Generate what in helm/anypod is derived: its README, its 
 bench: $(TESTED) ## Measure against the goals (installs wrk and nginx as root)
 	@sh tests/install-system-packages wrk nginx
 	$(BIN)/python -m benchmarks
+
+bench-dspy: $(TESTED) ## Measure DSPy programs against the goals, and against a FastAPI server
+	$(BIN)/python -m benchmarks.dspy
 
 images: $(TESTED) ## Build the images; say how large they are and how fast they start
 	@[ "$$(id -u)" -ne 0 ] || sh tests/install-system-packages buildah runc debootstrap

@@ -2,17 +2,13 @@
 
 import argparse
 import json
-import os
-import platform
 import sys
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import executors, goals, startup, throughput
-from benchmarks.goals import Measured
+from benchmarks import executors, goals, reports, startup, throughput
 
 
 def main() -> int:
@@ -25,7 +21,7 @@ def main() -> int:
     if arguments.quick:
         arguments.rounds, arguments.seconds = 1, 1
     console = Console(width=None if sys.stdout.isatty() else 110)
-    console.print(machine(), highlight=False)
+    console.print(reports.machine("aiohttp", "uvloop", "msgspec"), highlight=False)
     results, samples = throughput.measure(
         console, rounds=arguments.rounds, seconds=arguments.seconds
     )
@@ -33,47 +29,13 @@ def main() -> int:
     results += executors.measure(rounds=arguments.rounds)
     goals.show(console, results)
     if arguments.json:
-        arguments.json.write_text(json.dumps(as_json(results, samples), indent=2))
-    return 0
-
-
-def machine() -> str:
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    packages = ", ".join(f"{name} {version(name)}" for name in ("aiohttp", "uvloop", "msgspec"))
-    return (
-        f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB; Linux {platform.release()}; "
-        f"Python {platform.python_version()}; {packages}"
-    )
-
-
-def as_json(results: list[Measured], samples: throughput.Found) -> dict[str, object]:
-    return {
-        "machine": machine(),
-        "results": [
-            {
-                "name": one.goal.name,
-                "goal": one.goal.text,
-                "unit": one.goal.unit,
-                "median": one.value,
-                "rounds": one.rounds,
-                "met": one.goal.is_met(one.value),
-            }
-            for one in results
-        ],
-        "samples": {
-            f"{rival}, c={connections}": [asdict(sample) for sample in taken]
+        taken = {
+            f"{rival}, c={connections}": [asdict(sample) for sample in each]
             for connections, rivals in samples.items()
-            for rival, taken in rivals.items()
-        },
-    }
+            for rival, each in rivals.items()
+        }
+        arguments.json.write_text(json.dumps(reports.as_json(results, taken), indent=2))
+    return 0
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -22,13 +23,13 @@ INPUTS = b'{"inputs":{"x":41,"text":"hello world"}}'
 OUTPUTS = {"y": 42, "text": "hello world"}
 
 
-def pool(workers: int, executors: int) -> WorkerPool:
+def pool(workers: int, executors: int, **spec: Any) -> WorkerPool:
     return WorkerPool.model_validate(
         {
             "apiVersion": API_VERSION,
             "kind": KIND,
             "metadata": {"name": "default"},
-            "spec": {"replicas": workers, "executors": executors},
+            "spec": {"replicas": workers, "executors": executors, **spec},
         }
     )
 
@@ -64,12 +65,13 @@ def gateway(directory: Path, *module: str) -> Iterator[tuple[str, int]]:
 
 
 @contextmanager
-def workers(directory: Path, count: int, executors: int) -> Iterator[list[int]]:
-    """Pids of ready workers, which the pools file names."""
-    given = pool(count, executors)
+def workers(directory: Path, given: WorkerPool) -> Iterator[list[int]]:
+    """Pids of as many ready workers as the pool has, which the pools file names."""
     (directory / "token").write_text(secrets.token_urlsafe(32))
     with ExitStack() as stack:
-        ports = {f"w{number}": processes.free_port() for number in range(1, count + 1)}
+        ports = {
+            f"w{number}": processes.free_port() for number in range(1, given.spec.replicas + 1)
+        }
         pids = [
             stack.enter_context(worker(directory, name, given, port))
             for name, port in ports.items()
@@ -85,10 +87,15 @@ def workers(directory: Path, count: int, executors: int) -> Iterator[list[int]]:
 
 def create_program(url: str, source: str = PROGRAM) -> str:
     """The URL that runs it."""
-    body = json.dumps({"id": "benchmarked", "kind": "python", "source": source}).encode()
+    return create(url, {"id": "benchmarked", "kind": "python", "source": source})
+
+
+def create(url: str, program: dict[str, Any]) -> str:
+    """The URL that runs it."""
+    body = json.dumps(program).encode()
     programs = f"{url}/v1/pools/default/programs"
 
     processes.wait_for(
         "creation of the program", lambda: processes.ask(programs, body)[0] in {200, 201}
     )
-    return f"{programs}/benchmarked/run"
+    return f"{programs}/{program['id']}/run"

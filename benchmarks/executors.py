@@ -5,9 +5,9 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from benchmarks import anypod_stack, goals, load, processes
@@ -27,14 +27,14 @@ def main(seconds: float) -> None:
 
 def measure(*, rounds: int) -> list[Measured]:
     replaced = tuple(_replacements())
-    memory = tuple(_one_more() for _ in range(min(rounds, 3)))
+    memory = tuple(one_more(_used_worker) for _ in range(min(rounds, 3)))
     return [
         Measured(goals.REPLACED, load.median(replaced), replaced),
         Measured(goals.MEMORY, load.median(memory), memory),
     ]
 
 
-def _executors(worker: int) -> set[int]:
+def of_worker(worker: int) -> set[int]:
     """Pids of a worker's executors, those in reserve too."""
     found = set()
     for pid in processes.children(worker):
@@ -66,27 +66,30 @@ def _replacements() -> Iterator[float]:
         url = f"http://127.0.0.1:{port}"
         with anypod_stack.worker(directory, "w1", given, port) as worker:
             for _ in range(DEATHS):
-                processes.wait_for("a spare", lambda: len(_executors(worker)) > 1)
+                processes.wait_for("a spare", lambda: len(of_worker(worker)) > 1)
                 time.sleep(0.2)  # for the spare to be warm, which nothing says
                 yield _replacement(worker, url)
 
 
 def _replacement(worker: int, url: str) -> float:
-    victims = _executors(worker)
+    victims = of_worker(worker)
     began = time.perf_counter()
     for victim in victims:
         os.kill(victim, signal.SIGKILL)
     processes.wait_for(
-        "a new executor", lambda: bool(_executors(worker) - victims) and _idle(url) == 1
+        "a new executor", lambda: bool(of_worker(worker) - victims) and _idle(url) == 1
     )
     return (time.perf_counter() - began) * 1000
 
 
-def _one_more() -> float:
-    """MiB that one more executor adds to the worker's whole, when each has run something."""
+def one_more(used_worker: Callable[[int], AbstractContextManager[int]]) -> float:
+    """MiB that one more executor adds to the worker's whole, when each has run something.
+
+    ``used_worker`` gives the pid of a worker of so many executors.
+    """
     sizes = {}
     for count in (FEW, MANY):
-        with _used_worker(count) as worker:
+        with used_worker(count) as worker:
             sizes[count] = sum(processes.pss(pid) for pid in processes.tree(worker))
     return (sizes[MANY] - sizes[FEW]) / (MANY - FEW) / 2**20
 
@@ -97,7 +100,7 @@ def _used_worker(executors: int) -> Iterator[int]:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         with (
-            anypod_stack.workers(directory, 1, executors) as [worker],
+            anypod_stack.workers(directory, anypod_stack.pool(1, executors)) as [worker],
             anypod_stack.gateway(directory) as (url, _),
         ):
             run = anypod_stack.create_program(url, SLEEPER)

@@ -42,6 +42,14 @@ READY_PANDAS = Goal("8 workers ready from nothing, pandas preloaded", 4, "s", at
 REPLACED = Goal("a dead executor replaced", 50, "ms", at_most=True)
 MEMORY = Goal("PSS of one more executor", 12, "MiB", at_most=True)
 
+FIRST_ASKED = Goal(
+    "a new executor's first DSPy run, over the LM's own time", 30, "ms", at_most=True
+)
+READY_DSPY = Goal("8 workers ready from nothing, dspy preloaded", 4, "s", at_most=True)
+MEMORY_DSPY = Goal("PSS of one more executor that has asked an LM", 15, "MiB", at_most=True)
+OVERHEAD = Goal("p50 of one DSPy run at a time, over the LM's own time", 5, "ms", at_most=True)
+MANY_ASKED = Goal("200 DSPy runs at once, LM answers in 2 s, 4 executors", 4, "s", at_most=True)
+
 
 def show(console: Console, results: list[Measured]) -> None:
     table = Table(title="Against the goals", title_justify="left")

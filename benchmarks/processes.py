@@ -27,9 +27,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(command: list[str], log: Path, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("ab") as output:
-        process = subprocess.Popen(command, env=environment(), stdout=output, stderr=output)
+        process = subprocess.Popen(
+            command, env=environment() | variables, stdout=output, stderr=output
+        )
     try:
         yield process
     finally:

@@ -12,20 +12,16 @@ WORKERS = 8
 
 
 def measure(*, rounds: int) -> list[Measured]:
-    _compile()
     return [
-        _ready(goals.READY_PLAIN, "aiohttp", rounds),
-        _ready(goals.READY_PANDAS, "pandas", rounds),
+        ready(goals.READY_PLAIN, "aiohttp", rounds),
+        ready(goals.READY_PANDAS, "pandas", rounds),
     ]
 
 
-def _compile() -> None:
-    """Bytecode of everything, once: what an installation brings along is not measured."""
+def ready(goal: Goal, preload: str, rounds: int) -> Measured:
     with tempfile.TemporaryDirectory() as name:
-        _time_to_ready(Path(name), "pandas")
-
-
-def _ready(goal: Goal, preload: str, rounds: int) -> Measured:
+        # Bytecode of everything, once: what an installation brings along is not measured.
+        _time_to_ready(Path(name), preload)
     times = []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as name:

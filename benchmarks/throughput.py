@@ -49,7 +49,7 @@ def rivals(directory: Path) -> Iterator[list[Rival]]:
     """All started, each proven to give the right answer."""
     with ExitStack() as stack:
         enter = stack.enter_context
-        workers = enter(anypod_stack.workers(directory, WORKERS, EXECUTORS))
+        workers = enter(anypod_stack.workers(directory, anypod_stack.pool(WORKERS, EXECUTORS)))
         plain = dict(enter(_plain_worker(directory)) for _ in range(WORKERS))
         ours, our_pid = enter(anypod_stack.gateway(directory))
         ports = ",".join(map(str, plain))

@@ -1,0 +1,49 @@
+"""A language model's server that answers after as many milliseconds as the model's name says.
+
+``hosted_vllm/50`` takes 50 ms. Its own time is known, so what a run takes beyond it is the server's
+that asked. It speaks OpenAI's API, as far as DSPy's engine asks for it.
+"""
+
+import argparse
+import asyncio
+
+from aiohttp import web
+
+ANSWER = "Paris"
+TEXT = (
+    f"[[ ## reasoning ## ]]\nIt is known.\n\n[[ ## answer ## ]]\n{ANSWER}\n\n[[ ## completed ## ]]"
+)
+USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+
+
+async def complete(request: web.Request) -> web.Response:
+    asked = await request.json()
+    await asyncio.sleep(int(asked["model"]) / 1000)
+    message = {"role": "assistant", "content": TEXT}
+    return web.json_response(
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": asked["model"],
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "usage": USAGE,
+        }
+    )
+
+
+async def ready(_: web.Request) -> web.Response:
+    return web.Response()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("port", type=int)
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", complete)
+    app.router.add_get("/readyz", ready)
+    web.run_app(app, host="127.0.0.1", port=parser.parse_args().port, print=None, backlog=1024)
+
+
+if __name__ == "__main__":
+    main()
