@@ -23,16 +23,21 @@ def _prctl(option: int, value: int) -> None:
     assert ctypes.CDLL(None).prctl(option, value, 0, 0, 0) == 0
 
 
-def main(configs: list[WorkerConfig]) -> None:
+def main(configs: list[WorkerConfig], preload: list[str]) -> None:
     _prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
     _prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: not to outlive a test
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    told, tell = os.pipe()
+    given = [theirs.fileno(), told]
     nursery = subprocess.Popen(
-        [sys.executable, "-P", "-m", "anypod_worker.nursery", str(theirs.fileno())],
-        pass_fds=[theirs.fileno()],
+        [sys.executable, "-P", "-m", "anypod_worker.nursery", *map(str, given)],
+        pass_fds=given,
         stdin=subprocess.DEVNULL,
     )
     theirs.close()
+    os.close(told)
+    os.write(tell, "\n".join(preload).encode())
+    os.close(tell)
     _say(nursery=nursery.pid)
     for config in configs:
         _say(**_spawn(ours, config))
@@ -62,4 +67,4 @@ def _say(**what: object) -> None:
 
 
 if __name__ == "__main__":
-    main(msgspec.json.decode(sys.argv[1], type=list[WorkerConfig]))
+    main(msgspec.json.decode(sys.argv[1], type=list[WorkerConfig]), sys.argv[2:])

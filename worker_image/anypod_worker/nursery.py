@@ -1,10 +1,12 @@
-"""``python -m anypod_worker.nursery FD``: local mode's fork server for workers.
+"""``python -m anypod_worker.nursery FD PRELOAD``: local mode's fork server for workers.
 
-It has imported what supervisors and executors need, but nothing of any pool, and forks a worker for
-each packet on its socket (``anypod.wire.nursery``). It never reads a packet: the worker does so
-itself, after its zygote has been forked, so that the link's secret is in the supervisor alone.
+It has imported what supervisors and executors need, and modules that many workers preload, but
+nothing of any pool. It forks a worker for each packet on its socket (``anypod.wire.nursery``). It
+never reads a packet: the worker does so itself, after its zygote has been forked, so that the
+link's secret is in the supervisor alone.
 """
 
+import contextlib
 import gc
 import os
 import select
@@ -16,23 +18,33 @@ import traceback
 import msgspec
 
 from anypod.wire import nursery as wire
-from anypod_worker import boot, environment, executor, kernel, processes, supervisor
+from anypod_worker import boot, environment, executor, kernel, processes, supervisor, zygote
 
 _TAKEN = b"1"
 _PRELOADED = (executor, supervisor)
 
 
-def main(socket_fd: int) -> int:
+def main(socket_fd: int, preload_fd: int) -> int:
     launcher = os.getppid()
     kernel.die_with_parent(signal.SIGKILL)
     kernel.name_process("anypod-nursery")
     requests = socket.socket(fileno=socket_fd)
     os.setsid()
+    _preload(preload_fd)
     gc.collect()
     gc.freeze()
     while os.getppid() == launcher and _wait(requests):
         _fork_worker(requests, launcher)
     return 0
+
+
+def _preload(told: int) -> None:
+    """What cannot be imported here, a worker's zygote finds so too, and says why."""
+    with os.fdopen(told) as lines:
+        modules = lines.read().split()
+    for module in modules:
+        with contextlib.suppress(Exception):
+            zygote.preload(module)
 
 
 def _wait(requests: socket.socket) -> bool:
@@ -93,4 +105,4 @@ def _be_worker(requests: socket.socket, launcher: int, take: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))

@@ -104,18 +104,23 @@ def _preload(control: socket.socket, modules: list[str]) -> bool:
     importlib.import_module("anypod_worker.executor")
     for module in modules:
         try:
-            importlib.import_module(module)
+            preload(module)
         except BaseException as error:  # noqa: BLE001 - an import may raise SystemExit too
             traceback.print_exc()
             last = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
             control.send(encode(PreloadFailed(module=module, error=last)))
             return False
-    if "dspy" in sys.modules:
-        importlib.import_module("anypod_worker.kinds.dspy.warm").up()
     gc.collect()
     gc.freeze()
     control.send(encode(Preloaded(time.monotonic() - began, _fork_hazards())))
     return True
+
+
+def preload(module: str) -> None:
+    """Import it; of DSPy, what its first use imports too. Raises whatever an import may."""
+    importlib.import_module(module)
+    if "dspy" in sys.modules:
+        importlib.import_module("anypod_worker.kinds.dspy.warm").up()
 
 
 def _fork_hazards() -> list[str]:

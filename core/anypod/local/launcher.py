@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import anypod
-from anypod.local import greeting, processes
+from anypod.local import greeting, manifest, processes
 from anypod.local.backoff import Backoff
 from anypod.local.board import Board, listed
 from anypod.local.gateway import GatewayKeeper, GatewayOptions
@@ -28,6 +28,7 @@ class Launcher:
     def __init__(self, ground: Ground, pools: Sequence[WorkerPool]) -> None:
         self._ground = ground
         self._console = ground.console
+        self._shared_preload = manifest.shared_preload(pools)
         self._board = Board(ground.directory.pools_file, pools)
         self._board.on_change = self._changed
         self._options = GatewayOptions(
@@ -67,6 +68,7 @@ class Launcher:
     async def run(self) -> None:
         """Until told to stop. Raises CannotStart, or what broke the launcher itself."""
         self._listen_to_signals()
+        self._ground.nursery.preload(self._shared_preload)
         self._ground.directory.announce(self._url)
         self._keep(self._gateway.run())  # first, for it has most to import
         self._keep(self._board.keep_written())

@@ -19,6 +19,8 @@ from anypod.resources.workerpool import API_VERSION, KIND, WorkerPool
 
 DEFAULT_POOL = "default"
 Location = tuple[str | int, ...]
+_SHARED = ("dspy",)
+"""Slow to import, and without anything of a pool in them."""
 
 
 def pools(settings: Settings) -> list[WorkerPool]:
@@ -30,6 +32,17 @@ def pools(settings: Settings) -> list[WorkerPool]:
         "preload": None if settings.preload is None else list(settings.preload),
     }
     return [with_values(_changed(pool, changes), os.environ) for pool in found]
+
+
+def shared_preload(pools: Sequence[WorkerPool]) -> list[str]:
+    """Which modules may be imported once for all workers, before any of them is made.
+
+    None where a pool has an environment of its own, which an import might read.
+    """
+    if any(pool.spec.env for pool in pools):
+        return []
+    preloaded = {module for pool in pools for module in pool.spec.preload}
+    return [module for module in _SHARED if module in preloaded]
 
 
 def _plain() -> WorkerPool:

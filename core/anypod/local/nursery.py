@@ -1,10 +1,12 @@
 """The launcher's side of the nursery: workers are forked from it (``anypod.wire.nursery``)."""
 
 import asyncio
+import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 
 import msgspec
@@ -32,26 +34,45 @@ class Nursery:
         self._socket: socket.socket | None = None
         self._one_by_one = asyncio.Lock()
         self._up = asyncio.Event()
+        self._preload: Sequence[str] | None = None
+        self._untold: int | None = None
 
     def start(self) -> int:
+        """It forks nothing before it is told what to ``preload``, once."""
         self.close()
+        told, self._untold = os.pipe()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with theirs:
             number = theirs.fileno()
-            argv = [sys.executable, "-P", "-m", "anypod_worker.nursery", str(number)]
+            argv = [sys.executable, "-P", "-m", "anypod_worker.nursery", str(number), str(told)]
             self.pid = self._children.start(
-                argv, keep=[number], stderr=self._stderr, own_session=False
+                argv, keep=[number, told], stderr=self._stderr, own_session=False
             )
+        os.close(told)
         self._socket = ours
+        if self._preload is not None:
+            self.preload(self._preload)
         self._up.set()
         return self.pid
+
+    def preload(self, modules: Sequence[str]) -> None:
+        """Workers that preload these find them imported. What cannot be, they say themselves."""
+        self._preload = modules
+        if self._untold is not None:
+            with suppress(BrokenPipeError):  # it has died, and the next is told too
+                os.write(self._untold, "\n".join(modules).encode())
+            os.close(self._untold)
+            self._untold = None
 
     def died(self) -> None:
         self._up.clear()
 
     def close(self) -> None:
         """The nursery ends when its socket does. Who waits for its answer gets an error."""
+        if self._untold is not None:
+            os.close(self._untold)
+            self._untold = None
         if self._socket is not None:
             self._socket.shutdown(socket.SHUT_RDWR)
             asyncio.get_running_loop().call_later(1, self._socket.close)

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -76,10 +76,13 @@ async def _is_ready(worker: Worker) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def launched(*configs: WorkerConfig, **environment: str) -> AsyncIterator[Launcher]:
+async def launched(
+    *configs: WorkerConfig, preload: Sequence[str] = (), **environment: str
+) -> AsyncIterator[Launcher]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.support.nursery"),
         msgspec.json.encode(configs).decode(),
+        *preload,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         cwd=ROOT,
@@ -133,6 +136,31 @@ async def test_many_workers_start_and_are_children_of_the_launcher() -> None:
         for worker in workers:
             async with linked(worker) as gateway:
                 assert (await gateway.run(ADD, {"x": 1})).outputs == 2
+
+
+async def test_what_many_workers_preload_is_imported_once(tmp_path: Path) -> None:
+    imported = tmp_path / "imported"
+    (tmp_path / "large.py").write_text(
+        f"import os\nwith open({str(imported)!r}, 'a') as file: print(os.getpid(), file=file)\n"
+    )
+    configs = [worker_config(f"w{number}", preload=["large"]) for number in range(3)]
+    async with launched(*configs, preload=["large"], PYTHONPATH=str(tmp_path)) as launcher:
+        for config in configs:
+            async with linked(await launcher.worker(config)) as gateway:
+                source = "import sys\ndef main(): return 'large' in sys.modules"
+                assert (await gateway.run(source)).outputs is True
+        assert imported.read_text() == f"{launcher.nursery}\n"
+
+
+async def test_what_cannot_be_preloaded_harms_no_worker_that_does_without(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("raise SystemError\n")
+    config = worker_config()
+    given = ["broken", "no_such_module"]
+    async with (
+        launched(config, preload=given, PYTHONPATH=str(tmp_path)) as launcher,
+        linked(await launcher.worker(config)) as gateway,
+    ):
+        assert (await gateway.run(ADD, {"x": 1})).outputs == 2
 
 
 async def test_a_programs_environment_is_the_pools() -> None:

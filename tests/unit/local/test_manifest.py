@@ -1,13 +1,15 @@
 """What is wrong with a manifest is said with its place, and what would be right."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anypod.local.manifest import pools
+from anypod.local.manifest import pools, shared_preload
 from anypod.local.settings import CannotStart, Settings
+from anypod.resources.workerpool import API_VERSION, KIND, WorkerPool
 
 HEAD = "apiVersion: anypod.dev/v1alpha1\nkind: WorkerPool\nmetadata:\n  name: texts\n"
 
@@ -152,3 +154,22 @@ def test_any_text_is_a_manifest_or_refused(
     file.write_text(text, errors="surrogatepass")
     with pytest.raises(CannotStart):
         pools(Settings(manifest=file))
+
+
+def shared(*specs: dict[str, Any]) -> list[str]:
+    kind = {"apiVersion": API_VERSION, "kind": KIND}
+    declared = [
+        WorkerPool.model_validate({**kind, "metadata": {"name": f"p{number}"}, "spec": spec})
+        for number, spec in enumerate(specs)
+    ]
+    return shared_preload(declared)
+
+
+def test_what_is_slow_to_import_is_imported_for_all_workers_at_once() -> None:
+    assert shared({}, {"preload": ["pandas", "dspy"]}) == ["dspy"]
+    assert shared({"preload": ["pandas"]}) == []
+
+
+def test_but_not_where_an_import_might_read_a_pools_own_environment() -> None:
+    env = [{"name": "DSPY_CACHEDIR", "value": "/tmp/cache"}]
+    assert shared({"preload": ["dspy"]}, {"preload": ["dspy"], "env": env}) == []

@@ -1,4 +1,4 @@
-"""What DSPy does when it is used for the first time, done once in the zygote.
+"""What DSPy does when it is used for the first time, done once before executors are forked.
 
 Its catalogue of models is read; the parts that it imports late are imported; one call is made as
 far as a port where nobody listens. Nothing of it lasts: no thread, no socket, no setting.
@@ -6,6 +6,7 @@ far as a port where nobody listens. Nothing of it lasts: no thread, no socket, n
 
 import asyncio
 import contextlib
+import functools
 import importlib
 import socket
 from typing import Any
@@ -24,7 +25,9 @@ from anypod_worker.runtime.failures import Known
 _LATE = ("anyio._backends._asyncio", "anyio.to_thread", "anypod_worker.kinds.dspy.kind")
 
 
+@functools.cache
 def up() -> None:
+    """Once in a process; forks of it have it."""
     for name in _LATE:
         importlib.import_module(name)
     catalog.prepare()
