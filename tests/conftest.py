@@ -17,6 +17,7 @@ pytest_plugins = [
     "tests.parallel",
     "tests.support.cluster_tests",
     "tests.support.figures",
+    "tests.support.time_by_folder",
 ]
 
 OURS = ["anypod", "anypod_gateway", "anypod_operator", "anypod_worker"]
