@@ -192,9 +192,9 @@ class Company:
         running.begin(self._program, None)
         reporting.listen(_tell)
         asyncio.set_event_loop(self._loop)
-        self._loop.add_reader(end, on_readable)
+        self._loop.add_reader(end, self._hear, on_readable)
         try:
-            with shared_streams.shared(_print), interrupts.Steps(lambda: self._loop.step_began):
+            with shared_streams.shared(_print), self._interrupts():
                 while self._members:
                     self._turn()
                 return self._close() and not running.threads_left(threads)
@@ -202,6 +202,13 @@ class Company:
             asyncio.set_event_loop(None)
             reporting.listen(None)
             running.end(self._program)
+
+    def _interrupts(self) -> interrupts.Steps:
+        programs = Company._perform.__code__, Company._call.__code__
+        return interrupts.Steps(lambda: self._loop.step_began, *programs)
+
+    def _hear(self, on_readable: Callable[[], None]) -> None:
+        on_readable()  # by a function of this file: it is not interrupted
 
     def _turn(self) -> None:
         try:
@@ -226,14 +233,21 @@ class Company:
         except interrupts.Interrupted as error:
             member.outcome.interrupted = True
             member.outcome.failure = failures.of_interrupt(error, self._program.directory)
+        await loops.end_tasks([task for task in member.tasks if not task.done()])
+
+    async def _perform(self, member: _Member, emit: Callable[[bytes], None] | None) -> None:
+        """Fill the outcome, whatever the program does; raises Interrupted, as nothing else here."""
+        try:
+            await self._call(member, emit)
+        except interrupts.Interrupted:
+            raise
         except BaseException as error:  # noqa: BLE001 - a program may raise anything
             if member.outcome.interrupted and isinstance(error, asyncio.CancelledError):
                 member.outcome.failure = failures.of_interrupt(error, self._program.directory)
             else:
                 member.outcome.failure = running.failure_of(error, self._program)
-        await loops.end_tasks([task for task in member.tasks if not task.done()])
 
-    async def _perform(self, member: _Member, emit: Callable[[bytes], None] | None) -> None:
+    async def _call(self, member: _Member, emit: Callable[[bytes], None] | None) -> None:
         plan = plan_of(self._program)
         if not plan.waits:
             raise invalid(NOT_ASYNC)

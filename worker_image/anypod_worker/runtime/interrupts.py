@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from enum import Enum
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 
 _STUBBORN_SECONDS = 0.25
 """How long a task's step may go on after the cancel before the interrupt is raised inside it."""
@@ -115,20 +115,27 @@ class Steps(Execution):
     """Of many executions that are tasks of one loop. A task is cancelled without a signal; one says
     that a step keeps the others waiting: it is raised in that step."""
 
-    __slots__ = ("_began",)
+    __slots__ = ("_began", "_programs")
 
-    def __init__(self, began: Callable[[], float]) -> None:
-        """``began``: when the step began that the loop is at."""
+    def __init__(self, began: Callable[[], float], *programs: CodeType) -> None:
+        """``began``: when the step began that the loop is at; ``programs``: the functions that run
+        a program. Nothing is raised in others of their file, which answer for all executions."""
         super().__init__()
         self._began = began
+        self._programs = programs
 
     def switch(self, mode: _Mode) -> None:
         self.mode = mode
 
     def hit(self, frame: FrameType | None) -> None:
         blocks = time.monotonic() - self._began() >= _STUBBORN_SECONDS
-        if blocks and self.mode is not _Mode.HELD and _in_a_step(frame):
+        if blocks and self.mode is not _Mode.HELD and self._is_the_programs(frame):
             raise Interrupted(frame)
+
+    def _is_the_programs(self, frame: FrameType | None) -> bool:
+        file = self._programs[0].co_filename
+        ours = next((code for code in _step(frame) if code.co_filename == file), None)
+        return _in_a_step(frame) and (ours is None or ours in self._programs)
 
     def lose(self) -> None:
         """The supervisor asks again, if the step goes on."""
@@ -148,14 +155,19 @@ def _in_a_step(frame: FrameType | None) -> bool:
     lose what it was about to do."""
     if frame is None or frame.f_code.co_filename.endswith(_LOOPS_OWN):
         return False
-    if "/asyncio/" in frame.f_code.co_filename:
-        return False
+    return "/asyncio/" not in frame.f_code.co_filename and bool(_step(frame))
+
+
+def _step(frame: FrameType | None) -> list[CodeType]:
+    """What the event loop's step is at, innermost first; nothing outside of a loop."""
+    codes: list[CodeType] = []
     while frame is not None:
         code = frame.f_code
         if code.co_name == "_run" and code.co_filename.endswith("/asyncio/events.py"):
-            return True
+            return codes
+        codes.append(code)
         frame = frame.f_back
-    return False
+    return []
 
 
 def _hit_again_after(seconds: float) -> None:
