@@ -40,6 +40,7 @@ from anypod.wire.messages import (
     NeedProgram,
     NeedState,
     Program,
+    Progress,
     Refused,
     Result,
     SessionRef,
@@ -200,6 +201,7 @@ class Answer:
     refused: Refused | None = None
     chunks: list[bytes] = field(default_factory=list)
     logs: list[Log] = field(default_factory=list)
+    progress: list[Progress] = field(default_factory=list)
     asked: list[Message] = field(default_factory=list)
 
     @property
@@ -295,6 +297,8 @@ class Gateway:
             answer.refused = message
         elif isinstance(message, Chunk | Log):
             await self._streamed(message, answer)
+        elif isinstance(message, Progress):
+            answer.progress.append(message)
         elif isinstance(message, NeedProgram):
             answer.asked.append(message)
             if not self.gives_programs:
@@ -328,6 +332,7 @@ class Gateway:
         logs: bool = False,
         session: SessionRef | None = None,
         group: str = "",
+        progress: bool = False,
     ) -> str:
         """Send an execution of a source text or code; its id."""
         code = code_of(program) if isinstance(program, str) else program
@@ -347,6 +352,7 @@ class Gateway:
                 logs=logs,
                 session=session,
                 group=group,
+                progress=progress,
             )
         )
         return id_

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, get_args
 
+import msgspec
+
 from anypod_worker import frames, logs, marks
 from anypod_worker.printed import Printed, Stream
 
@@ -109,10 +111,7 @@ class Crowd:
         code = member.job.code
         if code is None or member.run.code is not None:
             raise frames.BadFrame("asks for code that it was given")
-        member.run = frames.Run(
-            member.run.id, member.run.revision, member.run.inputs, code, member.run.stream,
-            beside=True,
-        )  # fmt: skip
+        member.run = msgspec.structs.replace(member.run, code=code)
         self._executor.send(member.run)
 
     def printed(self, stream: Stream, data: bytes) -> None:

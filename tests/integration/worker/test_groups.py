@@ -101,6 +101,16 @@ async def test_an_executor_that_has_forgotten_the_program_is_given_it_again() ->
             await worker.until_idle(1)
 
 
+async def test_what_a_forgotten_program_says_of_its_progress_is_told_as_ever() -> None:
+    source = "import anypod\nasync def main(): anypod.progress(1, 1, 'all of it')"
+    async with bench(executors=1, programs_per_executor=1) as (worker, gateway):
+        for number in range(3):
+            assert (await gateway.run(f"def main(): return {number}")).outputs == number
+            answer = await gateway.run(source, group="g", progress=True)
+            assert [said.message for said in answer.progress] == ["all of it"]
+            await worker.until_idle(1)
+
+
 async def test_a_program_that_cannot_be_imported_fails_all_who_want_it() -> None:
     async with bench(executors=1) as (worker, gateway):
         source = "raise OSError('not today')\nasync def main(): ..."

@@ -1,0 +1,67 @@
+"""Programs that ask LMs take turns in one executor, which has room for one of them."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from tests.support.lm_server import LmServer, chat, lm_server
+from tests.support.worker import Gateway, Worker, linked, started_worker, worker_config
+
+from anypod.dspy import spec
+from anypod.wire import pod
+from anypod.wire.config import Lm
+from anypod.wire.messages import Code
+
+KEY = "sk-of-this-test-0123456789abcdef"
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def asks(output: str) -> Code:
+    """A program that asks its LM a question."""
+    signature = spec.Signature([spec.Field("question")], [spec.Field(output)])
+    document = spec.Spec(signature, spec.Module("Predict"))
+    return Code("dspy", {spec.FILE: spec.encode(document)}, "Predict")
+
+
+@pytest.fixture(scope="module")
+def lm() -> Iterator[LmServer]:
+    with lm_server(
+        lambda asked: chat(**{"answer" if "answer" in asked.last else "reply": "42"})
+    ) as lm:
+        yield lm
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def worker(lm: LmServer) -> AsyncIterator[Worker]:
+    config = worker_config(
+        executors=1,
+        preload=["dspy"],
+        programs_per_executor=1,
+        lms=[Lm("fast", "hosted_vllm/fast", lm.url, retries=0)],
+    )
+    keys = {f"{pod.LM_KEY}0": "fast=FAST_KEY", "FAST_KEY": KEY}
+    async with started_worker(config, environment={**os.environ, **keys}) as worker:
+        yield worker
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def gateway(worker: Worker) -> AsyncIterator[Gateway]:
+    async with linked(worker) as gateway:
+        yield gateway
+
+
+@pytest.mark.parametrize("group", ["", "g"])
+async def test_a_program_that_an_executor_has_forgotten_asks_its_lm_with_its_key(
+    gateway: Gateway, worker: Worker, lm: LmServer, group: str
+) -> None:
+    lm.clear()
+    for output in ("answer", "reply") * 2:
+        how = {"group": group and output}
+        at_once = range(2 if group else 1)
+        runs = [gateway.run(asks(output), {"question": "?"}, **how) for _ in at_once]
+        answers = await asyncio.gather(*runs)
+        assert all(answer.outputs == {output: "42"} for answer in answers)
+        await worker.until_idle(1)
+    assert {asked.key for asked in lm.asked} == {KEY}
