@@ -25,6 +25,8 @@ LAST_CHANCE_SECONDS = 1.0
 """For a step that has been interrupted, before the executor is killed with all that is in it."""
 BLOCKED_SECONDS = 5.0
 """How long one step may keep the others waiting."""
+LEFT_SECONDS = 2.0
+"""For one that was withdrawn, to be ended by the executor."""
 BLOCKED = "blocked"
 STUBBORN = "stubborn"
 TOGETHER = frozenset({"memory", "oom", "processes"})
@@ -79,17 +81,21 @@ class Crowd:
             self._take_end(member, frame)
         elif isinstance(frame, frames.NeedCode):
             self._resend(member)
+        elif isinstance(frame, frames.Begun):
+            self._begin(member)
         elif member.is_left:
             return
         elif isinstance(frame, frames.Chunk):
             member.job.chunk(frame.data)
         elif isinstance(frame, frames.Printed):
             member.job.printed(frame.stream, frame.data)
-        elif isinstance(frame, frames.Progress):
+        else:
             member.job.progress(frame)
-        elif not member.has_begun:
-            member.has_begun = True
+
+    def _begin(self, member: Member) -> None:
+        if not (member.has_begun or member.is_left):
             member.job.begun()
+        member.has_begun = True
 
     def _take_end(self, member: Member, frame: frames.Done) -> None:
         self._executor.drain()
@@ -104,10 +110,17 @@ class Crowd:
             self._end_printed()
             self.holder = None
             self._executor.become_free()
-        elif self.closed and all(member.is_left for member in self.members.values()):
+        elif self.closed and self._all_are_left():
             self._executor.kill(self.closed)
 
+    def _all_are_left(self) -> bool:
+        return all(member.is_left for member in self.members.values())
+
     def _resend(self, member: Member) -> None:
+        if member.is_left:
+            del self.members[member.run.id]
+            self._after_one()
+            return
         code = member.job.code
         if code is None or member.run.code is not None:
             raise frames.BadFrame("asks for code that it was given")
@@ -148,6 +161,19 @@ class Crowd:
         if member is not None:
             member.is_left = True
             self._executor.send(frames.Interrupt(execution))
+            self._see_to(member)
+
+    def _see_to(self, member: Member) -> None:
+        asyncio.get_running_loop().call_later(LEFT_SECONDS, self._end_left, member)
+
+    def _end_left(self, member: Member) -> None:
+        if self.members.get(member.run.id) is not member:
+            return
+        if member.has_begun or self._all_are_left():
+            self.closed = STUBBORN
+            self._after_one()
+        else:  # it may wait for another's step, and is nobody's fault
+            self._see_to(member)
 
     def give_up(self, execution: str, why: str, *, at_once: bool = False) -> None:
         """It does not end, or the loop does not turn, which may be the fault of another."""
@@ -184,7 +210,7 @@ class Crowd:
         silent = self._executor.silent_seconds
         if not self._executor.unanswered_pings:
             self._executor.ping()
-        elif silent > BLOCKED_SECONDS and self._running() > 1:
+        elif silent > BLOCKED_SECONDS and self._running() != 1:
             if silent > 2 * BLOCKED_SECONDS:
                 self._executor.kill(BLOCKED)
             else:

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import os
 import random
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,59 @@ async def test_with_isolation_by_program_a_group_has_an_executor_of_its_program(
             answers = await asyncio.gather(*(gateway.run(source, group=source) for _ in range(3)))
             assert len({answer.outputs for answer in answers}) == 1
         await worker.until_idle(2)
+
+
+@contextlib.contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+async def test_what_was_cancelled_before_its_executor_read_it_never_runs(tmp_path: Path) -> None:
+    """Not even if the executor then asks for the program, which it has forgotten."""
+    async with bench(executors=1, programs_per_executor=1) as (worker, gateway):
+        for source in (WAIT, "import os\ndef main(): return os.getpid()"):
+            pid = (await gateway.run(source, group="g" if source is WAIT else "")).outputs
+            await worker.until_idle(1)
+        began = tmp_path / "began"
+        with frozen(pid):
+            inputs = {"began": str(began), "end": str(tmp_path / "end")}
+            id_ = await gateway.begin(WAIT, inputs, group="g")
+            await gateway.until(lambda: gateway.load.running == 1)
+            await gateway.cancel(id_)
+            assert (await gateway.end(id_)).failure.detail == "the execution was cancelled"
+        await worker.until_idle(1)
+        assert (await gateway.run(WAIT, group="g")).outputs == pid
+        assert not began.exists()
+
+
+async def test_an_executor_that_hangs_is_lost_with_what_was_cancelled_in_it() -> None:
+    async with bench(executors=1) as (worker, gateway):
+        pid = (await gateway.run(WAIT, group="g")).outputs
+        await worker.until_idle(1)
+        with frozen(pid):
+            id_ = await gateway.begin(WAIT, group="g")
+            await gateway.until(lambda: gateway.load.running == 1)
+            await gateway.cancel(id_)
+            await gateway.until(lambda: gateway.load.restarts.get("stubborn") == 1)
+        assert (await gateway.run(WAIT, group="g")).outputs != pid
+        await worker.until_idle(1)
+
+
+async def test_what_an_executor_that_hangs_has_not_begun_runs_in_another() -> None:
+    async with bench(executors=1) as (worker, gateway):
+        pid = (await gateway.run(WAIT, group="g")).outputs
+        await worker.until_idle(1)
+        with frozen(pid):
+            ids = [await gateway.begin(WAIT, group="g") for _ in range(3)]
+            pids = {(await gateway.end(id_)).outputs for id_ in ids}
+        assert len(pids) == 1
+        assert pids != {pid}
+        await gateway.until(lambda: gateway.load.restarts == {"blocked": 1})
 
 
 async def test_all_end_when_their_gateway_is_gone(tmp_path: Path) -> None:
