@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, get_args
 import msgspec
 
 from anypod_worker import frames, logs, marks
+from anypod_worker.keys import NO_KEYS, Keys
 from anypod_worker.printed import Printed, Stream
 
 if TYPE_CHECKING:
@@ -58,10 +59,12 @@ class Crowd:
         self.is_used = False
         """Since it was opened."""
         self._executor = executor
+        self._keys = NO_KEYS
         self._printed: Printed | None = None
 
-    def open(self, holder: object) -> None:
+    def open(self, holder: object, keys: Keys) -> None:
         self.holder = holder
+        self._keys = keys
         self.closed = ""
         self.is_used = False
         self._printed = None
@@ -136,7 +139,7 @@ class Crowd:
             return
         if self._printed is None:
             name = f"several in executor {self._executor.number}"
-            self._printed = Printed(name, _LOG_BYTES, None)
+            self._printed = Printed(name, _LOG_BYTES, None, self._keys)
         self._printed.add(stream, data)
 
     def _end_printed(self) -> None:

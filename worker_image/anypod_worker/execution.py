@@ -28,7 +28,7 @@ from anypod.wire.messages import (
 )
 from anypod_worker import failures, frames
 from anypod_worker.executors import Executor
-from anypod_worker.keys import NO_KEYS, Hiding, Keys
+from anypod_worker.keys import NO_KEYS, Keys
 from anypod_worker.outbox import Outbox
 from anypod_worker.printed import Printed, Stream
 from anypod_worker.work import Gateway, Work
@@ -64,7 +64,6 @@ class Execution(Work):
         self._state: asyncio.Future[SessionState] | None = None
         self._outbox = Outbox(gateway.send, self._passed) if message.stream else None
         self._printed: Printed | None = None
-        self._hiding: dict[Stream, Hiding] | None = None
         self._said: Progress | None = None
         self._told_at = 0.0
 
@@ -146,7 +145,7 @@ class Execution(Work):
 
     def chunk(self, data: bytes) -> None:
         if self._outbox is not None:
-            if self._keys:
+            if self._keys.hides:
                 data = self._keys.hidden(data)
             self._outbox.push(Chunk(self.id, data), len(data))
 
@@ -155,7 +154,7 @@ class Execution(Work):
         if not self.message.progress or not math.isfinite(said.done + (said.total or 0.0)):
             return
         message = said.message
-        if self._keys:
+        if self._keys.hides:
             message = self._keys.hidden(message.encode()).decode()
         self._said = Progress(self.id, said.done, said.total, message[:PROGRESS_MESSAGE])
         now = self._loop.time()
@@ -175,8 +174,8 @@ class Execution(Work):
     def printed(self, stream: Stream, data: bytes) -> None:
         if self._printed is None:
             on_text = self._log if self.message.stream and self.message.logs else None
-            self._printed = Printed(self.id, self.limits.log_bytes, on_text)
-        self._printed.add(stream, self._hidden_in_stream(stream, data) if self._keys else data)
+            self._printed = Printed(self.id, self.limits.log_bytes, on_text, self._keys)
+        self._printed.add(stream, data)
 
     def _log(self, stream: str, text: str) -> None:
         if self._outbox is not None:
@@ -194,7 +193,7 @@ class Execution(Work):
         if self.stopped:
             self._end(failures.of_stop(self.stopped, self.timeout), frame.usage)
             return
-        if self._keys:
+        if self._keys.hides:
             frame = self._hidden(frame)
         printed = self._output()
         failure = frame.failure
@@ -217,11 +216,6 @@ class Execution(Work):
                 usage=frame.usage,
             )
         )
-
-    def _hidden_in_stream(self, stream: Stream, data: bytes) -> bytes:
-        if self._hiding is None:
-            self._hiding = {}
-        return self._hiding.setdefault(stream, Hiding(self._keys)).feed(data)
 
     def _hidden(self, frame: frames.Done) -> frames.Done:
         """Without the keys of LMs in anything that leaves."""
@@ -257,8 +251,6 @@ class Execution(Work):
     def _output(self) -> Output | None:
         """All of it, ended; to be returned if that was asked for."""
         if self._printed is not None:
-            for stream, hiding in (self._hiding or {}).items():
-                self._printed.add(stream, hiding.end())
             self._printed.end()
         if not self.message.logs:
             return None

@@ -22,11 +22,12 @@ Prepare = Callable[[Work, Coroutine[None, None, None]], None]
 
 
 class Group:
-    def __init__(self, revision: str, slots: Slots, programs: ProgramCache) -> None:
+    def __init__(self, revision: str, slots: Slots, programs: ProgramCache, keys: Keys) -> None:
         self.members: set[Execution] = set()
         self._revision = revision
         self._slots = slots
         self._programs = programs
+        self._keys = keys
         self._executor: Executor | None = None
         self._claiming: asyncio.Task[None] | None = None
 
@@ -88,7 +89,7 @@ class Group:
             self._claiming = None
 
     def _use(self, executor: Executor) -> None:
-        executor.crowd.open(self)
+        executor.crowd.open(self, self._keys)
         self._executor = executor
 
     def _give_back(self) -> None:
@@ -128,7 +129,8 @@ class Groups:
         key = (gateway, message.group)
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = Group(message.revision, self._slots, self._programs)
+            group = Group(message.revision, self._slots, self._programs, self._keys)
+            self._groups[key] = group
 
         def left(execution: Execution, _: frames.Done | None) -> None:
             if group.leave(execution) and self._groups.get(key) is group:

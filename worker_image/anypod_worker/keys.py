@@ -21,9 +21,8 @@ class Keys:
         secrets = {key for key in by_lm.values() if len(key) >= SHORTEST}
         # A key may be the beginning of another one.
         self._secrets = [key.encode() for key in sorted(secrets, key=len, reverse=True)]
-
-    def __bool__(self) -> bool:
-        return bool(self._secrets)
+        self.hides = bool(secrets)
+        """Whether there is anything to hide."""
 
     def hidden(self, data: bytes) -> bytes:
         """In JSON too: keys are printable ASCII without quotes and backslashes."""

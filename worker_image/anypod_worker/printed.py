@@ -1,4 +1,4 @@
-"""What one execution prints: kept up to a limit, counted beyond, logged by the line."""
+"""What one execution prints, without keys: kept up to a limit, counted beyond, logged by lines."""
 
 import codecs
 import logging
@@ -7,6 +7,7 @@ from typing import Literal
 
 from anypod.wire.messages import Output
 from anypod_worker import logs
+from anypod_worker.keys import NO_KEYS, Hiding, Keys
 
 Stream = Literal["stdout", "stderr"]
 
@@ -15,18 +16,29 @@ _LINE_CHARACTERS = 8192
 
 class Printed:
     def __init__(
-        self, execution: str, limit: int, on_text: Callable[[str, str], None] | None
+        self,
+        execution: str,
+        limit: int,
+        on_text: Callable[[str, str], None] | None,
+        keys: Keys = NO_KEYS,
     ) -> None:
         """``on_text`` gets what is kept, as it comes."""
         self._execution = execution
         self._room = limit
         self._on_text = on_text
+        self._keys = keys
+        self._hiding: dict[Stream, Hiding] = {}
         self._decoders: dict[str, codecs.IncrementalDecoder] = {}
         self._kept: dict[str, list[str]] = {"stdout": [], "stderr": []}
         self._line = {"stdout": "", "stderr": ""}
         self.cut_bytes = 0
 
     def add(self, stream: Stream, data: bytes) -> None:
+        if self._keys.hides:
+            data = self._hiding.setdefault(stream, Hiding(self._keys)).feed(data)
+        self._keep(stream, data)
+
+    def _keep(self, stream: Stream, data: bytes) -> None:
         kept = data[: self._room]
         self._room -= len(kept)
         self.cut_bytes += len(data) - len(kept)
@@ -57,6 +69,8 @@ class Printed:
 
     def end(self) -> None:
         """Nothing more comes: log unfinished lines and how much was cut."""
+        for hidden_in, hiding in self._hiding.items():
+            self._keep(hidden_in, hiding.end())
         for stream, decoder in self._decoders.items():
             self._take(stream, decoder.decode(b"", final=True))
             if self._line[stream]:

@@ -3,11 +3,19 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from tests.support.lm_server import LmServer, chat, lm_server
-from tests.support.worker import Gateway, Worker, linked, started_worker, worker_config
+from tests.support.worker import (
+    PATIENCE,
+    Gateway,
+    Worker,
+    linked,
+    started_worker,
+    worker_config,
+)
 
 from anypod.dspy import spec
 from anypod.wire import pod
@@ -65,3 +73,42 @@ async def test_a_program_that_an_executor_has_forgotten_asks_its_lm_with_its_key
         assert all(answer.outputs == {output: "42"} for answer in answers)
         await worker.until_idle(1)
     assert {asked.key for asked in lm.asked} == {KEY}
+
+
+TELLS = """
+import asyncio, os, pathlib
+async def main(key: str, began: str, end: str):
+    pathlib.Path(began).touch()
+    while not pathlib.Path(end).exists():
+        await asyncio.sleep(0.01)
+    for piece in (key[:9], key[9:], chr(10)):
+        os.write(1, piece.encode())
+    print(key)
+    os.system("echo and by a child " + key)
+"""
+
+
+async def test_what_several_print_to_a_descriptor_is_logged_without_keys(
+    gateway: Gateway, worker: Worker, tmp_path: Path
+) -> None:
+    files = [tmp_path / f"began{number}" for number in range(2)]
+    end = tmp_path / "end"
+    ids = [
+        await gateway.begin(
+            TELLS, {"key": KEY, "began": str(file), "end": str(end)}, group="g", logs=True
+        )
+        for file in files
+    ]
+    async with asyncio.timeout(PATIENCE):
+        while not all(file.exists() for file in files):
+            await asyncio.sleep(0.005)
+    end.touch()
+    for id_ in ids:
+        answer = await gateway.end(id_)
+        assert answer.result is not None
+        assert answer.result.printed is not None
+        assert "[an LM's key]" in answer.result.printed.stdout
+    assert "several in executor" in await worker.wait_for_log("[an LM's key]")
+    await worker.until_idle(1)
+    await worker.wait_for_log("and by a child [an LM's key]")
+    assert [line for line in worker.log if KEY in line or KEY[9:] in line] == []

@@ -21,8 +21,9 @@ def test_a_key_becomes_words() -> None:
 
 def test_a_placeholder_is_ordinary_text() -> None:
     assert KEYS.hidden(b"there are none") == b"there are none"
-    assert not Keys({"local": "none"})
-    assert not NO_KEYS
+    assert not Keys({"local": "none"}).hides
+    assert not NO_KEYS.hides
+    assert KEYS.hides
 
 
 def test_a_failure_has_no_key_in_any_of_its_texts() -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anypod_worker.keys import Keys
 from anypod_worker.printed import Printed
 
 
@@ -65,3 +66,18 @@ def test_an_endless_line_is_logged_in_pieces(caplog: pytest.LogCaptureFixture) -
         printed.end()
     assert len(caplog.records) > 5
     assert sum(len(record.getMessage()) for record in caplog.records) == 100_000
+
+
+@given(st.integers(1, 80), st.lists(st.integers(1, 9), max_size=9))
+def test_a_key_is_replaced_before_the_limit_cuts_it(limit: int, cuts: list[int]) -> None:
+    key = "sk-0123456789abcdef"
+    printed = Printed("x", limit, None, Keys({"fast": key}))
+    data = f"the key: {key}, and {key} again".encode()
+    for cut in cuts:
+        printed.add("stdout", data[:cut])
+        data = data[cut:]
+    printed.add("stdout", data)
+    printed.end()
+    told = printed.output().stdout
+    assert len(told) == min(limit, 9 + 2 * len(key) + 12)
+    assert "sk-" not in told
