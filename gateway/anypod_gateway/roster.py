@@ -120,8 +120,11 @@ class Roster:
         news, self._news = self._news, asyncio.Event()
         news.set()
 
-    def capacity(self) -> int:
-        """Executions that the ready workers take at once."""
+    def capacity(self, concurrency: int = 1) -> int:
+        """Executions that the ready workers take at once, of a program of which so many share an
+        executor. Only those that run alone are sent ahead."""
+        if concurrency > 1:
+            return sum(concurrency * worker.executors for worker in self.ready)
         return sum(worker.executors + worker.ahead for worker in self.ready)
 
     # who gets the next

@@ -16,38 +16,40 @@ _PARTS = 1000
 
 
 class Share:
-    def __init__(self, capacity: Callable[[], int]) -> None:
+    def __init__(self, capacity: Callable[[int], int]) -> None:
+        """``capacity``: executions that the pool runs at once, of a program of which so many share
+        an executor."""
         self._capacity = capacity
         self._taken = 0
         """Parts."""
         self._refused = 0
         self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
+        """Each with the concurrency of its program."""
 
     def items(self, concurrency: int = 1) -> int:
         """Of a program of which so many share an executor: how many may be under way."""
-        return (self._capacity() + SPARE) * concurrency
+        return self._capacity(concurrency) + SPARE
 
     @asynccontextmanager
     async def place(self, concurrency: int = 1) -> AsyncIterator[None]:
         """For an item that is under way."""
-        parts = max(1, _PARTS // concurrency)
-        await self._enter(parts)
+        await self._enter(concurrency)
         try:
             yield
         finally:
-            self._leave(parts)
+            self._leave(concurrency)
 
-    async def _enter(self, parts: int) -> None:
-        if not self._waiting and self._has_room(parts):
-            self._taken += parts
+    async def _enter(self, concurrency: int) -> None:
+        if not self._waiting and self._has_room(concurrency):
+            self._taken += _parts(concurrency)
             return
         turn = asyncio.get_running_loop().create_future()
-        self._waiting.append((turn, parts))
+        self._waiting.append((turn, concurrency))
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._leave(parts)
+                self._leave(concurrency)
             raise
 
     @contextmanager
@@ -61,16 +63,21 @@ class Share:
             self._refused -= 1
             self._let_in()
 
-    def _has_room(self, parts: int) -> bool:
-        return not self._refused and self._taken + parts <= self.items() * _PARTS
+    def _has_room(self, concurrency: int) -> bool:
+        parts = _parts(concurrency)
+        return not self._refused and self._taken + parts <= self.items(concurrency) * parts
 
-    def _leave(self, parts: int) -> None:
-        self._taken -= parts
+    def _leave(self, concurrency: int) -> None:
+        self._taken -= _parts(concurrency)
         self._let_in()
 
     def _let_in(self) -> None:
         while self._waiting and self._has_room(self._waiting[0][1]):
-            turn, parts = self._waiting.popleft()
+            turn, concurrency = self._waiting.popleft()
             if not turn.done():
-                self._taken += parts
+                self._taken += _parts(concurrency)
                 turn.set_result(None)
+
+
+def _parts(concurrency: int) -> int:
+    return max(1, _PARTS // concurrency)

@@ -13,10 +13,11 @@ from tests.support.engine import Gateway, gateway, site, until
 from tests.support.scripted_worker import ScriptedWorker, load, scripted_worker
 
 from anypod.resources import WorkerPoolSpec
-from anypod.wire.messages import Cancel, Execute, Failure, Result
+from anypod.wire.messages import AHEAD_PER_EXECUTOR, Cancel, Execute, Failure, Result
 from anypod_gateway.executions import ExecutionAnswer
 from anypod_gateway.groups import Groups, Share, allowed
 from anypod_gateway.placement import most_places
+from anypod_gateway.shares import SPARE
 
 SOURCE = "async def main(): ..."
 
@@ -182,6 +183,20 @@ async def test_a_worker_that_knows_no_groups_is_counted_by_executors(tmp_path: P
         await it.answer(came[1], *await it.come())
         await asyncio.gather(*calls)
         assert it.front.nothing_is_left()
+
+
+async def test_a_batch_gets_the_places_there_are_however_quick_the_worker_is(
+    tmp_path: Path,
+) -> None:
+    """What a quick worker is sent ahead is for executions that run alone."""
+    async with scene(tmp_path, executors=4) as it:
+        for _ in range(150):
+            call = it.call()
+            await it.answer(*await it.come())
+            await call
+        share = it.front.pool.share
+        assert share.items() == 4 * (1 + AHEAD_PER_EXECUTOR) + SPARE
+        assert share.items(50) == 4 * 50 + SPARE
 
 
 async def test_callers_that_leave_leave_their_places(tmp_path: Path) -> None:

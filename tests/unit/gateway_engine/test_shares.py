@@ -13,7 +13,7 @@ class Crowd:
     def __init__(self, capacity: int, concurrency: int = 1) -> None:
         self.capacity = capacity
         self.concurrency = concurrency
-        self.share = Share(lambda: self.capacity)
+        self.share = Share(lambda concurrency: self.capacity * concurrency)
         self.inside: list[int] = []
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._leave: dict[int, asyncio.Event] = {}
@@ -56,9 +56,20 @@ async def test_only_so_many_are_under_way_and_the_next_is_who_came_first() -> No
 
 async def test_items_that_share_an_executor_take_a_part_of_it() -> None:
     crowd = Crowd(1, concurrency=4)
-    assert crowd.share.items(4) == 4 * (1 + SPARE)
+    assert crowd.share.items(4) == 4 + SPARE
     await crowd.enter(*range(crowd.share.items(4) + 1))
     assert crowd.inside == list(range(crowd.share.items(4)))
+
+
+async def test_beside_others_they_have_what_of_an_executor_is_left() -> None:
+    crowd = Crowd(2)
+    crowd.concurrency = 1
+    await crowd.enter(1, 2)
+    crowd.concurrency = 4
+    await crowd.enter(3, 4, 5)
+    assert crowd.inside == [1, 2, 3, 4]  # no executor is free: SPARE of theirs may wait for one
+    await crowd.leave(1)
+    assert crowd.inside == [2, 3, 4, 5]
 
 
 async def test_one_that_waits_no_more_is_passed_over() -> None:
