@@ -21,6 +21,9 @@ from anypod_gateway.recording import Recording
 from anypod_gateway.services import Pool, Services
 from anypod_gateway.whole import Whole
 
+NOT_KEPT = frozenset({"lm-auth", "lm-rate-limited", "lm-unavailable"})
+"""A program's failures that are its LM's provider's: it is not told for a day what held for now."""
+
 _encode = msgspec.json.encode
 decode_problem = msgspec.json.Decoder(Problem).decode
 
@@ -81,16 +84,20 @@ async def _record(
         if not recording.is_told:
             return kept_failure(failure)
         await recording.add(streams.problem_frame(problem_of(failure, call)))
-        if failure.type not in OF_THE_PROGRAM:
+        if not _is_kept(failure):
             raise
     return Answer(200, streams.head(execution), recording.kept())
 
 
 def kept_failure(failure: AnyPodError) -> Answer:
-    """The program's own are kept; the platform's are raised."""
-    if failure.type not in OF_THE_PROGRAM:
+    """The program's own are kept; the platform's, and those of an LM's provider, are raised."""
+    if not _is_kept(failure):
         raise failure
     return Answer(failure.status, body=_encode(failure.problem).decode())
+
+
+def _is_kept(failure: AnyPodError) -> bool:
+    return failure.type in OF_THE_PROGRAM and failure.type not in NOT_KEPT
 
 
 def keyed(request: web.Request, execution: ExecutionRequest, body: bytes, kind: str = "") -> Keyed:
