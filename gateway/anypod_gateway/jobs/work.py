@@ -249,7 +249,7 @@ class Work:
             problem="",
             detail="",
         )
-        unprinted = ExecutionAnswer(answer.outputs, info)
+        unprinted = msgspec.structs.replace(answer, printed=None)
         ended = Ended(job, answers.run_body(unprinted), ends.printed_of(answer.printed))
         try:
             await self._finish(ended)

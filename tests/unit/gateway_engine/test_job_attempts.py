@@ -1,0 +1,83 @@
+"""What becomes of a job, by what a worker says of its attempts; the test plays the worker."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tests.support.engine import Gateway, gateway, site, until
+from tests.support.scripted_worker import ScriptedWorker, scripted_worker
+from tests.support.worker import code_of, revision_of
+
+from anypod.api.jobs import new_job_id
+from anypod.store.job_records import Job
+from anypod.wire.messages import Execute, Failure, Result, Usage
+
+USAGE = Usage("fast", calls=2, prompt_tokens=30, completion_tokens=5, cost=0.25)
+CODE = code_of("async def main(): ...")
+
+
+class Scene:
+    """One worker, and the gateway that runs jobs on it."""
+
+    def __init__(self, worker: ScriptedWorker, front: Gateway) -> None:
+        self.worker = worker
+        self.front = front
+
+    async def submit(self, **how: Any) -> str:
+        """The job's id."""
+        now = datetime.now(UTC)
+        job = Job(
+            id=new_job_id(),
+            program="",
+            revision=revision_of(CODE),
+            timeout_seconds=60,
+            created_at=now,
+            **how,
+        )
+        accepted = await self.front.pool.jobs.accept(job.to("queued", now), b"{}", CODE)
+        return accepted.id
+
+    async def come(self) -> Execute:
+        return await self.worker.next(Execute)
+
+    async def fail(self, execute: Execute, type_: str, **more: Any) -> None:
+        failure = Failure(type_, "as the test has it", **more)
+        await self.worker.send(Result(execute.id, 0.0, failure=failure, usage=USAGE))
+
+    async def ended(self, id_: str) -> Job:
+        await until(lambda: id_ not in self.front.pool.jobs.view.open)
+        found = await self.front.pool.jobs.store.get(id_)
+        assert found is not None
+        return found
+
+    async def result(self, id_: str) -> Any:
+        return json.loads(await self.front.pool.jobs.store.result(id_) or b"null")
+
+
+@asynccontextmanager
+async def scene(directory: Path, *, executors: int = 2, **spec: Any) -> AsyncIterator[Scene]:
+    async with (
+        site(directory, **spec) as place,
+        scripted_worker("w1", executors=executors, groups=True) as worker,
+    ):
+        await place.add(worker)
+        async with gateway(place) as front:
+            await front.sees("w1")
+            yield Scene(worker, front)
+
+
+async def test_a_result_tells_what_was_asked_of_an_lm(tmp_path: Path) -> None:
+    async with scene(tmp_path) as it:
+        told = {"lm": "fast", "calls": 2, "promptTokens": 30, "completionTokens": 5, "cost": 0.25}
+        job = await it.submit()
+        await it.worker.answer(await it.come(), b"42", usage=USAGE)
+        await it.ended(job)
+        result = await it.result(job)
+        assert (result["outputs"], result["execution"]["usage"]) == (42, told)
+        job = await it.submit()
+        await it.fail(await it.come(), "model-output-unusable")
+        await it.ended(job)
+        assert (await it.result(job))["usage"] == told
