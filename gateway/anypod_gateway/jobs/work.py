@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
+LONGEST_PATIENCE = 600.0
+"""Where more is asked for: a job that pauses keeps its place among those that run."""
 NOT_BEGUN_PAUSE = 0.5
 SETTLE_AGAIN_SECONDS = 1.0
 PROGRESS_SECONDS = 1.0
@@ -40,6 +42,9 @@ NOT_AGAIN = frozenset(
     {
         "invalid-inputs",
         "invalid-program",
+        "lm-auth",
+        "lm-context-window",
+        "lm-refused",
         "output-not-serializable",
         "output-too-large",
         "program-not-found",
@@ -206,10 +211,9 @@ class Work:
         return self._held.job.may_run_again and failure.type not in NOT_AGAIN
 
     async def _recover(self, failure: AnyPodError) -> None:
-        pause = min(FIRST_PAUSE * 2 ** (self._held.job.attempts - 1), LONGEST_PAUSE)
         if failure.type == "worker-lost":
             await self._outlive(failure.problem.worker or "")
-        await self._pause(pause)
+        await self._pause(pause_after(self._held.job.attempts, failure.problem.retry_after))
 
     async def _outlive(self, worker: str) -> None:
         """Until what was lost there cannot run any more."""
@@ -339,3 +343,9 @@ class Work:
             except (Conflict, StoreUnavailable) as why:
                 log.info("progress of job %s is not told: %s", self._held.job.id, why)
             await asyncio.sleep(PROGRESS_SECONDS)
+
+
+def pause_after(attempts: int, asked: int | None) -> float:
+    """Seconds until the next attempt; ``asked``: those that the last one was told to wait."""
+    pause = min(FIRST_PAUSE * 2 ** (attempts - 1), LONGEST_PAUSE)
+    return max(pause, min(asked or 0, LONGEST_PATIENCE))

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.support.engine import Gateway, gateway, site, until
 from tests.support.scripted_worker import ScriptedWorker, scripted_worker
 from tests.support.worker import code_of, revision_of
@@ -14,6 +15,7 @@ from tests.support.worker import code_of, revision_of
 from anypod.api.jobs import new_job_id
 from anypod.store.job_records import Job
 from anypod.wire.messages import Execute, Failure, Result, Usage
+from anypod_gateway.jobs.work import LONGEST_PATIENCE, pause_after
 
 USAGE = Usage("fast", calls=2, prompt_tokens=30, completion_tokens=5, cost=0.25)
 CODE = code_of("async def main(): ...")
@@ -81,3 +83,31 @@ async def test_a_result_tells_what_was_asked_of_an_lm(tmp_path: Path) -> None:
         await it.fail(await it.come(), "model-output-unusable")
         await it.ended(job)
         assert (await it.result(job))["usage"] == told
+
+
+@pytest.mark.parametrize("type_", ["lm-auth", "lm-refused", "lm-context-window", "invalid-inputs"])
+async def test_what_would_be_refused_again_is_not_paid_for_again(
+    tmp_path: Path, type_: str
+) -> None:
+    async with scene(tmp_path) as it:
+        job = await it.submit(idempotent=True, max_attempts=3)
+        await it.fail(await it.come(), type_)
+        found = await it.ended(job)
+        assert (found.state, found.problem, found.attempts) == ("failed", type_, 1)
+
+
+@pytest.mark.parametrize("type_", ["lm-rate-limited", "lm-unavailable", "program-error"])
+async def test_what_may_pass_is_tried_again(tmp_path: Path, type_: str) -> None:
+    async with scene(tmp_path) as it:
+        job = await it.submit(idempotent=True, max_attempts=2)
+        await it.fail(await it.come(), type_, retry_after=1)
+        await it.worker.answer(await it.come())
+        found = await it.ended(job)
+        assert (found.state, found.attempts) == ("succeeded", 2)
+
+
+def test_the_next_attempt_waits_as_long_as_the_last_one_was_told() -> None:
+    assert [pause_after(attempts, None) for attempts in (1, 2, 3, 7)] == [1, 2, 4, 60]
+    assert pause_after(1, 30) == 30
+    assert pause_after(7, 30) == 60
+    assert pause_after(1, 86_400) == LONGEST_PATIENCE
