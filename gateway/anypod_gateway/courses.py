@@ -192,8 +192,6 @@ class Run(Course):
             errands=errands,
         )
         self.request = request
-        if request.concurrency > 1 and request.session is None:
-            self.share = Share(request.revision, request.concurrency)
         self.session: SessionRef | None = None
         self._stream = stream
 

@@ -13,6 +13,7 @@ from anypod_gateway.attempts import Attempt, StreamAttempt
 from anypod_gateway.courses import Checking, Course, Run
 from anypod_gateway.errands import Errands
 from anypod_gateway.executions import ExecutionAnswer, ExecutionRequest, StreamEvent
+from anypod_gateway.groups import Share
 from anypod_gateway.session_runs import SessionRun
 from anypod_gateway.sessions import Sessions
 
@@ -28,10 +29,12 @@ class Dispatcher:
         grace: Callable[[], float],
         on_retry: Callable[[str], None],
         on_usage: Callable[[Usage], None] = lambda _: None,
+        allowed: Callable[[int], int] = lambda concurrency: concurrency,
     ) -> None:
         """``line`` gives workers with a free executor; ``grace`` is the pool's between an
         interrupt and the kill; ``on_retry`` hears why an execution is placed again, ``on_usage``
-        what one asked of an LM."""
+        what one asked of an LM; ``allowed`` says what of a program's concurrency the pool
+        allows."""
         self._admission = admission
         self._line = line
         self._sessions = sessions
@@ -39,6 +42,7 @@ class Dispatcher:
         self._grace = grace
         self._on_retry = on_retry
         self._on_usage = on_usage
+        self._allowed = allowed
 
     async def run(self, request: ExecutionRequest) -> ExecutionAnswer:
         course = self._course(request, stream=False)
@@ -90,7 +94,15 @@ class Dispatcher:
     def _course(self, request: ExecutionRequest, *, stream: bool) -> Run:
         if request.session is not None:
             return self._sessions.course(request, request.session, stream=stream)
-        return Run(request, stream=stream, grace=self._grace(), errands=self._errands)
+        course = Run(request, stream=stream, grace=self._grace(), errands=self._errands)
+        if request.concurrency > 1:
+            course.share = self._share(request)
+        return course
+
+    def _share(self, request: ExecutionRequest) -> Share | None:
+        """By what its pool allows now, whenever it was asked for."""
+        concurrency = self._allowed(request.concurrency)
+        return Share(request.revision, concurrency) if concurrency > 1 else None
 
     async def _begin(self, course: Run, *, stream: bool = False) -> Attempt:
         if isinstance(course, SessionRun):

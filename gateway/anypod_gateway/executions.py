@@ -30,7 +30,7 @@ class ExecutionRequest(msgspec.Struct, frozen=True):
     shows_replies: bool = True
     """The caller may see what an LM said that could not be used."""
     concurrency: int = 1
-    """How many executions of the revision may share an executor."""
+    """How many executions of the revision may share an executor, as its program says."""
     holds: Callable[[], bool] | None = None
     """Asked right before each time that it is sent: whether it still may begin."""
     on_progress: Callable[[Progress], None] | None = None

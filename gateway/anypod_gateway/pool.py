@@ -25,6 +25,7 @@ from anypod_gateway.discovery import DesiredPool, Endpoint
 from anypod_gateway.dispatch import Dispatcher
 from anypod_gateway.errands import Errands, vital
 from anypod_gateway.events import Events
+from anypod_gateway.groups import allowed
 from anypod_gateway.jobs.queue import Hooks, Jobs, Room
 from anypod_gateway.jobs.work import Surroundings
 from anypod_gateway.links import TICK_SECONDS, Identity
@@ -93,6 +94,7 @@ class Pool:
             grace=self._grace,
             on_retry=lambda why: events.retried(self.name, why),
             on_usage=self._note_usage,
+            allowed=lambda concurrency: allowed(concurrency, self.spec),
         )
         self.once = Once(
             store, self._keys, self._errands, lambda: self.spec.idempotency_ttl_seconds

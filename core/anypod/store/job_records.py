@@ -52,7 +52,7 @@ class Job(Record, frozen=True, kw_only=True):
     shows_replies: bool = True
     """Its caller may see what an LM said that could not be used."""
     concurrency: int = 1
-    """Executions of the revision that may share an executor."""
+    """Executions of the revision that may share an executor, as the program says."""
     state: State = "queued"
     attempts: int = 0
     started_at: datetime | None = None

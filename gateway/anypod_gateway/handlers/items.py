@@ -19,7 +19,7 @@ from anypod.api.problems import AnyPodError, error
 from anypod.dspy.spec import LmChoice
 from anypod.store.once import Answer
 from anypod.wire.messages import Code
-from anypod_gateway import answers
+from anypod_gateway import answers, groups
 from anypod_gateway.calls import Call
 from anypod_gateway.executions import ExecutionAnswer, ExecutionRequest
 from anypod_gateway.failures import problem_of
@@ -54,6 +54,7 @@ class Wanted:
     """Of its session."""
     shows_replies: bool
     concurrency: int
+    """As the program says."""
     key: str
     """Digest of the batch's; empty without one."""
 
@@ -67,6 +68,11 @@ class Items:
         self._pool = pool
         self._call = call
         self._wanted = wanted
+
+    @property
+    def concurrency(self) -> int:
+        """Of the program, in its pool as that is now."""
+        return groups.allowed(self._wanted.concurrency, self._pool.spec)
 
     async def answer(self, index: int, line: bytes | None) -> bytes:
         """The line that tells how the item went."""
@@ -121,7 +127,7 @@ class Items:
     async def _run(self, execution: str, inputs: bytes) -> ExecutionAnswer:
         """Its time begins when the batch's turn has come."""
         services, pool, wanted = self._services, self._pool, self._wanted
-        async with pool.share.place(wanted.concurrency):
+        async with pool.share.place(self.concurrency):
             request = ExecutionRequest(
                 execution=execution,
                 program=wanted.program,

@@ -16,7 +16,7 @@ from anypod.api.executions import LONGEST_TIMEOUT
 from anypod.api.idempotency import HEADER
 from anypod.api.ndjson import MEDIA_TYPE
 from anypod.api.problems import Problem, error, problem
-from anypod_gateway import groups, requests, uploads
+from anypod_gateway import requests, uploads
 from anypod_gateway.calls import CALL, Call
 from anypod_gateway.failures import problem_of
 from anypod_gateway.handlers.items import Items, Wanted
@@ -43,7 +43,7 @@ async def map_program(request: web.Request) -> web.StreamResponse:
     items = Items(services, pool, call, wanted)
     outlet = Outlet(
         ordered=not requests.flag(request.query, "unordered"),
-        at_once=lambda: min(at_once, pool.share.items(wanted.concurrency)),
+        at_once=lambda: min(at_once, pool.share.items(items.concurrency)),
     )
     batch = Batch(request, pool, items, outlet, services.life)
     response = web.StreamResponse(
@@ -184,7 +184,7 @@ async def _wanted(request: web.Request, services: Services, pool: Pool) -> Wante
         session=session,
         lm=lm,
         shows_replies=shows_replies,
-        concurrency=groups.allowed(version.concurrency, pool.spec),
+        concurrency=version.concurrency,
         key=key_digest(request, program) if HEADER in request.headers else "",
     )
 

@@ -15,7 +15,7 @@ from anypod.dspy.spec import LmChoice
 from anypod.store.program_records import Head
 from anypod.store.revisions import Revision
 from anypod.wire.messages import Code
-from anypod_gateway import answers, groups, lms, requests
+from anypod_gateway import answers, lms, requests
 from anypod_gateway.calls import CALL, Call
 from anypod_gateway.executions import ExecutionRequest
 from anypod_gateway.given import given_program
@@ -73,7 +73,7 @@ async def run_named(
             session=session,
             lm=lm,
             shows_replies=shows_replies,
-            concurrency=groups.allowed(version.concurrency, pool.spec),
+            concurrency=version.concurrency,
         ),
     )
 
@@ -141,7 +141,7 @@ async def run_inline(request: web.Request) -> web.StreamResponse:
             logs=_wants_logs(request),
             session=session,
             lm=lm,
-            concurrency=groups.allowed(program.concurrency, pool.spec),
+            concurrency=program.concurrency,
         ),
     )
 

@@ -347,5 +347,5 @@ class Work:
 
 def pause_after(attempts: int, asked: int | None) -> float:
     """Seconds until the next attempt; ``asked``: those that the last one was told to wait."""
-    pause = min(FIRST_PAUSE * 2 ** (attempts - 1), LONGEST_PAUSE)
+    pause = min(FIRST_PAUSE * 2.0 ** (attempts - 1), LONGEST_PAUSE)
     return max(pause, min(asked or 0, LONGEST_PATIENCE))

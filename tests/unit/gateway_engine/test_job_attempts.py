@@ -1,6 +1,7 @@
 """What becomes of a job, by what a worker says of its attempts; the test plays the worker."""
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -8,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.engine import Gateway, gateway, site, until
-from tests.support.scripted_worker import ScriptedWorker, scripted_worker
+from tests.support.engine import Gateway, Site, gateway, manifest, site, until
+from tests.support.scripted_worker import ScriptedWorker, load, scripted_worker
 from tests.support.worker import code_of, revision_of
 
 from anypod.api.jobs import new_job_id
@@ -24,7 +25,8 @@ CODE = code_of("async def main(): ...")
 class Scene:
     """One worker, and the gateway that runs jobs on it."""
 
-    def __init__(self, worker: ScriptedWorker, front: Gateway) -> None:
+    def __init__(self, place: Site, worker: ScriptedWorker, front: Gateway) -> None:
+        self.place = place
         self.worker = worker
         self.front = front
 
@@ -41,6 +43,12 @@ class Scene:
         )
         accepted = await self.front.pool.jobs.accept(job.to("queued", now), b"{}", CODE)
         return accepted.id
+
+    async def change(self, **spec: Any) -> None:
+        """The pool's manifest is another now."""
+        self.place.manifest = manifest(**spec)
+        await self.place.write()
+        await until(lambda: self.front.pool.manifest == self.place.manifest)
 
     async def come(self) -> Execute:
         return await self.worker.next(Execute)
@@ -68,7 +76,7 @@ async def scene(directory: Path, *, executors: int = 2, **spec: Any) -> AsyncIte
         await place.add(worker)
         async with gateway(place) as front:
             await front.sees("w1")
-            yield Scene(worker, front)
+            yield Scene(place, worker, front)
 
 
 async def test_a_result_tells_what_was_asked_of_an_lm(tmp_path: Path) -> None:
@@ -111,3 +119,21 @@ def test_the_next_attempt_waits_as_long_as_the_last_one_was_told() -> None:
     assert pause_after(1, 30) == 30
     assert pause_after(7, 30) == 60
     assert pause_after(1, 86_400) == LONGEST_PATIENCE
+
+
+@pytest.mark.parametrize(("before", "now", "sizes"), [(100, 2, [1, 2]), (2, 100, [3])])
+async def test_a_job_shares_an_executor_as_its_pool_allows_when_it_begins(
+    tmp_path: Path, before: int, now: int, sizes: list[int]
+) -> None:
+    async with scene(tmp_path, executors=8, concurrency=before) as it:
+        await it.worker.send(load(ready=False))
+        await it.front.sees()
+        jobs = [await it.submit(concurrency=50) for _ in range(3)]
+        await it.change(concurrency=now)
+        await it.worker.send(load())
+        came = [await it.come() for _ in range(3)]
+        assert sorted(Counter(execute.group for execute in came).values()) == sizes
+        for execute in came:
+            await it.worker.answer(execute)
+        for job in jobs:
+            assert (await it.ended(job)).state == "succeeded"
