@@ -26,7 +26,8 @@ from anypod_gateway.dispatch import Dispatcher
 from anypod_gateway.errands import Errands, vital
 from anypod_gateway.events import Events
 from anypod_gateway.groups import allowed
-from anypod_gateway.jobs.queue import Hooks, Jobs, Room
+from anypod_gateway.jobs.openings import Room
+from anypod_gateway.jobs.queue import Hooks, Jobs
 from anypod_gateway.jobs.work import Surroundings
 from anypod_gateway.links import TICK_SECONDS, Identity
 from anypod_gateway.once import Once
@@ -94,7 +95,7 @@ class Pool:
             grace=self._grace,
             on_retry=lambda why: events.retried(self.name, why),
             on_usage=self._note_usage,
-            allowed=lambda concurrency: allowed(concurrency, self.spec),
+            allowed=self._allowed,
         )
         self.once = Once(
             store, self._keys, self._errands, lambda: self.spec.idempotency_ttl_seconds
@@ -202,7 +203,13 @@ class Pool:
     def _room(self) -> Room:
         ready = self.roster.ready
         spare = sum(max(0, one.executors - one.in_flight - one.others) for one in ready)
-        return Room(sum(one.executors for one in ready), 0 if self._admission.waiting else spare)
+        has_waiting = self._admission.waiting > 0
+        return Room(
+            executors=sum(one.executors for one in ready),
+            spare=0 if has_waiting else spare,
+            places=lambda revision: 0 if has_waiting else self.roster.places(revision),
+            allowed=self._allowed,
+        )
 
     def _around(self, store: JobStore, holds: Callable[[], bool]) -> Surroundings:
         return Surroundings(
@@ -223,6 +230,9 @@ class Pool:
             if revision is not None:
                 return revision.code
         raise error("program-not-found", f"revision {job.revision} of {job.program} was deleted")
+
+    def _allowed(self, concurrency: int) -> int:
+        return allowed(concurrency, self.spec)
 
     def _grace(self) -> float:
         return self.spec.limits.interrupt_grace_seconds

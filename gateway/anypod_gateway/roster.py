@@ -127,6 +127,10 @@ class Roster:
             return sum(concurrency * worker.executors for worker in self.ready)
         return sum(worker.executors + worker.ahead for worker in self.ready)
 
+    def places(self, revision: str) -> int:
+        """Free ones in executors that run that revision."""
+        return sum(worker.groups.free(revision) for worker in self.ready)
+
     # who gets the next
 
     def take_executor(

@@ -94,6 +94,8 @@ class OpenJob(Record, frozen=True, kw_only=True):
     """What gateways must know of a job to choose the next one."""
 
     id: str
+    revision: str = ""
+    concurrency: int = 1
     priority: int = 0
     session: str | None = None
     not_before: datetime | None = None

@@ -82,7 +82,12 @@ class JobStore:
         Raises ValueTooLarge."""
         keys = self._keys
         entry = OpenJob(
-            id=job.id, priority=job.priority, session=job.session, not_before=job.not_before
+            id=job.id,
+            revision=job.revision,
+            concurrency=job.concurrency,
+            priority=job.priority,
+            session=job.session,
+            not_before=job.not_before,
         )
         writes: list[Write] = [
             Put(keys.record(job.id), encode(job)),

@@ -1,6 +1,6 @@
 """The jobs of one pool in this gateway: accepting them, and choosing what to claim next.
 
-A job is claimed when an executor is to spare and no call waits for one, so calls go first; but one
+A job is claimed when there is a place for it and no call waits for one, so calls go first; but one
 job of the pool may always run, so that jobs come to an end under any load. A slot of the store for
 each job that runs bounds them over all gateways.
 """
@@ -8,7 +8,6 @@ each job that runs bounds them over all gateways.
 import asyncio
 import contextlib
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from anypod.wire.messages import Code
 from anypod_gateway.errands import Errands, vital
 from anypod_gateway.jobs.ends import attempt_of, cancelled, lost
 from anypod_gateway.jobs.lease import RENEW_SECONDS, Lease
+from anypod_gateway.jobs.openings import Openings, Room
 from anypod_gateway.jobs.work import Surroundings, Work
 
 log = logging.getLogger(__name__)
@@ -34,15 +34,8 @@ LOOK_SECONDS = 0.5
 """At the latest after that it is seen that an executor is free, or that a job's time has come."""
 RETRY_AFTER_SECONDS = 5
 CLOSE_SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """What the pool's workers have, as this gateway knows."""
-
-    executors: int
-    spare: int
-    """Executors that run nothing; none when a call waits for one."""
+_UNKNOWN = OpenJob(id="")
+"""In place of a job that is claimed, and of which nothing else is known yet, or any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,28 +160,35 @@ class Jobs:
         if self._closing or self._hooks.is_leaving() or not self.view.open:
             return
         room = self._room()
-        free = self._free_slots(room)
-        if not free:
-            return
-        may = min(len(free), self._may_begin(room))
-        for job in self.view.may_run(datetime.now(UTC)):
-            if may <= 0:
-                return
-            if job.id not in self._taking and (job.id, job.version) not in self._left_alone:
-                may -= 1
-                self._take(job, free.pop())
-
-    def _free_slots(self, room: Room) -> list[int]:
         if not room.executors:
-            return []
-        limit = concurrency(self._limits().concurrency, room.executors)
-        taken = self.view.slots | set(self._taking.values())
-        return [number for number in range(limit) if number not in taken]
+            return
+        openings = self._openings(room)
+        is_guaranteed = not self.view.running and not self._taking
+        for job in self.view.may_run(datetime.now(UTC)):
+            if job.id in self._taking or (job.id, job.version) in self._left_alone:
+                continue
+            slot = self._free_slot(openings.slots(job))
+            if slot is None or not openings.is_within_limit(job):
+                return
+            if not openings.take_place(job) and not is_guaranteed:
+                return
+            is_guaranteed = False
+            openings.count(job)
+            self._take(job, slot)
 
-    def _may_begin(self, room: Room) -> int:
-        unseen = sum(job not in self.view.claims for job in self._taking)
-        guaranteed = 1 if not self.view.running and not unseen else 0
-        return max(guaranteed, room.spare - unseen)
+    def _openings(self, room: Room) -> Openings:
+        view, unseen = self.view, self._taking.keys() - self.view.claims.keys()
+        running = [view.open.get(id_, _UNKNOWN) for id_ in (*view.claims, *unseen)]
+        openings = Openings(room, self._limits().concurrency, running)
+        for id_ in unseen:  # their places are not taken yet
+            openings.take_place(view.open.get(id_, _UNKNOWN))
+        return openings
+
+    def _free_slot(self, slots: int) -> int | None:
+        """The highest, so that the low ones are left to jobs that have only these."""
+        taken = self._taking.values()
+        candidates = (n for n in range(slots - 1, -1, -1) if n not in self.view.slots)
+        return next((n for n in candidates if n not in taken), None)
 
     def _take(self, job: OpenJob, slot: int) -> None:
         self._taking[job.id] = slot
@@ -267,10 +267,3 @@ class Jobs:
         for work in list(self._works.values()):
             if work.may_be_taken_over or not only_repeatable:
                 work.stop()
-
-
-def concurrency(limit: int | str, executors: int) -> int:
-    """How many jobs run at once in a pool that has so many executors; one, at least."""
-    if isinstance(limit, int):
-        return max(1, limit)
-    return max(1, math.floor(executors * int(limit.rstrip("%")) / 100))

@@ -137,3 +137,20 @@ async def test_a_job_shares_an_executor_as_its_pool_allows_when_it_begins(
             await it.worker.answer(execute)
         for job in jobs:
             assert (await it.ended(job)).state == "succeeded"
+
+
+async def test_jobs_that_wait_share_an_executor_and_leave_the_others(tmp_path: Path) -> None:
+    """Jobs may have one executor of these two."""
+    async with scene(tmp_path, executors=2) as it:
+        jobs = [await it.submit(concurrency=10) for _ in range(12)]
+        came = [await it.come() for _ in range(10)]
+        assert len({execute.group for execute in came}) == 1
+        assert it.front.pool.in_flight() == 1
+        await until(lambda: it.front.pool.jobs.view.running == 10)
+        assert not it.worker.received
+        for execute in came:
+            await it.worker.answer(execute)
+        for _ in range(2):
+            await it.worker.answer(await it.come())
+        for job in jobs:
+            assert (await it.ended(job)).state == "succeeded"
