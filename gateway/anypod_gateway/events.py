@@ -28,6 +28,10 @@ class Events:
     """Pool, and what an execution asked of one of its LMs."""
     job: Callable[[str, str], None] = _nothing
     """Pool, and the state that a job was brought to here."""
+    executing: Callable[[str, bool], None] = _nothing
+    """Pool, and whether an execution that no call waits for begins, or has ended."""
+    executed: Callable[[str, float, float], None] = _nothing
+    """Pool, and the seconds that one waited and ran."""
     under_way: Callable[[bool], None] = _nothing
     """Something begins, or has ended, that the gateway should not leave in the middle."""
     is_leaving: Callable[[], bool] = _no

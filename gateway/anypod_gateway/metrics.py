@@ -54,6 +54,10 @@ class Metrics:
     def item(self, pool: str, outcome: str) -> None:
         self._items[pool, outcome] += 1
 
+    def under_way(self, pool: str, begins: bool) -> None:
+        """An execution begins, or has ended."""
+        self.in_flight[pool] += 1 if begins else -1
+
     def execution(self, pool: str, queue_seconds: float, run_seconds: float) -> None:
         self._queue_seconds.observe((pool,), queue_seconds)
         self._run_seconds.observe((pool,), run_seconds)

@@ -26,6 +26,7 @@ from anypod_gateway.dispatch import Dispatcher
 from anypod_gateway.errands import Errands, vital
 from anypod_gateway.events import Events
 from anypod_gateway.groups import allowed
+from anypod_gateway.jobs.noted import Noted
 from anypod_gateway.jobs.openings import Room
 from anypod_gateway.jobs.queue import Hooks, Jobs
 from anypod_gateway.jobs.work import Surroundings
@@ -214,7 +215,7 @@ class Pool:
     def _around(self, store: JobStore, holds: Callable[[], bool]) -> Surroundings:
         return Surroundings(
             store=store,
-            runner=self.runner,
+            run=Noted(self.runner, self.name, self._events).run,
             code=self._code_of,
             holds=holds,
             is_gone=self.roster.is_gone,

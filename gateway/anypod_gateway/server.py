@@ -236,6 +236,8 @@ def _pools(settings: Settings, life: Lifecycle, metrics: Metrics, gate: Gate | N
                 session=metrics.session,
                 lm=metrics.lm,
                 job=metrics.job,
+                executing=metrics.under_way,
+                executed=metrics.execution,
                 under_way=lambda begins: life.begin() if begins else life.end(),
                 is_leaving=lambda: life.draining,
                 fault=life.fail,

@@ -22,7 +22,7 @@ from anypod.wire import messages
 from anypod.wire.messages import Code
 from anypod_gateway import answers
 from anypod_gateway.calls import Call
-from anypod_gateway.executions import ExecutionAnswer, ExecutionRequest, Runner
+from anypod_gateway.executions import ExecutionAnswer, ExecutionRequest
 from anypod_gateway.failures import problem_of
 from anypod_gateway.jobs import ends
 from anypod_gateway.jobs.lease import SILENCE_SECONDS
@@ -63,7 +63,7 @@ class Surroundings:
     """What a job needs of its pool."""
 
     store: JobStore
-    runner: Runner
+    run: Callable[[ExecutionRequest], Awaitable[ExecutionAnswer]]
     code: Callable[[Job], Awaitable[Code]]
     holds: Callable[[], bool]
     """Whether this gateway's claims hold."""
@@ -153,7 +153,7 @@ class Work:
         if self._stop.is_set():
             raise Stopped
         self._sent = False
-        attempt = self._attempt = asyncio.ensure_future(self._around.runner.run(self._request()))
+        attempt = self._attempt = asyncio.ensure_future(self._around.run(self._request()))
         try:
             await asyncio.wait({attempt})
             return attempt.result()

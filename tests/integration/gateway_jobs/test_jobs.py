@@ -32,6 +32,28 @@ async def test_an_accepted_run_is_a_job_that_every_gateway_knows(pair: Rig, file
     assert file.read_text() == "begun one\ndone one\n"
 
 
+async def counted(made: Rig, metric: str) -> float:
+    """By all gateways together."""
+    told = [(await one.ask("GET", "//metrics")).body.decode() for one in made.gateways]
+    lines = [line for text in told for line in text.splitlines()]
+    return sum(float(line.split()[1]) for line in lines if line.startswith(metric + "{"))
+
+
+async def test_a_job_is_counted_as_a_call_is(pair: Rig, file: Path) -> None:
+    ran = await counted(pair, "anypod_run_seconds_count")
+    waited = await counted(pair, "anypod_queue_wait_seconds_count")
+    id_ = await accepted(pair.gateway, "tells", file=str(file))
+    await running(pair.gateway, id_)
+    async with asyncio.timeout(60):
+        while await counted(pair, "anypod_executions_in_flight") != 1:
+            await asyncio.sleep(0.02)
+    file.touch()
+    await ended(pair.gateway, id_)
+    assert await counted(pair, "anypod_executions_in_flight") == 0
+    assert await counted(pair, "anypod_run_seconds_count") == ran + 1
+    assert await counted(pair, "anypod_queue_wait_seconds_count") == waited + 1
+
+
 async def test_a_program_that_comes_with_the_call_can_be_a_job(pair: Rig) -> None:
     given = {"program": {"source": "def main(x: int) -> int:\n    return x + 1\n"}}
     answer = await pair.gateway.ask(
