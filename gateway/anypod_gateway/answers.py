@@ -85,6 +85,11 @@ def _logs(printed: Output | None) -> Logs | None:
     return None if printed is None else Logs(printed.stdout, printed.stderr, printed.cut_bytes)
 
 
+def execution_in(head: str) -> str:
+    """The execution that such header lines name; empty if there is none."""
+    return head.partition("X-AnyPod-Execution: ")[2].partition("\r\n")[0]
+
+
 def run_head(info: ExecutionInfo) -> str:
     """Header lines."""
     return (

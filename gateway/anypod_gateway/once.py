@@ -257,7 +257,7 @@ def _check_same(found: Run, call: Keyed) -> None:
         raise error(
             "idempotency-key-reused",
             "this key was given with another request; a new request needs a new key",
-            execution=found.execution,
+            execution=found.execution or None,
         )
 
 

@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from anypod.api.idempotency import HEADER, REPLAYED
@@ -45,6 +46,9 @@ async def accept(
     request: web.Request, pool: Pool, execution: ExecutionRequest, body: bytes, seconds: float
 ) -> web.Response:
     """202 once it is committed; ``seconds`` are those that its execution may take."""
+    # Its attempts have ids of their own: this one never is.
+    request[CALL].execution = ""
+    execution = msgspec.structs.replace(execution, execution="")
     job = _job(request, execution, seconds).to("queued", datetime.now(UTC))
     code = None if execution.program else await execution.code()
     if HEADER not in request.headers:

@@ -134,6 +134,8 @@ def digest_of(told: Sequence[object]) -> str:
 
 
 def _told(answer: Answer, replayed: bool, call: Call) -> web.StreamResponse:
+    if replayed:
+        call.execution = answers.execution_in(answer.head)
     if answer.body is None:
         raise error("answer-not-kept", "it ran, but its answer was too large to be kept")
     if answer.status == 200:

@@ -1,8 +1,10 @@
 """A run whose caller does not wait happens all the same, and is found at every gateway."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.jobs import accepted, ended, events, job, running, submit, wrote
@@ -52,6 +54,36 @@ async def test_a_job_is_counted_as_a_call_is(pair: Rig, file: Path) -> None:
     assert await counted(pair, "anypod_executions_in_flight") == 0
     assert await counted(pair, "anypod_run_seconds_count") == ran + 1
     assert await counted(pair, "anypod_queue_wait_seconds_count") == waited + 1
+
+
+async def test_the_log_names_only_executions_that_there_are(pair: Rig, file: Path) -> None:
+    gateway = pair.gateway
+    before = len((await gateway.log()).splitlines())
+
+    async def logged() -> list[dict[str, Any]]:
+        """Its runs since then."""
+        lines = (await gateway.log()).splitlines()[before:]
+        told = [json.loads(line) for line in lines if '"path"' in line]
+        return [line for line in told if line["path"].endswith("/run")]
+
+    keyed = {"Idempotency-Key": "logged"}
+    for _ in range(2):
+        id_ = await accepted(gateway, "note", headers=keyed, file=str(file))
+    refused = await submit(gateway, "note", "?priority=x", file=str(file))
+    assert refused.status == 400
+    reused = await submit(gateway, "note", headers=keyed, file="other")
+    assert (reused.status, reused.document.get("execution")) == (422, None)
+    runs = [await gateway.run("note", headers={"Idempotency-Key": "a-run"}, file=str(file))]
+    runs += [await gateway.run("note", headers={"Idempotency-Key": "a-run"}, file=str(file))]
+    assert runs[1].headers["Idempotency-Replayed"] == "true"
+    executions = [run.headers["X-AnyPod-Execution"] for run in runs]
+    assert executions[0] == executions[1]
+    async with asyncio.timeout(60):
+        while len(lines := await logged()) < 6:
+            await asyncio.sleep(0.02)
+    assert [line["status"] for line in lines] == [202, 202, 400, 422, 200, 200]
+    assert [line.get("execution") for line in lines] == [None] * 4 + executions
+    await ended(gateway, id_)
 
 
 async def test_a_program_that_comes_with_the_call_can_be_a_job(pair: Rig) -> None:
