@@ -12,7 +12,7 @@ import msgspec
 
 from anypod.api import usage
 from anypod.api.ids import new_execution_id
-from anypod.api.problems import AnyPodError, error, from_failure
+from anypod.api.problems import AnyPodError, error, from_failure, problem
 from anypod.wire.messages import (
     Check,
     Checked,
@@ -28,7 +28,12 @@ from anypod.wire.messages import (
 )
 from anypod_gateway.attempts import Attempt, End, Failed, Lost, Overdue, StreamAttempt
 from anypod_gateway.errands import Errands
-from anypod_gateway.executions import ExecutionAnswer, ExecutionInfo, ExecutionRequest
+from anypod_gateway.executions import (
+    ExecutionAnswer,
+    ExecutionInfo,
+    ExecutionRequest,
+    ToldLost,
+)
 from anypod_gateway.groups import Share
 from anypod_gateway.workers import Worker
 
@@ -116,7 +121,9 @@ class Course:
     def retry(self, end: End) -> str:
         """Why it may be placed again. Raises what the caller is to be told if it may not."""
         if isinstance(end, Lost):
-            return self._after_loss("its link broke") if end.started else self._not_run(NOT_SENT)
+            if not end.started:
+                return self._not_run(NOT_SENT)
+            return self._after_loss("its link broke", AnyPodError)
         if isinstance(end, Refused):
             return self._not_run(end.reason)
         if isinstance(end, Failed):
@@ -126,17 +133,16 @@ class Course:
         failure = end.failure
         assert failure is not None
         if failure.type == WORKER_LOST:
-            return self._after_loss(failure.detail)
+            return self._after_loss(failure.detail, ToldLost)
         raise self._failed(failure, end if isinstance(end, Result) else None)
 
-    def _after_loss(self, how: str) -> str:
+    def _after_loss(self, how: str, kind: type[AnyPodError]) -> str:
         self.avoid = (*self.avoid, self._worker)
         if self._idempotent and self.tries < MAX_ATTEMPTS and not self.has_told:
             return WORKER_LOST
         again = f", {self.tries} times" if self.tries > 1 else ""
-        raise self.error(
-            WORKER_LOST, f"the worker was lost{again} ({how}); the execution may have happened"
-        )
+        why = f"the worker was lost{again} ({how}); the execution may have happened"
+        raise kind(problem(WORKER_LOST, why, **self.members()))
 
     def _not_run(self, reason: str) -> str:
         self.tries -= 1

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import msgspec
 
+from anypod.api.problems import AnyPodError
 from anypod.dspy.spec import LmChoice
 from anypod.wire.messages import Checked, Chunk, Code, Log, Output, Progress, Usage
 
@@ -59,6 +60,10 @@ class ExecutionAnswer(msgspec.Struct, frozen=True):
 
 
 StreamEvent = Chunk | Log | ExecutionAnswer
+
+
+class ToldLost(AnyPodError):
+    """A worker says itself that it lost an execution: nothing of that runs any more."""
 
 
 class Runner(Protocol):

@@ -219,6 +219,7 @@ class Pool:
             code=self._code_of,
             holds=holds,
             is_gone=self.roster.is_gone,
+            is_well=self.roster.is_well,
             grace=self._grace,
             keep_seconds=lambda: self.spec.jobs.ttl_seconds,
         )

@@ -112,6 +112,11 @@ class Roster:
         worker = self.workers.get(name)
         return worker is not None and worker.is_refused
 
+    def is_well(self, name: str) -> bool:
+        """It is there, and does not go."""
+        worker = self.workers.get(name)
+        return worker is not None and worker.is_up and not worker.is_leaving
+
     async def news(self) -> None:
         """Waits until something has changed about some worker."""
         await self._news.wait()

@@ -22,7 +22,7 @@ from anypod.wire import messages
 from anypod.wire.messages import Code
 from anypod_gateway import answers
 from anypod_gateway.calls import Call
-from anypod_gateway.executions import ExecutionAnswer, ExecutionRequest
+from anypod_gateway.executions import ExecutionAnswer, ExecutionRequest, ToldLost
 from anypod_gateway.failures import problem_of
 from anypod_gateway.jobs import ends
 from anypod_gateway.jobs.lease import SILENCE_SECONDS
@@ -69,6 +69,8 @@ class Surroundings:
     """Whether this gateway's claims hold."""
     is_gone: Callable[[str], bool]
     """Whether that worker's process certainly is no more."""
+    is_well: Callable[[str], bool]
+    """Whether that worker is there, and stays."""
     grace: Callable[[], float]
     keep_seconds: Callable[[], float]
 
@@ -212,7 +214,10 @@ class Work:
 
     async def _recover(self, failure: AnyPodError) -> None:
         if failure.type == "worker-lost":
-            await self._outlive(failure.problem.worker or "")
+            worker = failure.problem.worker or ""
+            if isinstance(failure, ToldLost) and self._around.is_well(worker):
+                return  # it is not the worker that died, and what did is gone
+            await self._outlive(worker)
         await self._pause(pause_after(self._held.job.attempts, failure.problem.retry_after))
 
     async def _outlive(self, worker: str) -> None:

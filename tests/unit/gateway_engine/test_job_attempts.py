@@ -15,8 +15,9 @@ from tests.support.worker import code_of, revision_of
 
 from anypod.api.jobs import new_job_id
 from anypod.store.job_records import Job
-from anypod.wire.messages import Execute, Failure, Result, Usage
+from anypod.wire.messages import Draining, Execute, Failure, Result, Usage
 from anypod_gateway.jobs.work import LONGEST_PATIENCE, pause_after
+from anypod_gateway.roster import Roster
 
 USAGE = Usage("fast", calls=2, prompt_tokens=30, completion_tokens=5, cost=0.25)
 CODE = code_of("async def main(): ...")
@@ -112,6 +113,49 @@ async def test_what_may_pass_is_tried_again(tmp_path: Path, type_: str) -> None:
         await it.worker.answer(await it.come())
         found = await it.ended(job)
         assert (found.state, found.attempts) == ("succeeded", 2)
+
+
+async def test_a_job_that_another_execution_took_along_is_run_again_at_once(
+    tmp_path: Path,
+) -> None:
+    """Its worker says so, and is well: nothing of it is left there that would be waited for."""
+    async with scene(tmp_path) as it:
+        job = await it.submit(idempotent=True, max_attempts=3)
+        for _ in range(2):
+            await it.fail(await it.come(), "worker-lost")
+        await it.worker.answer(await it.come())
+        found = await it.ended(job)
+        assert (found.state, found.attempts) == ("succeeded", 3)
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_what_may_run_on_is_outlived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leaves: bool
+) -> None:
+    """Of a worker that goes, or whose link broke, nobody knows what still runs there."""
+    asked: list[str] = []
+    is_gone = False
+
+    def ask(_: Roster, worker: str) -> bool:
+        asked.append(worker)
+        return is_gone
+
+    monkeypatch.setattr(Roster, "is_gone", ask)
+    async with scene(tmp_path, limits={"interruptGraceSeconds": 0.1}) as it:
+        job = await it.submit(idempotent=True, max_attempts=3)
+        execute = await it.come()
+        if leaves:
+            await it.worker.send(Draining())
+            await it.fail(execute, "worker-lost")
+        else:
+            it.worker.drop()
+        await until(lambda: len(asked) > 2)
+        assert set(asked) == {"w1"}
+        assert not it.worker.received
+        is_gone = True
+        if not leaves:
+            await it.worker.answer(await it.come())
+            assert (await it.ended(job)).attempts == 2
 
 
 def test_the_next_attempt_waits_as_long_as_the_last_one_was_told() -> None:
