@@ -51,7 +51,7 @@ class Executor:
     def __init__(self, start: Start) -> None:
         limits = start.config.limits
         self._limits = limits
-        self._lms = start.config.lms
+        self._lms = start.config.lms or []
         self._directory = Path(start.directory)
         self._wire = frames.Wire(
             socket.socket(fileno=start.end), frames.max_frame_bytes(limits.output_bytes)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+
 from anypod.resources import names
 from anypod.resources.lms import default_first
 from anypod.resources.workerpool import WorkerPool, WorkerPoolSpec
@@ -34,7 +36,7 @@ def _config(pool: str, spec: WorkerPoolSpec, **more: Any) -> WorkerConfig:
         executors=spec.executors,
         isolation=spec.isolation,
         preload=list(spec.preload),
-        lms=default_first(spec.lms, spec.default_lm),
+        lms=default_first(spec.lms, spec.default_lm) or msgspec.UNSET,
         max_sessions=spec.sessions.max_per_worker,
         drain_seconds=spec.drain_seconds,
         limits=Limits(

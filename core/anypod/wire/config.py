@@ -2,6 +2,10 @@
 
 Travels as JSON (environment variable ``ANYPOD_WORKER_CONFIG``, a file, or a local fork server's
 request); the link's secret never travels in it.
+
+An operator may be newer than a pool's image, and a worker takes no field that it does not know: one
+that came later is UNSET unless the pool says something of it. Workers of an older image then start
+in all pools that they can serve, and no pod is replaced for a field that says nothing.
 """
 
 from typing import Literal
@@ -33,7 +37,9 @@ class Recycle(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields
     """Of private memory since the executor was forked."""
 
 
-class Lm(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+class Lm(
+    msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True
+):
     """A language model that the pool declares. Its key is never in here."""
 
     name: str
@@ -60,7 +66,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_f
     preload_timeout_seconds: float = 300.0
     env: dict[str, str] = {}
     """The whole environment of programs, beside PATH, HOME, LANG and TMPDIR."""
-    lms: list[Lm] = []
+    lms: list[Lm] | msgspec.UnsetType = msgspec.UNSET
     """The first is the default."""
     container_env: bool = False
     """Programs get all of the container's environment beside: see ``anypod.wire.pod``."""
