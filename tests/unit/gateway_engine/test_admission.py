@@ -107,9 +107,10 @@ async def test_a_full_queue_answers_429_at_once_and_says_when_to_come_again() ->
 async def test_the_time_to_come_again_follows_the_throughput(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    bench = Bench(depth=20)
     loop = asyncio.get_running_loop()
     begun = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: begun)
+    bench = Bench(depth=20)
     callers = [bench.come() for _ in range(20)]
     await turn()
     bench.admission.served += 4
