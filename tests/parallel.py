@@ -6,7 +6,10 @@ order of the tree: the slow ones come first, and the many small files of unit te
 """
 
 import os
+import time
+from contextlib import suppress
 from pathlib import PurePosixPath
+from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -24,6 +27,8 @@ TOGETHER: dict[str, str] = {
 """What files and folders share: all that share the same run in one process."""
 MOST_PROCESSES = 6
 """As many clusters fit side by side as runs of tests can have."""
+TEARDOWN_SECONDS = 120.0
+"""After an interrupt, for the processes to end what their tests have started."""
 
 
 class ByPlace(LoadScopeScheduling):
@@ -50,3 +55,19 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByPlace:
     config.option.loadscopereorder = False
     return ByPlace(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Wait for processes that end: xdist kills them soon, and what they started would stay."""
+    distribution: Any = session.config.pluginmanager.get_plugin("dsession")
+    if distribution is None:
+        return
+    until = time.monotonic() + TEARDOWN_SECONDS
+    nodes = [gateway.node for gateway in distribution.nodemanager.group]
+    for node in nodes:
+        with suppress(OSError):  # it has died
+            node.shutdown()
+    for node in nodes:
+        with suppress(Exception):  # it has failed, which xdist tells, or takes too long
+            node.channel.waitclose(max(0.0, until - time.monotonic()))

@@ -1,9 +1,15 @@
 """Tests that share what takes long to start run in one process, and no others have to."""
 
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from tests import parallel
+from tests.cluster.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,3 +34,48 @@ def test_what_is_said_to_share_something_is_there(place: str) -> None:
 
 def test_there_are_more_processes_than_one_and_no_more_than_clusters_fit() -> None:
     assert 2 <= parallel.pytest_xdist_auto_num_workers() <= parallel.MOST_PROCESSES
+
+
+SLOW_TO_END = """
+import pathlib, time
+import pytest
+
+@pytest.fixture
+def started():
+    path = pathlib.Path(__file__)
+    path.with_suffix(".up").touch()
+    yield
+    time.sleep(2)
+    path.with_suffix(".ended").touch()
+
+def test_it(started):
+    time.sleep(60)
+"""
+IMPATIENT = """
+from xdist.workermanage import NodeManager
+
+NodeManager.EXIT_TIMEOUT = 0.1
+"""
+
+
+def test_an_interrupted_run_ends_what_its_tests_have_started(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(IMPATIENT)
+    files = [tmp_path / f"test_{name}.py" for name in "ab"]
+    for file in files:
+        file.write_text(SLOW_TO_END)
+    options = ["-n", "2", "-p", "tests.parallel", "-p", "no:asyncio", "--rootdir", str(tmp_path)]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "pytest", *options, str(tmp_path)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        for file in files:
+            wait_until(file.with_suffix(".up").exists, f"{file.name} runs", 60)
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal does
+        run.wait(60)
+        assert all(file.with_suffix(".ended").exists() for file in files)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
