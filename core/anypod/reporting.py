@@ -10,9 +10,9 @@ from collections.abc import Callable
 from contextvars import ContextVar
 
 MOST_OFTEN_SECONDS = 0.1
-LONGEST_MESSAGE = 500
 
 Listener = Callable[[float, float | None, str], None]
+"""Cuts the message to its bound."""
 
 _listener: Listener | None = None
 _process = 0
@@ -34,7 +34,7 @@ def progress(done: float, total: float | None = None, message: str = "") -> None
     now = time.monotonic()
     if now - _last.get() >= MOST_OFTEN_SECONDS or done == total:
         _last.set(now)
-        text = str(message)[:LONGEST_MESSAGE].encode(errors="replace").decode()
+        text = str(message).encode(errors="replace").decode()
         _listener(done, total, text)
 
 

@@ -20,13 +20,13 @@ from typing import NoReturn
 
 from anypod import reporting
 from anypod.session import Session
-from anypod.wire.messages import Code
+from anypod.wire.messages import PROGRESS_MESSAGE, Code
 from anypod_worker import aftermath, frames, kinds
 from anypod_worker.company import Shared
 from anypod_worker.confinement import Start, confine
 from anypod_worker.kinds import given
 from anypod_worker.marks import Marks
-from anypod_worker.runtime import failures, interrupts
+from anypod_worker.runtime import cutting, failures, interrupts
 from anypod_worker.runtime.containment import Baseline
 from anypod_worker.runtime.loading import InvalidProgram, LoadedProgram, Programs
 from anypod_worker.runtime.running import Outcome, run
@@ -220,6 +220,7 @@ class Executor:
 
     def _tell(self, execution: str, done: float, total: float | None, message: str) -> None:
         """From whatever thread of the program; only in the main one an interrupt comes."""
+        message = cutting.beginning(message, PROGRESS_MESSAGE)
         said = frames.Progress(execution, done, total, message)
         if threading.current_thread() is not threading.main_thread():
             self._wire.send(said)

@@ -23,12 +23,19 @@ class Keys:
         self._secrets = [key.encode() for key in sorted(secrets, key=len, reverse=True)]
         self.hides = bool(secrets)
         """Whether there is anything to hide."""
+        self.longest = max(map(len, secrets), default=0)
 
     def hidden(self, data: bytes) -> bytes:
         """In JSON too: keys are printable ASCII without quotes and backslashes."""
         for secret in self._secrets:
             data = data.replace(secret, _words(len(secret)))
         return data
+
+    def hidden_in_text(self, text: str) -> str:
+        if not self.hides:
+            return text
+        hidden = self.hidden(text.encode("utf-8", "surrogatepass"))
+        return hidden.decode("utf-8", "surrogatepass")
 
     def hidden_in(self, failure: Failure) -> Failure:
         text = msgspec.json.encode(failure)
@@ -37,8 +44,7 @@ class Keys:
 
     def begins_at_end(self, data: bytes) -> int:
         """How many of the last bytes may be the beginning of a key."""
-        longest = max((len(secret) - 1 for secret in self._secrets), default=0)
-        for count in range(min(longest, len(data)), 0, -1):
+        for count in range(min(self.longest - 1, len(data)), 0, -1):
             if any(secret.startswith(data[-count:]) for secret in self._secrets):
                 return count
         return 0

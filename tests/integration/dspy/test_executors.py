@@ -26,10 +26,11 @@ KEY = "sk-of-this-test-0123456789abcdef"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-def asks(output: str) -> Code:
+def asks(output: str, reward: str = "") -> Code:
     """A program that asks its LM a question."""
     signature = spec.Signature([spec.Field("question")], [spec.Field(output)])
-    document = spec.Spec(signature, spec.Module("Predict"))
+    wrap = spec.Wrap("BestOfN", reward, threshold=1) if reward else None
+    document = spec.Spec(signature, spec.Module("Predict"), wrap=wrap)
     return Code("dspy", {spec.FILE: spec.encode(document)}, "Predict")
 
 
@@ -73,6 +74,31 @@ async def test_a_program_that_an_executor_has_forgotten_asks_its_lm_with_its_key
         assert all(answer.outputs == {output: "42"} for answer in answers)
         await worker.until_idle(1)
     assert {asked.key for asked in lm.asked} == {KEY}
+
+
+AT_CUTS = """
+def reward(inputs, outputs):
+    import anypod, dspy
+    key = dspy.settings.lm.kwargs["api_key"]
+    anypod.progress(1, 1, "." * 495 + key)
+    raise ValueError("." * 2040 + key + "." * 9000 + key + "." * 2040)
+"""
+
+
+@pytest.mark.parametrize("group", ["", "g"])
+async def test_where_text_is_cut_nothing_of_a_key_is_left(
+    gateway: Gateway, worker: Worker, group: str
+) -> None:
+    code = asks("answer", AT_CUTS)
+    answer = await gateway.run(code, {"question": "?"}, group=group, progress=True)
+    told = [answer.failure.detail, answer.failure.message, answer.failure.traceback]
+    told += [said.message for said in answer.progress]
+    for text in told:
+        assert "[an" in text
+        assert KEY[:4] not in text
+        assert KEY[-4:] not in text
+    assert len(answer.progress) == 1
+    await worker.until_idle(1)
 
 
 TELLS = """

@@ -8,7 +8,7 @@ import pytest
 from tests.integration.dspy.conftest import KEYS
 from tests.support.lm_server import LmServer, Reply, chat
 
-from anypod.client import AnyPodError, Client
+from anypod.client import AnyPodError, Chunk, Client
 
 KEY = KEYS["fast"]
 FINDS = """
@@ -80,6 +80,27 @@ def test_a_key_that_a_program_finds_does_not_leave(
     client.run(agent, inputs, session=f"keys-{how}")
     assert found_in(client.sessions.get(f"keys-{how}").state) == []
     assert found_in((folder / "up.log").read_text()) == []
+
+
+@pytest.mark.parametrize("piece", [1, 4, 30])
+def test_a_key_that_an_lm_says_piece_by_piece_does_not_leave(
+    client: Client, lm: LmServer, piece: int
+) -> None:
+    """Nor its beginning; all the rest comes as it was said."""
+    client.programs.put("says", kind="dspy", signature="question -> first, second")
+    lm.script = lambda _: Reply(
+        chat(first=f"I was told {KEY}; sk-", second=f"{KEY} and no sk-fast"), piece=piece
+    )
+    with client.stream("says", {"question": "?"}) as events:
+        said = [event.data for event in events if isinstance(event, Chunk)]
+    texts = {
+        name: "".join(item["text"] for item in said if item["field"] == name)
+        for name in ("first", "second")
+    }
+    words = "[an LM's key]".ljust(len(KEY), "*")
+    assert texts["first"].startswith(f"I was told {words}; sk-")
+    assert texts["second"].startswith(f"{words} and no sk-fast")
+    assert KEY[:8] not in str(texts)
 
 
 def test_no_error_tells_a_key(client: Client, lm: LmServer, folder: Path) -> None:

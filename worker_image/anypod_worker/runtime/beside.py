@@ -14,8 +14,10 @@ from typing import Any, Protocol
 from weakref import WeakSet
 
 from anypod import reporting
+from anypod.wire.messages import PROGRESS_MESSAGE
 from anypod_worker.kinds.given import Given
 from anypod_worker.runtime import (
+    cutting,
     failures,
     interrupts,
     loops,
@@ -98,7 +100,9 @@ class _Member:
 
     def tell(self, done: float, total: float | None, message: str) -> None:
         if self.follows and not self.is_over:
-            self._outside.progress(self.id, done, total, message)
+            self._outside.progress(
+                self.id, done, total, cutting.beginning(message, PROGRESS_MESSAGE)
+            )
 
     def _flush(self, stream: Stream, line: bytearray) -> None:
         data = bytes(line)
@@ -164,6 +168,8 @@ class Company:
         """``follows``: somebody wants to know how far it is."""
         member = _Member(id_, inputs, given, self._outside, self._window)
         member.follows = follows
+        if given is not None:
+            cutting.hide(given.keys)
         self._members[id_] = member
         context = Context()
         context.run(_member.set, member)
@@ -201,6 +207,7 @@ class Company:
         finally:
             asyncio.set_event_loop(None)
             reporting.listen(None)
+            cutting.forget()
             running.end(self._program)
 
     def _interrupts(self) -> interrupts.Steps:

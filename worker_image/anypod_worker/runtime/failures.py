@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from anypod.wire.messages import Failure
+from anypod_worker.runtime import cutting
 from anypod_worker.runtime.interrupts import Interrupted
 
 STOPPED = Failure(type="deadline-exceeded", detail="it was stopped before it began")
@@ -35,10 +36,7 @@ class Known(Exception):
 
 def clean(text: str, limit: int = MAX_MESSAGE) -> str:
     """Text that can be sent, cut in its middle above the limit."""
-    if len(text) > limit:
-        half = limit // 2
-        text = f"{text[:half]}\n[... {len(text) - 2 * half} characters ...]\n{text[-half:]}"
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return cutting.ends(text, limit).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def message_of(error: BaseException) -> str:

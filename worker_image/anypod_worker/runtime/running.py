@@ -14,7 +14,7 @@ from anypod import session as session_module
 from anypod.session import Session
 from anypod.wire.messages import Failure, Usage
 from anypod_worker.kinds.given import Given
-from anypod_worker.runtime import failures, interrupts, outputs, results, stdio
+from anypod_worker.runtime import cutting, failures, interrupts, outputs, results, stdio
 from anypod_worker.runtime.inputs import Rejected
 from anypod_worker.runtime.loading import InvalidProgram, LoadedProgram
 from anypod_worker.runtime.signatures import plan_of
@@ -188,6 +188,8 @@ def run(
     outcome = Outcome()
     checked = _only_in(process, emit) if stream else None
     call = _Call(program, inputs, checked, session, output_limit, outcome, given)
+    if given is not None:
+        cutting.hide(given.keys)
     begin(program, session)
     try:
         _perform(call)
@@ -199,6 +201,7 @@ def run(
         _settle_session(session, outcome)
     if given is not None:
         outcome.usage = given.usage
+        cutting.forget()
     outcome.flushed = stdio.flush()
     outcome.threads_left = threads_left(threads)
     return outcome

@@ -15,6 +15,7 @@ from dspy.streaming import StreamListener, StreamResponse
 from anypod.dspy.spec import LmChoice
 from anypod.session import Session
 from anypod.wire.config import Lm
+from anypod_worker.keys import Hiding, Keys
 from anypod_worker.kinds.dspy import failures, history, lms, modules, wraps
 from anypod_worker.kinds.dspy.models import Models
 from anypod_worker.kinds.given import Given
@@ -144,15 +145,43 @@ class _Call:
         predictor, name = _last_predictor(module)
         listeners = [StreamListener(n, predict=predictor, predict_name=name) for n in names]
         streaming = dspy.streamify(module, stream_listeners=listeners, is_async_program=True)
-        prediction = None
+        prediction, pieces = None, _Pieces(queue, Keys(self.given.keys))
         async for item in streaming(**inputs):
             if isinstance(item, StreamResponse):
-                if item.chunk:
-                    await queue.put({"field": item.signature_field_name, "text": item.chunk})
+                await pieces.say(item.signature_field_name, item.chunk)
+                if item.is_last_chunk:
+                    await pieces.end(item.signature_field_name)
             elif isinstance(item, dspy.Prediction):
                 prediction = item
+        await pieces.end_all()
         assert prediction is not None, "a stream ends with its prediction"
         return prediction
+
+
+class _Pieces:
+    """What an LM says, as it comes; a key in it may come in several pieces."""
+
+    def __init__(self, queue: asyncio.Queue[Any], keys: Keys) -> None:
+        self._queue = queue
+        self._keys = keys
+        self._hiding: dict[str, Hiding] = {}
+
+    async def say(self, field: str, text: str) -> None:
+        hiding = self._hiding.setdefault(field, Hiding(self._keys))
+        await self._put(field, hiding.feed(text.encode("utf-8", "surrogatepass")))
+
+    async def end(self, field: str) -> None:
+        """What was held back, in case a key began there."""
+        await self._put(field, self._hiding.pop(field).end())
+
+    async def end_all(self) -> None:
+        for field in list(self._hiding):
+            await self.end(field)
+
+    async def _put(self, field: str, text: bytes) -> None:
+        if text:
+            said = text.decode("utf-8", "surrogatepass")
+            await self._queue.put({"field": field, "text": said})
 
 
 def _last_predictor(module: Any) -> tuple[Any, str]:
