@@ -112,7 +112,9 @@ class Execution(Work):
             state,
             message.progress,
         )
-        executor.run(self, self._with_lms(run, code))
+        if code.kind == "dspy":
+            run = self._with_lms(run)
+        executor.run(self, run)
 
     def start_beside(self, executor: Executor, code: Code) -> None:
         """In an executor where others of its group run."""
@@ -128,12 +130,12 @@ class Execution(Work):
             progress=message.progress,
             beside=True,
         )
-        executor.run_beside(self, self._with_lms(run, code))
+        if code.kind == "dspy":
+            run = self._with_lms(run)
+        executor.run_beside(self, run)
 
-    def _with_lms(self, run: frames.Run, code: Code) -> frames.Run:
+    def _with_lms(self, run: frames.Run) -> frames.Run:
         """With what a program needs that asks one."""
-        if code.kind != "dspy":
-            return run
         left = self.timeout - (time.monotonic() - self.accepted)
         return msgspec.structs.replace(run, lm=self.message.lm, keys=self._keys.by_lm, seconds=left)
 
@@ -156,16 +158,16 @@ class Execution(Work):
         message = said.message
         if self._keys.hides:
             message = self._keys.hidden(message.encode()).decode()
-        self._said = Progress(self.id, said.done, said.total, message[:PROGRESS_MESSAGE])
+        word = Progress(self.id, said.done, said.total, message[:PROGRESS_MESSAGE])
+        self._said = word
         now = self._loop.time()
         if now - self._told_at >= PROGRESS_SECONDS / 2:
             self._told_at = now
-            self._tell_progress()
+            self._tell_progress(word)
 
-    def _tell_progress(self) -> None:
-        if self._said is not None:
-            said, self._said = self._said, None
-            self.gateway.send(said)
+    def _tell_progress(self, word: Progress) -> None:
+        self._said = None
+        self.gateway.send(word)
 
     def _passed(self, size: int) -> None:
         if self.executor is not None and not self.ended:
@@ -258,7 +260,8 @@ class Execution(Work):
 
     def _answer(self, result: Result) -> None:
         self._close()
-        self._tell_progress()
+        if self._said is not None:
+            self._tell_progress(self._said)
         if self._outbox is None:
             self._finish(result)
         else:

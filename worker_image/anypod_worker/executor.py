@@ -183,16 +183,21 @@ class Executor:
                 interrupted=error.interrupted,
             )
         self._credit = frames.CHUNK_WINDOW
-        reporting.listen(partial(self._tell, frame.id) if frame.progress else None)
-        return run(
-            program,
-            frame.inputs,
-            stream=frame.stream,
-            emit=lambda data: self._emit(frame.id, data),
-            session=self._session_of(frame),
-            output_limit=self._limits.output_bytes,
-            given=given.of_run(frame),
-        )
+        if frame.progress:
+            reporting.listen(partial(self._tell, frame.id))
+        try:
+            return run(
+                program,
+                frame.inputs,
+                stream=frame.stream,
+                emit=lambda data: self._emit(frame.id, data),
+                session=self._session_of(frame),
+                output_limit=self._limits.output_bytes,
+                given=given.of_run(frame),
+            )
+        finally:
+            if frame.progress:
+                reporting.listen(None)
 
     def _load(self, code: Code, revision: str) -> LoadedProgram:
         return self._programs.add(self._kind(code).load(code, revision, self._directory))
