@@ -5,7 +5,7 @@ the program is declared idempotent. A check changes nothing, so it counts as ide
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -69,6 +69,8 @@ class Course:
         self.errands = errands
         self.share: Share | None = None
         """It needs no executor of its own."""
+        self.holds: Callable[[], bool] | None = None
+        """Asked right before each time that it is sent."""
         self._worker = ""
         self._sent_at = self.came
         self._idempotent = idempotent
@@ -87,7 +89,7 @@ class Course:
     def _attempt(self, worker: Worker, *, stream: bool, shared: bool) -> Attempt | None:
         now = asyncio.get_running_loop().time()
         timeout = self.deadline - now
-        if timeout <= 0:
+        if timeout <= 0 or (self.holds is not None and not self.holds()):
             return None
         self.placed += 1
         self.tries += 1
@@ -198,21 +200,16 @@ class Run(Course):
             errands=errands,
         )
         self.request = request
+        self.holds = request.holds
         self.session: SessionRef | None = None
         self._stream = stream
-
-    def _attempt(self, worker: Worker, *, stream: bool, shared: bool) -> Attempt | None:
-        holds = self.request.holds
-        if holds is not None and not holds():
-            return None
-        return super()._attempt(worker, stream=stream, shared=shared)
 
     def hear(self, progress: Progress) -> None:
         if self.request.on_progress is not None:
             self.request.on_progress(progress)
 
     def _message(self, timeout: float) -> Execute:
-        request = self.request
+        request, share = self.request, self.share
         return Execute(
             id=request.execution,
             program=request.program,
@@ -224,13 +221,9 @@ class Run(Course):
             logs=request.logs,
             session=self.session,
             lm=request.lm,
-            group=self._group(),
+            group=share.group.name if share is not None and share.group is not None else "",
             progress=request.on_progress is not None,
         )
-
-    def _group(self) -> str:
-        share = self.share
-        return share.group.name if share is not None and share.group is not None else ""
 
     def need_program(self, attempt: Attempt) -> None:
         self.errands.run(self._send_program(attempt))

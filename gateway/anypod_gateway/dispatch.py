@@ -53,10 +53,11 @@ class Dispatcher:
             finally:
                 attempt.leave()
             self._admission.served += 1
-            if isinstance(end, Result) and end.usage is not None:
-                self._on_usage(end.usage)
-            if isinstance(end, Result) and end.failure is None:
-                return course.answer(end)
+            if isinstance(end, Result):
+                if end.usage is not None:
+                    self._on_usage(end.usage)
+                if end.failure is None:
+                    return course.answer(end)
             self._on_retry(course.retry(end))
 
     async def stream(self, request: ExecutionRequest) -> AsyncGenerator[StreamEvent, None]:
@@ -71,11 +72,12 @@ class Dispatcher:
             finally:
                 attempt.leave()
             self._admission.served += 1
-            if isinstance(end, Result) and end.usage is not None:
-                self._on_usage(end.usage)
-            if isinstance(end, Result) and end.failure is None:
-                yield course.answer(end)
-                return
+            if isinstance(end, Result):
+                if end.usage is not None:
+                    self._on_usage(end.usage)
+                if end.failure is None:
+                    yield course.answer(end)
+                    return
             self._on_retry(course.retry(end))
 
     async def check(self, revision: str, code: Code, deadline: float) -> Checked:
