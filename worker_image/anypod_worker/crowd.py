@@ -77,6 +77,9 @@ class Crowd:
 
     def take(self, frame: FromOne) -> None:
         """Raises BadFrame."""
+        if isinstance(frame, frames.Printed) and not frame.id:
+            self._log(frame.stream, frame.data)
+            return
         member = self.members.get(frame.id)
         if member is None:
             raise frames.BadFrame("speaks of what does not run")
@@ -136,7 +139,10 @@ class Crowd:
         if len(running) == 1:
             if not running[0].is_left:
                 running[0].job.printed(stream, data)
-            return
+        else:
+            self._log(stream, data)
+
+    def _log(self, stream: Stream, data: bytes) -> None:
         if self._printed is None:
             name = f"several in executor {self._executor.number}"
             self._printed = Printed(name, _LOG_BYTES, None, self._keys)

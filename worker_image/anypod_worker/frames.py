@@ -155,6 +155,7 @@ class Printed(Frame, frozen=True, tag=18):
     """What an execution beside others printed by Python's streams."""
 
     id: str
+    """Empty: it has ended, and what it started goes on printing."""
     stream: Literal["stdout", "stderr"]
     data: bytes
 

@@ -452,6 +452,51 @@ print(name, "without an end", end="")
         assert err == f"{name} to stderrWARNING:root:{name}\n"
 
 
+UNSEEN = """
+import asyncio
+async def fails(): raise ValueError(inputs["name"])
+kept = [asyncio.create_task(fails())]
+if inputs["name"] == "later": kept.append(kept)
+await asyncio.sleep(0)
+kept = None
+await asyncio.sleep(0)
+"""
+
+
+async def test_what_a_task_dies_of_unseen_is_told_to_no_other(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    """Whoever's step it comes up in."""
+    began, end = tmp_path / "began", tmp_path / "end"
+    body = f"{WAIT.replace('return', 'seen =')}\nimport gc\ngc.collect()"
+    inputs = {"body": body, "began": str(began), "end": str(end)}
+    other = await gateway.begin(ANY, inputs, group="g", logs=True)
+    await exists(began)
+    assert "ValueError: at once" in printed(await do(gateway, UNSEEN, name="at once", logs=True))[1]
+    await do(gateway, UNSEEN, name="later")
+    end.touch()
+    assert printed(await gateway.end(other)) == ("", "")
+
+
+async def test_what_is_printed_after_its_execution_is_in_the_workers_log_only(
+    gateway: Gateway, worker: Worker, tmp_path: Path
+) -> None:
+    neighbour, end = await Neighbour(gateway, tmp_path, "a", "g").enter(), tmp_path / "end"
+    body = """
+import asyncio, pathlib, time
+def later():
+    while not pathlib.Path(inputs["end"]).exists(): time.sleep(0.01)
+    print("much later")
+asyncio.ensure_future(asyncio.to_thread(later))
+await asyncio.sleep(0)
+"""
+    await do(gateway, body, end=str(end))
+    end.touch()
+    line = json.loads(await worker.wait_for_log("much later"))
+    assert line["execution"].startswith("several in executor")
+    assert (await neighbour.leave()).outputs == "unharmed"
+
+
 FD = "import asyncio, os\nos.write(1, b'by descriptor\\n')\nos.system('echo by a child')"
 
 

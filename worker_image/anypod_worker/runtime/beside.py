@@ -34,6 +34,8 @@ from anypod_worker.runtime.signatures import plan_of
 _LAST_TURNS_SECONDS = 0.1
 """For what executions left running in spite of a cancel."""
 _PARTIAL_LINE_BYTES = 8192
+NOBODY = ""
+"""Stands for an execution that has ended, where something is printed."""
 
 
 class Outside(Protocol):
@@ -88,6 +90,9 @@ class _Member:
     # printing
 
     def print(self, stream: Stream, data: bytes) -> None:
+        if self.is_over:
+            self._outside.printed(NOBODY, stream, data)
+            return
         line = self._lines[stream]
         line += data
         if b"\n" in data or len(line) > _PARTIAL_LINE_BYTES:
@@ -110,21 +115,36 @@ class _Member:
         self._outside.printed(self.id, stream, data)
 
 
-_member: ContextVar[_Member] = ContextVar("anypod_execution")
+_member: ContextVar[_Member | None] = ContextVar("anypod_execution", default=None)
+
+
+class Task(asyncio.Task[Any]):
+    member: _Member | None = None
+    """Whose it is. Messages begin with the name of the class."""
 
 
 def _print(stream: Stream, data: bytes) -> bool:
-    member = _member.get(None)
-    if member is None or member.is_over:
+    member = _member.get()
+    if member is None:
         return False
     member.print(stream, data)
     return True
 
 
 def _tell(done: float, total: float | None, message: str) -> None:
-    member = _member.get(None)
+    member = _member.get()
     if member is not None:
         member.tell(done, total, message)
+
+
+def _tell_unseen(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An exception that nobody has seen: it may come up in the step of any execution."""
+    task = context.get("task") or context.get("future")
+    before = _member.set(getattr(task, "member", None))
+    try:
+        loop.default_exception_handler(context)
+    finally:
+        _member.reset(before)
 
 
 class Company:
@@ -150,6 +170,7 @@ class Company:
         self._threads = ThreadPoolExecutor(thread_name_prefix="asyncio")
         self._loop.set_default_executor(self._threads)
         self._loop.set_task_factory(self._make_task)
+        self._loop.set_exception_handler(_tell_unseen)
 
     def __bool__(self) -> bool:
         return bool(self._members)
@@ -227,10 +248,10 @@ class Company:
     def _make_task(
         self, loop: asyncio.AbstractEventLoop, work: Any, **how: Any
     ) -> "asyncio.Task[Any]":
-        task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **how)
-        member = _member.get(None)
-        if member is not None:
-            member.tasks.add(task)
+        task = Task(work, loop=loop, **how)
+        task.member = _member.get()
+        if task.member is not None:
+            task.member.tasks.add(task)
         return task
 
     async def _run(self, member: _Member, *, stream: bool) -> None:
