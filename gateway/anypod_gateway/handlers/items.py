@@ -8,6 +8,7 @@ and of what the item is, so that a batch that is sent again runs only what has n
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -127,7 +128,7 @@ class Items:
     async def _run(self, execution: str, inputs: bytes) -> ExecutionAnswer:
         """Its time begins when the batch's turn has come."""
         services, pool, wanted = self._services, self._pool, self._wanted
-        async with pool.share.place(self.concurrency):
+        async with self._place():
             request = ExecutionRequest(
                 execution=execution,
                 program=wanted.program,
@@ -156,9 +157,20 @@ class Items:
             except AnyPodError as failure:
                 if not _may_wait(failure, request):
                     raise
-            with self._pool.share.refused():
+            with self._refused():
                 await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_PAUSE)
+
+    # A session's items are run by its own executor, one after another. What they wait for, or are
+    # refused by, is theirs alone, and holds no other batch up.
+
+    def _place(self) -> AbstractAsyncContextManager[None]:
+        if self._wanted.session is not None:
+            return nullcontext()
+        return self._pool.share.place(self.concurrency)
+
+    def _refused(self) -> AbstractContextManager[None]:
+        return self._pool.share.refused() if self._wanted.session is None else nullcontext()
 
 
 def _may_wait(failure: AnyPodError, request: ExecutionRequest) -> bool:

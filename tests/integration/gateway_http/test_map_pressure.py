@@ -4,9 +4,11 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from tests.support.batches import NDJSON, NOTE, batch, items_answered, lines, told
 from tests.support.rig import Gateway, Rig, pool_of, rig
@@ -21,6 +23,17 @@ def main(n: int = 0, seconds: float = 0.02) -> int:
     time.sleep(seconds)
     return n
 """
+
+PATIENT = """
+import pathlib, time
+def main(file: str) -> int:
+    pathlib.Path(file + ".begun").touch()
+    while not pathlib.Path(file).exists():
+        time.sleep(0.01)
+    return 1
+"""
+QUEUED = 100
+"""Calls of one session that may wait at a gateway, or at its worker; more are refused."""
 
 
 def resident(gateway: Gateway) -> int:
@@ -110,6 +123,32 @@ async def test_other_calls_go_on_beside_batches_that_fill_the_pool(tmp_path: Pat
         assert not all(one.done() for one in batches)
         for done in await asyncio.gather(*batches):
             assert done.outputs == list(range(100))
+
+
+async def test_a_session_that_is_busy_holds_up_no_other_batch(tmp_path: Path) -> None:
+    """Though as many batches wait for it as the pool has places for items."""
+    go = tmp_path / "go"
+    connections = aiohttp.TCPConnector(limit=0)
+    async with (
+        rig(tmp_path, pool=pool_of(executors=1)) as made,
+        aiohttp.ClientSession(connector=connections) as http,
+    ):
+        gateway = replace(made.gateway, http=http)
+        await gateway.create(PATIENT, "patient")
+        await gateway.create(SLEEP, "sleep")
+        upload, session = lines([{"file": str(go)}]), {"X-Session-ID": "busy"}
+        waiting = [
+            asyncio.ensure_future(batch(gateway, "patient", upload, headers=session))
+            for _ in range(1 + SPARE + QUEUED + 1)
+        ]
+        async with asyncio.timeout(60):
+            while not Path(f"{go}.begun").exists():
+                await asyncio.sleep(0.01)
+        done = await batch(gateway, "sleep", lines({"n": n} for n in range(10)))
+        assert done.outputs == list(range(10))
+        go.touch()
+        for one in await asyncio.gather(*waiting):
+            assert one.outputs == [1]
 
 
 async def test_what_the_queue_has_no_room_for_is_tried_again(tmp_path: Path) -> None:
