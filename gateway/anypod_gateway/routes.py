@@ -168,6 +168,7 @@ RUN_PROBLEMS = (
     *POOL_PROBLEMS,
     *BODY_PROBLEMS,
     *PLACING_PROBLEMS,
+    "session-not-found",
     "session-state-conflict",
     "session-busy",
     "session-lost",
@@ -427,7 +428,13 @@ TABLE = (
         tag="jobs",
         needs="run",
         answers=(Answer(200, "The outputs.", RunAnswer, headers=RUN_HEADERS[:-1]),),
-        problems=(*JOB_PROBLEMS, *RUN_PROBLEMS, "job-not-finished", "job-cancelled"),
+        problems=(
+            *JOB_PROBLEMS,
+            "program-not-found",
+            *RUN_PROBLEMS,
+            "job-not-finished",
+            "job-cancelled",
+        ),
     ),
     Route(
         "GET",
