@@ -4,6 +4,7 @@ Everything here raises AnyPodError with a problem that says what is wrong and wh
 """
 
 import asyncio
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -24,7 +25,7 @@ _JSON_TYPES = frozenset(
 )
 
 _WHOLE = re.compile(r"[0-9]{1,9}")
-_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?")
 _AFTER = re.compile(r"[!-~]{0,256}")
 
 M = TypeVar("M", bound=RequestModel)
@@ -157,19 +158,25 @@ def flag(query: Mapping[str, str], name: str) -> bool:
 
 
 def number(
-    query: Mapping[str, str], name: str, *, above: int, most: int, whole: bool = False
+    query: Mapping[str, str],
+    name: str,
+    *,
+    above: int,
+    most: int,
+    whole: bool = False,
+    closed: bool = False,
 ) -> float | None:
-    """None when it is not given."""
+    """None when it is not given; ``closed``: ``above`` itself will do."""
     text = query.get(name)
     if text is None:
         return None
     shape = _WHOLE if whole else _NUMBER
-    if not (shape.fullmatch(text) and above < float(text) <= most):
+    value = float(text) if shape.fullmatch(text) else math.nan
+    if not (above < value <= most or (closed and value == above)):
         what = "a whole number" if whole else "a number"
-        raise error(
-            "bad-request", f"{name} must be {what} above {above}, and at most {most}", path=name
-        )
-    return float(text)
+        where = f"from {above} to {most}" if closed else f"above {above}, and at most {most}"
+        raise error("bad-request", f"{name} must be {what} {where}", path=name)
+    return value
 
 
 def if_match(request: web.Request) -> str | None:

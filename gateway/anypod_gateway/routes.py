@@ -2,7 +2,15 @@
 
 from anypod.api import idempotency, ndjson, programs
 from anypod.api.dspy_programs import CreateDspyProgram, LmParameters, PutDspyProgram
-from anypod.api.executions import LONGEST_TIMEOUT, Logs, RunAnswer, RunInlineRequest, RunRequest
+from anypod.api.executions import (
+    HIGHEST_TEMPERATURE,
+    LONGEST_TIMEOUT,
+    MOST_TOKENS,
+    Logs,
+    RunAnswer,
+    RunInlineRequest,
+    RunRequest,
+)
 from anypod.api.jobs import STATES, JobDocument, JobList
 from anypod.api.pools import PoolDocument, PoolList, WorkerDocument, WorkerList
 from anypod.api.problems import OF_THE_PROGRAM
@@ -157,6 +165,24 @@ BATCH_PARAMETERS = (
         "query",
         {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_TIMEOUT},
         "Of each item's execution; at most the pool's maximum.",
+    ),
+    Parameter(
+        "lm",
+        "query",
+        {"type": "string"},
+        "Of a program of kind dspy: the pool's LM that it asks, over what it says.",
+    ),
+    Parameter(
+        "temperature",
+        "query",
+        {"type": "number", "minimum": 0, "maximum": HIGHEST_TEMPERATURE},
+        "What is said to that LM instead.",
+    ),
+    Parameter(
+        "maxTokens",
+        "query",
+        {"type": "integer", "minimum": 1, "maximum": MOST_TOKENS},
+        "What is said to that LM instead.",
     ),
 )
 

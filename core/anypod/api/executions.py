@@ -38,8 +38,10 @@ def _no_inputs() -> msgspec.Raw:
     return msgspec.Raw(EMPTY_OBJECT)
 
 
-Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
-MaxTokens = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+HIGHEST_TEMPERATURE = 2
+MOST_TOKENS = 1_000_000
+Temperature = Annotated[float, msgspec.Meta(ge=0, le=HIGHEST_TEMPERATURE)]
+MaxTokens = Annotated[int, msgspec.Meta(ge=1, le=MOST_TOKENS)]
 
 
 class RunLm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):

@@ -52,7 +52,9 @@ class Wanted:
     logs: bool
     session: str | None
     lm: LmChoice | None
-    """Of its session."""
+    """What the batch says, over what its session says."""
+    asked_lm: LmChoice | None
+    """What the batch says itself."""
     shows_replies: bool
     concurrency: int
     """As the program says."""
@@ -69,6 +71,9 @@ class Items:
         self._pool = pool
         self._call = call
         self._wanted = wanted
+        self._asked: list[object] = [wanted.session, wanted.logs, "item"]
+        if wanted.asked_lm is not None:
+            self._asked.append(wanted.asked_lm)
 
     @property
     def concurrency(self) -> int:
@@ -116,7 +121,7 @@ class Items:
         content = sha256(inputs).hexdigest()
         keyed = Keyed(
             digest=digest_of([wanted.key, wanted.revision, index, content]),
-            fingerprint=digest_of([wanted.session, wanted.logs, "item"]),
+            fingerprint=digest_of(self._asked),
             execution=execution,
             idempotent=wanted.idempotent,
             deadline=asyncio.get_running_loop().time() + wanted.timeout,

@@ -12,11 +12,12 @@ import msgspec
 from aiohttp import hdrs, web
 
 from anypod.api import ids
-from anypod.api.executions import LONGEST_TIMEOUT
+from anypod.api.executions import HIGHEST_TEMPERATURE, LONGEST_TIMEOUT, MOST_TOKENS
 from anypod.api.idempotency import HEADER
 from anypod.api.ndjson import MEDIA_TYPE
 from anypod.api.problems import Problem, error, problem
-from anypod_gateway import requests, uploads
+from anypod.dspy.spec import LmChoice
+from anypod_gateway import lms, requests, uploads
 from anypod_gateway.calls import CALL, Call
 from anypod_gateway.failures import problem_of
 from anypod_gateway.handlers.items import Items, Wanted
@@ -171,9 +172,12 @@ async def _wanted(request: web.Request, services: Services, pool: Pool) -> Wante
     if head is None:
         raise no_program(program)
     version = head if not pinned else await version_at(pool, head, pinned)
+    asked = _lm(request)
+    if asked is not None:
+        lms.check_choice(pool.spec, asked, head.kind)
     lm, shows_replies = None, True
     if head.kind == "dspy":
-        lm, shows_replies = await lm_of(services, pool, request[CALL], session)
+        lm, shows_replies = await lm_of(services, pool, request[CALL], session, asked)
     return Wanted(
         program=program,
         revision=version.revision,
@@ -183,6 +187,7 @@ async def _wanted(request: web.Request, services: Services, pool: Pool) -> Wante
         logs=requests.flag(request.query, "logs"),
         session=session,
         lm=lm,
+        asked_lm=asked,
         shows_replies=shows_replies,
         concurrency=version.concurrency,
         key=key_digest(request, program) if HEADER in request.headers else "",
@@ -191,6 +196,21 @@ async def _wanted(request: web.Request, services: Services, pool: Pool) -> Wante
 
 def _timeout(request: web.Request) -> float | None:
     return requests.number(request.query, "timeoutSeconds", above=0, most=LONGEST_TIMEOUT)
+
+
+def _lm(request: web.Request) -> LmChoice | None:
+    """As the body of a run may say it."""
+    query = request.query
+    if not any(name in query for name in ("lm", "temperature", "maxTokens")):
+        return None
+    tokens = requests.number(query, "maxTokens", above=0, most=MOST_TOKENS, whole=True)
+    return LmChoice(
+        name=query.get("lm"),
+        temperature=requests.number(
+            query, "temperature", above=0, most=HIGHEST_TEMPERATURE, closed=True
+        ),
+        max_tokens=None if tokens is None else int(tokens),
+    )
 
 
 def _at_once(request: web.Request, pool: Pool) -> int:
