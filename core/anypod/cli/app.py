@@ -136,11 +136,16 @@ def _run(
         str | None, typer.Option("--id", help="The program's id. Default: the file's name.")
     ] = None,
     entrypoint: Annotated[
-        str | None, typer.Option(help="Function, or module:function. Default: main.")
+        str | None,
+        typer.Option(help="Function, or module:function. Default: as it is; of a new one, main."),
     ] = None,
     concurrency: Annotated[
         int | None,
-        typer.Option(min=1, help="Of an async program: runs that share an executor. Default: 1."),
+        typer.Option(
+            min=1,
+            help="Of an async program: runs that share an executor. Default: as it is; of a new "
+            "one, 1.",
+        ),
     ] = None,
     session: Session = None,
     timeout: Annotated[
@@ -179,7 +184,8 @@ def _run(
 ) -> None:
     """Run a program from a file, and print its outputs.
 
-    The program is created, or gets a new revision, under the file's name.
+    The program is created, or gets a new revision, under the file's name. What a file of Python
+    does not say stays as it is; a definition says all.
     """
     from anypod.cli.run import run, submit
 
@@ -226,8 +232,9 @@ def _map(
     target: Annotated[
         str,
         typer.Argument(
-            metavar="FILE.py",
-            help="A program's file or folder; or the id of a program, or id@revision.",
+            metavar="FILE",
+            help="A program's file or folder; a definition in YAML or JSON; or the id of a "
+            "program, or id@revision.",
         ),
     ],
     inputs: Annotated[
@@ -241,7 +248,8 @@ def _map(
         str | None, typer.Option("--id", help="The program's id. Default: the file's name.")
     ] = None,
     entrypoint: Annotated[
-        str | None, typer.Option(help="Function, or module:function. Default: main.")
+        str | None,
+        typer.Option(help="Function, or module:function. Default: as it is; of a new one, main."),
     ] = None,
     form: Annotated[
         Form | None, typer.Option("--format", help="Of INPUTS. Default: by its name; else jsonl.")

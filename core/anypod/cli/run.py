@@ -4,7 +4,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from anypod.cli import sources, values
+from anypod.cli import sources, updates, values
 from anypod.cli.exits import Usage
 from anypod.cli.options import connected
 from anypod.cli.tables import out, show_json
@@ -105,7 +105,7 @@ def prepare(
         given["entrypoint"] = entrypoint
     if concurrency is not None:
         given["concurrency"] = concurrency
-    return client.programs.put(id_ or source.id, **given).id
+    return updates.put(client, id_ or source.id, source)
 
 
 def _follow(events: "Stream", spinner: Waiting, *, whole: bool) -> None:

@@ -18,6 +18,8 @@ DEFINITIONS = (".yaml", ".yml", ".json")
 class Source:
     id: str
     given: "CodeArguments"
+    is_whole: bool = False
+    """It says all of the program: what it leaves out is as of a new one."""
 
 
 def is_path(target: str) -> bool:
@@ -32,7 +34,8 @@ def read(target: str) -> Source:
         return Source(_id(path.resolve().name), {"files": _folder(path)})
     if path.suffix in DEFINITIONS:
         given = _definition(path)
-        return Source(_id(str(given.pop("id", path.stem))), given)  # type: ignore[typeddict-item]
+        id_ = _id(str(given.pop("id", path.stem)))  # type: ignore[typeddict-item]
+        return Source(id_, given, is_whole=True)
     return Source(_id(path.stem), {"files": {"main.py": _text(path)}})
 
 

@@ -3,10 +3,15 @@
 import json
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.integration.cli.conftest import Cli
 from tests.support.local import ANYPOD, PATIENCE, LocalPool, eventually
+
+from anypod.cli import updates
+from anypod.cli.sources import Source
+from anypod.client import Client
 
 pytestmark = pytest.mark.timeout(400)  # a busy machine starts pools slowly
 
@@ -35,6 +40,61 @@ def test_a_file_is_created_run_and_run_again(cli: Cli) -> None:
     assert [one["latest"] for one in revisions] == [True, False]
     pinned = f"greet@{revisions[1]['revision'][:8]}"
     assert cli("run", pinned, "name=Ada").json() == {"hello": "Ada", "times": 1}
+
+
+WAIT = "async def other(n: int) -> int:\n    return n + {}\n"
+
+
+def test_what_a_file_does_not_say_of_a_program_stays_as_others_said_it(cli: Cli) -> None:
+    said = {"concurrency": 20, "idempotent": True, "timeout_seconds": 7.5, "entrypoint": "other"}
+    with Client(cli.url) as client:
+        labels = {"team": "a"}
+        client.programs.put("wait", source=WAIT.format(0), labels=labels, **said)  # type: ignore[arg-type]
+        cli.file("wait.py", WAIT.format(1))
+        assert cli("run", "wait.py", "n=1").json() == 2
+        cli.file("wait.py", WAIT.format(2))
+        assert cli("map", "wait.py", "-", stdin='{"n": 1}').out == "3\n"
+        cli.file("wait.py", WAIT.format(3))
+        job = cli("run", "wait.py", "n=1", "--async").out.strip()
+        assert cli("jobs", "result", job, "--wait").json() == 4
+        now = client.programs.get("wait")
+        assert now.labels == labels
+        assert {name: getattr(now, name) for name in said} == said | {"entrypoint": "main:other"}
+        assert len(list(client.programs.revisions("wait"))) == 4
+        assert cli("run", "wait.py", "n=1", "--concurrency", "3").json() == 4
+        assert client.programs.get("wait").concurrency == 3
+        assert client.programs.get("wait").idempotent
+
+
+def test_what_a_new_file_cannot_be_run_with_is_refused_and_changes_nothing(cli: Cli) -> None:
+    with Client(cli.url) as client:
+        made = client.programs.put("waits", source="async def main(): pass", concurrency=9)
+        cli.file("waits.py", "def main(): pass")
+        refused = cli("run", "waits.py")
+        assert refused.code == 3
+        assert "concurrency" in refused.err
+        assert client.programs.get("waits") == made
+        assert cli("run", "waits.py", "--concurrency", "1").code == 0
+
+
+def test_a_definition_says_all_of_a_program(cli: Cli) -> None:
+    with Client(cli.url) as client:
+        client.programs.put("whole", source=WAIT.format(0), entrypoint="other", concurrency=20)
+        cli.file("whole.yaml", "kind: python\nidempotent: true\nsource: 'def main(): return 5'\n")
+        assert cli("run", "whole.yaml").json() == 5
+        now = client.programs.get("whole")
+        assert (now.concurrency, now.entrypoint, now.idempotent) == (1, "main:main", True)
+
+
+def test_those_who_update_a_program_at_once_all_have_their_way(cli: Cli) -> None:
+    source = {"files": {"main.py": WAIT.format(0)}, "concurrency": 20, "entrypoint": "other"}
+    with Client(cli.url) as client, ThreadPoolExecutor(4) as threads:
+        client.programs.put("shared", **source)  # type: ignore[arg-type]
+        files = [Source("shared", {"files": {"main.py": WAIT.format(n)}}) for n in range(1, 13)]
+        put = list(threads.map(lambda file: updates.put(client, "shared", file), files))
+        assert put == ["shared"] * 12
+        assert len(list(client.programs.revisions("shared"))) == 13
+        assert client.programs.get("shared").concurrency == 20
 
 
 def test_text_outputs_are_printed_as_they_are(cli: Cli) -> None:
