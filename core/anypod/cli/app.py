@@ -12,6 +12,7 @@ from anypod.cli.options import (
     DEFAULT_POOL,
     DEFAULT_URL,
     Format,
+    Lm,
     LogFormat,
     Output,
     Pool,
@@ -154,10 +155,7 @@ def _run(
     stream: Annotated[
         bool, typer.Option("--stream", help="Print what it yields as it does so.")
     ] = False,
-    lm: Annotated[
-        str | None,
-        typer.Option(help="Of the pool's LMs, for a program of kind dspy.", metavar="NAME"),
-    ] = None,
+    lm: Lm = None,
     async_: Annotated[
         bool, typer.Option("--async", help="Do not wait; print the id of the job.")
     ] = False,
@@ -273,6 +271,8 @@ def _map(
     timeout: Annotated[
         float | None, typer.Option(min=0.001, help="Seconds that each item may take.")
     ] = None,
+    lm: Lm = None,
+    logs: Annotated[bool, typer.Option("--logs", help="Show what items print, on stderr.")] = False,
     output: Output = Format.TABLE,
     pool: Pool = DEFAULT_POOL,
     url: Url = DEFAULT_URL,
@@ -293,6 +293,8 @@ def _map(
         entrypoint=entrypoint,
         session=session,
         timeout=timeout,
+        lm=lm,
+        logs=logs,
         form=form,
         concurrency=concurrency,
         ordered=not unordered,

@@ -36,6 +36,8 @@ def map_(
     entrypoint: str | None,
     session: str | None,
     timeout: float | None,
+    lm: str | None,
+    logs: bool,
     form: "Form | None",
     concurrency: int | None,
     ordered: bool,
@@ -44,11 +46,13 @@ def map_(
 ) -> None:
     form = rows.form_of(path, form)
     key = _checked(secrets.token_hex(6) if key is None else key)
-    options: RunArguments = {"idempotency_key": key}
+    options: RunArguments = {"idempotency_key": key, "logs": logs}
     if session is not None:
         options["session"] = session
     if timeout is not None:
         options["timeout"] = timeout
+    if lm is not None:
+        options["lm"] = lm
     with rows.opened(path) as file, connected(url, pool, session=session) as client:
         with waiting(f"preparing {target}"):
             program = run.prepare(client, target, id_, entrypoint)
@@ -101,6 +105,8 @@ class Results:
         from anypod.client.calls import encode
 
         self._done += 1
+        if not self._whole:
+            self._show_logs(item)
         if item.error is not None:
             self._tell(item)
         printed = _record(item) if self._whole else item.outputs
@@ -119,6 +125,10 @@ class Results:
             self._progress.say(f"{self._unit} {item.index + 1}: {item.error}")
         if self._failed == MOST_TOLD:
             self._progress.say("(more that fail are only counted)")
+
+    def _show_logs(self, item: "Item") -> None:
+        for line in _printed(item):
+            self._progress.say(f"{self._unit} {item.index + 1}: {line}")
 
     def broke_off(self, key: str) -> None:
         if not self._done:
@@ -146,3 +156,14 @@ def _record(item: "Item") -> dict[str, Any]:
         return {"index": item.index, "problem": msgspec.to_builtins(item.error.problem)}
     execution = msgspec.to_builtins(item.execution)
     return {"index": item.index, "outputs": item.outputs, "execution": execution}
+
+
+def _printed(item: "Item") -> list[str]:
+    import msgspec
+
+    of_execution = item.execution and msgspec.to_builtins(item.execution.logs)
+    logs = (item.error.problem.logs if item.error else of_execution) or {}
+    lines = [line for name in ("stdout", "stderr") for line in logs.get(name, "").splitlines()]
+    if logs.get("cutBytes"):
+        lines.append(f"({logs['cutBytes']} bytes more were printed, and dropped)")
+    return lines

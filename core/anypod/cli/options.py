@@ -39,6 +39,11 @@ Pool = Annotated[
 Output = Annotated[Format, typer.Option("--output", "-o", help="How results are printed.")]
 Session = Annotated[str | None, typer.Option("--session", help="The session.", metavar="KEY")]
 
+Lm = Annotated[
+    str | None,
+    typer.Option("--lm", help="Of the pool's LMs, for a program of kind dspy.", metavar="NAME"),
+]
+
 
 def group(name: str, text: str, **commands: Callable[..., None]) -> typer.Typer:
     """A command that has verbs."""

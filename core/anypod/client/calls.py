@@ -79,14 +79,12 @@ class LmArguments(TypedDict, total=False):
     max_tokens: int
 
 
-class RunArguments(TypedDict, total=False):
-    """How a program is to be run."""
+class ExecutionArguments(TypedDict, total=False):
+    """How a program is to be run, whether or not somebody waits."""
 
     session: str
     timeout: float
     """The execution's, in seconds; its answer is waited for that long, and a little."""
-    logs: bool
-    """Return what it prints, too."""
     idempotent: bool
     """The caller says that running it twice does no harm."""
     lm: str | Mapping[str, Any]
@@ -95,6 +93,13 @@ class RunArguments(TypedDict, total=False):
     idempotency_key: str
     """The run happens once for all calls that have the same; a fresh one if none is given, but for
     streams; empty for a call without one, which is cancelled when it is left."""
+
+
+class RunArguments(ExecutionArguments, total=False):
+    """How a program is to be run while somebody waits."""
+
+    logs: bool
+    """Return what it prints, too."""
 
 
 def document_of(given: CodeArguments | LmArguments) -> dict[str, Any]:
@@ -137,6 +142,18 @@ def _foreign(value: Any) -> Any:
 def _unkeyed(given: RunArguments) -> RunArguments:
     """Unless there is a key: streams are not repeated, and end when they are left."""
     return {"idempotency_key": "", **given}
+
+
+_LM_QUERY = {"name": "lm", "temperature": "temperature", "maxTokens": "maxTokens"}
+
+
+def _lm_query(lm: str | Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a run says in its body, for a call whose body is its items. Raises TypeError."""
+    if lm is None or isinstance(lm, str):
+        return {"lm": lm}
+    if unknown := sorted(lm.keys() - _LM_QUERY.keys()):
+        raise TypeError(f"lm is {', '.join(_LM_QUERY)}, and not {', '.join(unknown)}")
+    return {_LM_QUERY[name]: value for name, value in lm.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +286,7 @@ class Api:
             "concurrency": concurrency,
             "timeoutSeconds": options.timeout,
             "logs": "true" if options.logs else None,
+            **_lm_query(options.lm),
         }
         key = self._key(options)
         headers = {"Content-Type": ndjson.MEDIA_TYPE, "Accept": ndjson.MEDIA_TYPE}

@@ -12,7 +12,7 @@ from anypod.api.executions import Logs
 from anypod.api.jobs import OPEN, JobDocument, State
 from anypod.client import answers
 from anypod.client.answers import Answer, Page
-from anypod.client.calls import Api, Call, RunArguments
+from anypod.client.calls import Api, Call, ExecutionArguments, RunArguments
 from anypod.client.errors import TimedOut, UnexpectedAnswer
 from anypod.client.events import ServerSentEvent
 
@@ -20,7 +20,7 @@ WAIT_SECONDS = 20.0
 """That a gateway is asked to wait; then it is asked again."""
 
 
-class JobArguments(RunArguments, total=False):
+class JobArguments(ExecutionArguments, total=False):
     """How a program is to be run while nobody waits."""
 
     priority: int
@@ -71,6 +71,8 @@ class JobApi:
         return _as_job(self.api.run_source(source, entrypoint, inputs, _of_run(given)), given)
 
     def list(self, wanted: JobFilter, after: str | None) -> Call[Page[JobDocument]]:
+        if unknown := wanted.keys() - JobFilter.__annotations__.keys():
+            raise TypeError(f"jobs have no {', '.join(sorted(unknown))} to be found by")
         equal = [(name, str(value)) for name, value in wanted.items() if name != "labels"]
         query = (*equal, *_labels(wanted.get("labels")))
         return self.api.list(f"{self._jobs}", JobDocument, after, query)
@@ -112,7 +114,10 @@ class JobApi:
 
 
 def _of_run(given: JobArguments) -> RunArguments:
-    own = JobArguments.__annotations__.keys() - RunArguments.__annotations__.keys()
+    """Raises TypeError for what is only for those who wait."""
+    if "logs" in given:
+        raise TypeError("what a job prints is always kept: see its logs()")
+    own = JobArguments.__annotations__.keys() - ExecutionArguments.__annotations__.keys()
     run: Any = {name: value for name, value in given.items() if name not in own}
     return run  # type: ignore[no-any-return]
 

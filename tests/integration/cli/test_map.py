@@ -84,6 +84,19 @@ def test_many_failures_are_not_all_told(cli: Cli) -> None:
     assert len(done.err.splitlines()) == 20 + 2
 
 
+def test_what_items_print_is_told_beside_their_outputs(cli: Cli) -> None:
+    cli.file("loud.py", "def main(n: int):\n    print('is', n)\n    return 6 // n\n")
+    quiet = cli("map", "loud.py", "-", stdin='{"n": 2}\n')
+    assert (quiet.out, quiet.err) == ("3\n", "")
+    done = cli("map", "loud.py", "-", "--logs", stdin='{"n": 2}\n\n{"n": 0}\n')
+    assert done.out == "3\nnull\n"
+    told = done.err.splitlines()
+    assert told[:2] == ["line 1: is 2", "line 3: is 0"]
+    assert told[2].startswith("line 3: program-error: ZeroDivisionError")
+    whole = cli("map", "loud.py", "-", "--logs", "-ojson", stdin='{"n": 2}\n')
+    assert (whole.err, json.loads(whole.out)["execution"]["logs"]["stdout"]) == ("", "is 2\n")
+
+
 @pytest.mark.parametrize("flag", ["-ojson", "--unordered"])
 def test_all_that_is_known_is_printed_as_json(cli: Cli, flag: str) -> None:
     cli.file("square.py", SQUARE)

@@ -1,10 +1,11 @@
 """Calls are what the API takes; what it would refuse for its name never leaves."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any
+from typing import Any, get_type_hints
 from uuid import UUID
 
 import numpy as np
@@ -17,7 +18,8 @@ from anypod.api.dspy_programs import CreateDspyProgram
 from anypod.api.executions import parse_run, parse_run_inline
 from anypod.api.ids import InvalidName
 from anypod.api.programs import CreateProgram, ProgramCode, PutProgram
-from anypod.client.calls import Api, encode
+from anypod.client.calls import Api, Call, RunArguments, encode
+from anypod.client.job_calls import JobApi, JobArguments
 from anypod.client.settings import Settings
 from anypod.dspy.spec import LmChoice
 
@@ -101,6 +103,71 @@ def test_a_run_says_which_lm_it_wants(lm: Any, choice: LmChoice) -> None:
     call = API.run("qa", {}, {"lm": lm})
     assert call.body is not None
     assert parse_run(call.body)[2] == choice
+
+
+@pytest.mark.parametrize(
+    ("lm", "query"),
+    [
+        ("fast", (("lm", "fast"),)),
+        ({"temperature": 0.5, "maxTokens": 9}, (("temperature", "0.5"), ("maxTokens", "9"))),
+        ({"name": "fast", "temperature": 0}, (("lm", "fast"), ("temperature", "0"))),
+        (None, ()),
+    ],
+)
+def test_a_batch_says_which_lm_its_items_want(lm: Any, query: Any) -> None:
+    assert API.map("qa", {"lm": lm}, ordered=True, concurrency=None).query == query
+
+
+def test_what_no_lm_can_be_told_is_an_error_and_not_lost() -> None:
+    with pytest.raises(TypeError, match="top_p"):
+        API.map("qa", {"lm": {"top_p": 1}}, ordered=True, concurrency=None)
+
+
+ARGUMENTS: dict[str, Any] = {
+    "session": "s",
+    "timeout": 7,
+    "logs": True,
+    "idempotent": True,
+    "lm": "fast",
+    "idempotency_key": "k2",
+    "priority": 3,
+    "not_before": datetime(2030, 1, 1, tzinfo=UTC),
+    "max_attempts": 2,
+    "labels": {"a": "b"},
+}
+CALLS: dict[str, tuple[type, Callable[[Any], Call[Any]]]] = {
+    "run": (RunArguments, lambda given: API.run("p", {}, given)),
+    "run_source": (RunArguments, lambda given: API.run_source("", None, {}, given)),
+    "stream": (RunArguments, lambda given: API.stream("p", {}, given)),
+    "stream_source": (RunArguments, lambda given: API.stream_source("", None, {}, given)),
+    "map": (RunArguments, lambda given: API.map("p", given, ordered=True, concurrency=None)),
+    "submit": (JobArguments, lambda given: JobApi(API).submit("p", {}, given)),
+    "submit_source": (
+        JobArguments,
+        lambda given: JobApi(API).submit_source("", None, {}, given),
+    ),
+}
+
+
+@pytest.mark.parametrize("argument", ARGUMENTS)
+@pytest.mark.parametrize("name", CALLS)
+def test_every_argument_of_every_call_is_sent_or_refused(name: str, argument: str) -> None:
+    takes, call = CALLS[name]
+    plain, given = {"idempotency_key": "k"}, {"idempotency_key": "k", argument: ARGUMENTS[argument]}
+    if argument in get_type_hints(takes):
+        assert replace(call(given), read=bytes) != replace(call(plain), read=bytes)
+    else:
+        with pytest.raises(TypeError):
+            call(given)
+
+
+def test_the_arguments_above_are_all_that_there_are() -> None:
+    assert ARGUMENTS.keys() == get_type_hints(RunArguments).keys() | get_type_hints(JobArguments)
+
+
+def test_jobs_are_not_looked_for_by_what_they_have_not() -> None:
+    with pytest.raises(TypeError, match="status"):
+        JobApi(API).list({"status": "queued"}, None)  # type: ignore[typeddict-unknown-key]
 
 
 def test_a_program_of_kind_dspy_goes_as_it_was_given() -> None:
