@@ -39,6 +39,20 @@ def test_every_problem_type_is_in_the_table_of_errors() -> None:
     assert told == [(row.status, type_, row.title) for type_, row in TABLE.items()]
 
 
+def test_every_problem_type_is_in_the_readme_with_its_status() -> None:
+    text = (ROOT / "README.md").read_text()
+    table = re.findall(r"^\| ([0-9, ]+) \| (.*) \|$", text, re.MULTILINE)
+    told = {
+        type_: {int(status) for status in statuses.split(",")}
+        for statuses, types in table
+        for type_ in re.findall(r"`([a-z]+(?:-[a-z]+)*)`", types)
+        if type_ in TABLE
+    }
+    assert {
+        type_: row.status in told.get(type_, ()) for type_, row in TABLE.items()
+    } == dict.fromkeys(TABLE, True)
+
+
 def test_every_route_is_in_the_table_of_routes() -> None:
     told = [code(route) for route, _ in rows("http-api.md", "method and path")]
     assert sorted(told) == sorted(f"{route.method} {route.path}" for route in ROUTES)

@@ -231,3 +231,25 @@ def test_a_state_that_is_nested_without_end_has_no_form() -> None:
     document = spec_of(given(state={"self": {"demos": [{"question": nested}]}}))
     with pytest.raises(RecursionError):
         spec.encode(document)
+
+
+TOOLS: dict[str, Any] = {"module": "ReAct", "tools": [{"name": "add", "source": ADD}]}
+REWARD = "def reward(inputs, outputs):\n    return 1\n"
+WRAP: dict[str, Any] = {"wrap": {"name": "BestOfN", "threshold": 1, "reward": REWARD}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "at_once"),
+    [
+        ({}, 50),
+        (TOOLS, 1),
+        (WRAP, 1),
+        ({**TOOLS, "concurrency": 7}, 7),
+        ({**WRAP, "concurrency": 7}, 7),
+        ({"concurrency": 1}, 1),
+    ],
+)
+def test_code_of_tools_and_rewards_may_block_unless_it_is_said_that_it_does_not(
+    fields: dict[str, Any], at_once: int
+) -> None:
+    assert given(**fields).most_at_once() == at_once
