@@ -125,3 +125,9 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
             headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
             anchors = {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings}
             assert anchor in anchors, target
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
+def test_tests_that_a_page_names_are_there(page: str) -> None:
+    for test, file in re.findall(r"\[`(test_\w+)`\]\(([^)]+)\)", (DOCS / page).read_text()):
+        assert f"def {test}(" in (DOCS / file).read_text(), test
