@@ -97,7 +97,9 @@ def code_of(problem: "Problem") -> int:
         return REFUSED
     if problem.type == "internal-error" or problem.status in {429, 502, 503, 504}:
         return UNAVAILABLE
-    return PROGRAM_FAILED if problem.status == 500 else REFUSED
+    if problem.status == 500 or problem.type == "lm-context-window":
+        return PROGRAM_FAILED
+    return REFUSED
 
 
 def _problem(problem: "Problem") -> list[str]:

@@ -78,6 +78,7 @@ _BY_TYPE: dict[str, type[AnyPodError]] = {
     "internal-error": AnyPodError,
     "too-many-attempts": Refused,
     "lm-rate-limited": LmFailed,
+    "lm-context-window": LmFailed,
     "model-output-unusable": LmFailed,
     "lm-auth": LmFailed,
     "lm-refused": LmFailed,

@@ -114,6 +114,7 @@ def test_every_problem_has_an_exit_code_by_what_it_means() -> None:
         "out-of-memory",
         "output-not-serializable",
         "output-too-large",
+        "lm-context-window",
         "model-output-unusable",
     }
     assert {name for name, code in codes.items() if code == exits.UNAVAILABLE} == {
