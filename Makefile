@@ -18,7 +18,7 @@ JOBS ?= auto
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --durations 25 --durations-min 3
 # Tests start thousands of interpreters, which would compile the same modules again and again.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help install demo test test-fast chaos lint format crds chart bench bench-dspy images cluster cluster-down constraints clean
+.PHONY: help install demo test test-fast chaos lint format crds reference chart bench bench-dspy images cluster cluster-down constraints clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -73,6 +73,9 @@ format: $(TESTED) ## Format and fix what can be fixed
 crds: $(INSTALLED) ## Generate crds/, its copy in the chart, and docs/workerpool.md from the models
 	$(BIN)/python -m anypod.resources
 	@$(BIN)/python helm/generate.py
+
+reference: $(INSTALLED) ## Generate docs/command-line.md from the commands
+	$(BIN)/python -m anypod.cli.reference
 
 chart: $(INSTALLED) ## Generate what in helm/anypod is derived: its README, its copies of crds/
 	@$(BIN)/python helm/generate.py

@@ -145,7 +145,7 @@ def _run(
         typer.Option(
             min=1,
             help="Of an async program: runs that share an executor. Default: as it is; of a new "
-            "one, 1.",
+            "one, what its kind says.",
         ),
     ] = None,
     session: Session = None,

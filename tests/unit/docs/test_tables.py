@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from anypod.api.problems import TABLE
+from anypod.cli import reference
 from anypod.cli.app import make_app
 from anypod_gateway import settings as gateway_settings
 from anypod_gateway.routes import TABLE as ROUTES
@@ -112,6 +113,10 @@ def test_every_option_of_anypod_up_is_in_its_table() -> None:
     command = get_command(make_app(0.0))
     assert isinstance(command, TyperGroup)
     assert told == [parameter.opts[0] for parameter in command.commands["up"].params]
+
+
+def test_the_page_of_the_command_line_is_not_stale() -> None:
+    assert (ROOT / reference.PATH).read_text() == reference.page(), "run: make reference"
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
