@@ -37,6 +37,7 @@ def make_app(began: float) -> typer.Typer:
     app.command("up")(_up(began))
     app.command("run")(keyed(_run))
     app.command("map")(keyed(_map))
+    app.command("push")(keyed(_push))
     for group in (
         programs.make(),
         sessions.make(),
@@ -301,6 +302,40 @@ def _map(
         key="" if no_key else key,
         whole=unordered or output is Format.JSON,
     )
+
+
+def _push(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE.py:NAME",
+            help="A Python file, which is imported, and the name in it of a dspy.Module; "
+            "NAME.PART for a part of it.",
+        ),
+    ],
+    id_: Annotated[
+        str | None, typer.Option("--id", help="The program's id. Default: the file's name.")
+    ] = None,
+    lm: Annotated[
+        str | None,
+        typer.Option(help="Of the pool's LMs. Default: the pool's default.", metavar="NAME"),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print the program as YAML, and create nothing."),
+    ] = False,
+    output: Output = Format.TABLE,
+    pool: Pool = DEFAULT_POOL,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Make a program of kind dspy of a module of DSPy: signature, tools, demos and instructions.
+
+    The program is created, or gets a new revision. Its LM is one of the pool's; no LM, key or
+    pickle goes along. What no program can say is refused, with what to do.
+    """
+    from anypod.cli.push import push
+
+    push(target, url=url, pool=pool, id_=id_, lm=lm, dry_run=dry_run, output=output)
 
 
 def _top(

@@ -34,6 +34,9 @@ def script(asked: Asked) -> str:
     last = asked.last
     if "`order`" in asked.prompt:
         return chat(order=ORDER)
+    if "`capital`" in asked.prompt:
+        assert "Rome" in asked.prompt
+        return chat(reasoning="France's is Paris.", capital="Paris")
     if "`quote`" in asked.prompt:
         quote = "Madam, how like you this play?"
         return chat(reasoning="Hamlet asks her.", answer="Hamlet", quote=quote)
@@ -118,10 +121,17 @@ def test_an_order_is_found_as_an_object(client: Client) -> None:
 
 @pytest.mark.parametrize(
     ("page", "heading"),
-    [("README.md", "With a language model"), ("docs/dspy.md", "In five minutes")],
+    [
+        ("README.md", "With a language model"),
+        ("docs/dspy.md", "In five minutes"),
+        ("docs/dspy.md", "From a notebook"),
+    ],
 )
 def test_what_the_pages_show_is_so(url: str, tmp_path: Path, page: str, heading: str) -> None:
     (tmp_path / "examples").symlink_to(EXAMPLES)
+    for block in blocks(page, "python"):
+        if named := re.match(r"# (\w+\.py)\n", block):
+            (tmp_path / named[1]).write_text(block)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "ANYPOD_URL": url}
     found = steps(page, heading, but=("pip install", "OPENAI_API_KEY=... anypod up"))

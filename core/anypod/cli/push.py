@@ -1,0 +1,84 @@
+"""``anypod push``: a DSPy module of a Python file becomes a program of the pool.
+
+DSPy is imported here and nowhere else in the command line, which starts without it.
+"""
+
+import importlib.util
+import sys
+from typing import TYPE_CHECKING, Any
+
+from anypod.cli import sources
+from anypod.cli.exits import Usage
+from anypod.cli.options import Format, connected
+from anypod.cli.tables import asking, out, show_one
+
+if TYPE_CHECKING:
+    from anypod.api.programs import ProgramDocument
+    from anypod.client.calls import CodeArguments
+
+
+def push(
+    target: str,
+    *,
+    url: str,
+    pool: str,
+    id_: str | None,
+    lm: str | None,
+    dry_run: bool,
+    output: Format,
+) -> None:
+    program, given = read(target, id_, lm)
+    if dry_run:
+        _show_definition({"id": program, **given})
+        return
+    with connected(url, pool) as client, asking():
+        document = client.programs.put(program, **given)
+    if output is Format.JSON:
+        show_one(document, output)
+        return
+    out(f"program {document.id}, revision {document.revision[:12]}")
+    out(f"run it: {_command(document)}")
+
+
+def read(target: str, id_: str | None, lm: str | None) -> tuple[str, "CodeArguments"]:
+    """The id and the program. Raises Usage."""
+    if importlib.util.find_spec("dspy") is None:
+        raise Usage("anypod push needs DSPy, which is not installed here: pip install dspy")
+    from anypod.dspy.push import CannotBeServed, definition
+    from anypod.dspy.push.find import NotFound, find
+
+    try:
+        found = find(target)
+        given = definition(found.object, lm=lm, name=found.name)
+    except NotFound as wrong:
+        raise Usage(str(wrong)) from None
+    except CannotBeServed as wrong:
+        raise Usage(f"{target} cannot be a program as it is\n{wrong}") from None
+    return id_ or _id(found.file.stem, found.name, found.others), given
+
+
+def _id(stem: str, name: str, others: tuple[str, ...]) -> str:
+    if others:
+        listed = ", ".join(sorted({name, *others}))
+        raise Usage(f"the file has more than one module ({listed}): give {name} an id with --id")
+    return sources.id_of(stem)
+
+
+def _command(document: "ProgramDocument") -> str:
+    inputs = (document.inputs_schema or {}).get("properties", {})
+    return " ".join(("anypod run", document.id, *(f"{name}=..." for name in inputs)))
+
+
+def _show_definition(document: dict[str, Any]) -> None:
+    """As YAML, in which source can be read; ``anypod run`` takes it."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    def text(dumper: Dumper, value: str) -> yaml.ScalarNode:
+        style = "|" if "\n" in value else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    yaml.dump(document, sys.stdout, Dumper, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,165 @@
+"""From a DSPy signature to the fields of a program: names, types as text, descriptions.
+
+DSPy takes any type that pydantic knows; a program has those that need no import. What DSPy writes
+where nothing was said, instructions and descriptions as ``${name}``, counts as nothing said.
+"""
+
+import dataclasses
+import datetime as dt
+import types
+from typing import Any, Literal, Union, get_args, get_origin
+
+import dspy
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from anypod.dspy.push.refusals import Refusals
+from anypod.dspy.types import allowed
+
+_PLAIN: dict[Any, str] = {
+    str: "str",
+    int: "int",
+    float: "float",
+    bool: "bool",
+    dt.date: "date",
+    dt.datetime: "datetime",
+    Any: "Any",
+    list: "list",
+    dict: "dict",
+    None: "None",
+    types.NoneType: "None",
+    dspy.Image: "Image",
+    dspy.History: "History",
+}
+_SPECIAL_ARGUMENTS = (
+    *("alias", "validation_alias", "serialization_alias", "title", "examples", "exclude"),
+    *("discriminator", "json_schema_extra"),
+)
+_HARMLESS_CONFIG = {"arbitrary_types_allowed", "extra", "frozen", "protected_namespaces"}
+
+
+class Types:
+    """Types as text; the own ones among them are found on the way."""
+
+    def __init__(self, refusals: Refusals) -> None:
+        self._refusals = refusals
+        self._own: dict[str, type[BaseModel]] = {}
+        self.definitions: dict[str, Any] = {}
+
+    def text(self, annotation: Any, where: str) -> str:
+        arguments = get_args(annotation)
+        match get_origin(annotation):
+            case origin if origin is Literal:
+                return self._literal(arguments, where)
+            case origin if origin in (Union, types.UnionType):
+                return " | ".join(self.text(one, where) for one in arguments)
+            case origin if origin in (list, dict):
+                inside = ", ".join(self.text(one, where) for one in arguments)
+                return f"{origin.__name__}[{inside}]" if inside else origin.__name__
+            case None:
+                return self._named(annotation, where)
+        return self._unknown(annotation, where)
+
+    def _named(self, annotation: Any, where: str) -> str:
+        for known, name in _PLAIN.items():
+            if annotation is known:
+                return name
+        if not isinstance(annotation, type) or not issubclass(annotation, BaseModel):
+            return self._unknown(annotation, where)
+        if issubclass(annotation, dspy.Type):
+            return self._unknown(annotation, where)
+        return self._of_own(annotation, where)
+
+    def _unknown(self, annotation: Any, where: str) -> str:
+        name = getattr(annotation, "__name__", None) or str(annotation)
+        self._refusals.add(where, f"the type {name} is none that a program has", _there_are())
+        return "Any"
+
+    def _literal(self, values: tuple[Any, ...], where: str) -> str:
+        if all(type(value) in (str, int, bool, types.NoneType) for value in values):
+            return f"Literal[{', '.join(map(ascii, values))}]"
+        to_do = "it takes strings, whole numbers, True, False and None"
+        self._refusals.add(where, "a Literal has other values than a program's", to_do)
+        return "Any"
+
+    def _of_own(self, model: type[BaseModel], where: str) -> str:
+        name = model.__name__
+        known = self._own.setdefault(name, model)
+        if known is not model:
+            self._refusals.add(where, f"two types are called {name}", "give one another name")
+        elif name not in self.definitions:
+            self.definitions[name] = {}  # known from here on: a type may contain itself
+            self._check_model(model)
+            model.model_rebuild()
+            fields = [self._own_field(name, *one) for one in model.model_fields.items()]
+            self.definitions[name] = {"fields": fields}
+        return name
+
+    def _check_model(self, model: type[BaseModel]) -> None:
+        name = model.__name__
+        if model.__doc__:
+            to_do = "say it in the descriptions of its fields, and take it away"
+            self._refusals.add(name, "types have no docstring here, which the LM is told", to_do)
+        decorators = model.__pydantic_decorators__
+        for found in sorted(
+            one for kind in dataclasses.fields(decorators) for one in getattr(decorators, kind.name)
+        ):
+            self._refusals.add(
+                f"{name}.{found}",
+                "validators, serializers and computed fields stay here",
+                "say in a description what must hold, or check it in a reward",
+            )
+        config = sorted(set(model.model_config) - _HARMLESS_CONFIG)
+        if model.model_config.get("extra") == "allow":
+            config.append("extra='allow'")
+        for found in config:
+            self._refusals.add(f"{name}.model_config", f"{found} has no place in a program")
+
+    def _own_field(self, model: str, name: str, field: FieldInfo) -> dict[str, str]:
+        where = f"{model}.{name}"
+        self._check_field(field, where, field.metadata)
+        if said := [one for one in _SPECIAL_ARGUMENTS if getattr(field, one)]:
+            self._refusals.add(where, f"{', '.join(said)} has no place in a program")
+        return _field(name, self.text(field.annotation, where), field.description or "")
+
+    def _check_field(self, field: FieldInfo, where: str, limits: Any) -> None:
+        if not field.is_required():
+            to_do = "take it away: what may be missing is of a type such as 'str | None'"
+            self._refusals.add(where, "fields have no default here", to_do)
+        if limits:
+            to_do = "say it in the description, or check it in a reward"
+            self._refusals.add(where, f"a type has no limits here, as {limits!s} is", to_do)
+
+    def of_signature(self, name: str, field: FieldInfo, where: str) -> dict[str, str]:
+        said: dict[str, Any] = field.json_schema_extra  # type: ignore[assignment]
+        self._check_field(field, where, said.get("constraints") or field.metadata)
+        description = said["desc"] if said["desc"] != f"${{{name}}}" else ""
+        return _field(name, self.text(field.annotation, where), description)
+
+
+def _field(name: str, type_: str, description: str) -> dict[str, str]:
+    found = {"name": name} if type_ == "str" else {"name": name, "type": type_}
+    return found | ({"description": description} if description else {})
+
+
+def _there_are() -> str:
+    return f"there are {allowed()}, and own types made with pydantic.BaseModel"
+
+
+def instructions_of(signature: Any) -> str:
+    """Empty when they are those that DSPy writes itself."""
+    said: str = signature.instructions
+    return "" if said == plain(signature, None).instructions else said
+
+
+def plain(signature: Any, instructions: str | None) -> Any:
+    """The same fields with nothing else said of them: as a worker makes it of a document."""
+    fields: dict[str, Any] = {}
+    sides = (
+        (dspy.InputField, signature.input_fields),
+        (dspy.OutputField, signature.output_fields),
+    )
+    for make, side in sides:
+        for name, field in side.items():
+            fields[name] = (field.annotation, make(desc=field.json_schema_extra["desc"]))
+    return dspy.make_signature(fields, instructions)

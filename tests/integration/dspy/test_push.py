@@ -1,0 +1,140 @@
+"""``anypod push``: from a module of a Python file to what a pool runs."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.support.lm_server import LmServer, chat
+from tests.support.local import ANYPOD, PATIENCE
+
+from anypod.client import Client
+
+FILE = '''
+"""What a notebook leaves: an agent that was optimised."""
+from math import pow
+
+import dspy
+
+print("importing")
+dspy.configure(lm=dspy.LM("openai/gpt-4o", api_key="sk-of-the-notebook"))
+LIMIT = 1000
+
+
+def power(base: float, exponent: float) -> float:
+    """Base to the exponent, up to a limit."""
+    return min(pow(base, exponent), LIMIT)
+
+
+agent = dspy.ReAct("question -> answer: int", tools=[power], max_iters=3)
+agent.extract.predict.demos = [dspy.Example(question="2 to the 2", reasoning="so", answer=4)]
+
+
+def short(args, pred):
+    return 1.0 if len(pred.answer) < len(args["question"]) else 0.0
+
+
+best = dspy.BestOfN(dspy.Predict("question -> answer"), N=3, reward_fn=short, threshold=1.0)
+
+
+class Own(dspy.Module):
+    def __init__(self):
+        self.first = dspy.Predict("question -> answer")
+
+    def forward(self, question):
+        return self.first(question=question)
+
+
+own = Own()
+'''
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "calculator.py"
+    path.write_text(FILE)
+    return path
+
+
+def anypod(*arguments: str, url: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [ANYPOD, *arguments],
+        env=os.environ | {"ANYPOD_URL": url},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def test_an_agent_of_a_file_is_served(file: Path, pool: str, lm: LmServer, client: Client) -> None:
+    done = anypod("push", f"{file}:agent", "--id", "power", "--lm", "slow", url=pool)
+    assert done.returncode == 0, done.stderr
+    document = client.programs.get("power")
+    assert done.stdout == (
+        f"program power, revision {document.revision[:12]}\nrun it: anypod run power question=...\n"
+    )
+    assert "importing" in done.stderr
+    lm.then(
+        chat(next_thought="", next_tool_name="power", next_tool_args={"base": 2, "exponent": 99}),
+        chat(next_thought="", next_tool_name="finish", next_tool_args={}),
+        chat(reasoning="It says so.", answer=1000),
+    )
+    answer = client.run("power", {"question": "2 to the 99"})
+    assert answer.outputs == {"reasoning": "It says so.", "answer": 1000}
+    assert {one.model for one in lm.asked} == {"slow"}
+    assert "1000" in lm.asked[1].prompt
+    assert "2 to the 2" in lm.asked[2].prompt
+    again = anypod("push", f"{file}:agent", "--id", "power", "--lm", "slow", url=pool)
+    assert again.stdout == done.stdout
+
+
+def test_a_reward_of_a_file_chooses(file: Path, pool: str, lm: LmServer, client: Client) -> None:
+    assert anypod("push", f"{file}:best", "--id", "best", url=pool).returncode == 0
+    lm.then(chat(answer="much longer than what was asked"), chat(answer="no"), chat(answer="never"))
+    assert client.run("best", {"question": "is it?"}).outputs == {"answer": "no"}
+    assert len(lm.asked) == 2
+
+
+def test_a_part_is_a_program(file: Path, pool: str, lm: LmServer, client: Client) -> None:
+    assert anypod("push", f"{file}:own.first", "--id", "first", url=pool).returncode == 0
+    assert client.run("first", {"question": "why"}).outputs == {"answer": "42"}
+
+
+def test_nothing_of_the_notebooks_lm_leaves_it(file: Path, pool: str, client: Client) -> None:
+    done = anypod("push", f"{file}:agent", "--id", "power", url=pool)
+    assert done.returncode == 0, done.stderr
+    document = client.programs.get("power").model_dump_json()
+    for hidden in ("sk-of-the-notebook", "gpt-4o"):
+        assert hidden not in document
+
+
+def test_a_dry_run_prints_what_can_be_run(
+    file: Path, pool: str, lm: LmServer, client: Client
+) -> None:
+    done = anypod("push", f"{file}:best", "--id", "dry", "--dry-run", url="http://127.0.0.1:1")
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load(done.stdout)["id"] == "dry"
+    (file.parent / "dry.yaml").write_text(done.stdout)
+    lm.then(chat(answer="no"))
+    ran = anypod("run", str(file.parent / "dry.yaml"), "question=is it?", url=pool)
+    assert json.loads(ran.stdout) == {"answer": "no"}, ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (":own", "own: Own is a class of your own; it runs code of its own"),
+        (":short", "short: it is a function, and no dspy.Module"),
+        (":nothing", "has no 'nothing'; modules of DSPy in it: agent, best, own"),
+        (":agent", "more than one module (agent, best, own): give agent an id"),
+        ("", "is not FILE.py:NAME"),
+    ],
+)
+def test_what_cannot_be_pushed_is_said(file: Path, target: str, said: str) -> None:
+    done = anypod("push", f"{file}{target}", url="http://127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
