@@ -3,7 +3,6 @@
 DSPy is imported here and nowhere else in the command line, which starts without it.
 """
 
-import importlib.util
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +41,15 @@ def push(
 
 def read(target: str, id_: str | None, lm: str | None) -> tuple[str, "CodeArguments"]:
     """The id and the program. Raises Usage."""
-    if importlib.util.find_spec("dspy") is None:
-        raise Usage("anypod push needs DSPy, which is not installed here: pip install dspy")
-    from anypod.dspy.push import CannotBeServed, definition
-    from anypod.dspy.push.find import NotFound, find
+    try:
+        from anypod.dspy.push import CannotBeServed, definition
+        from anypod.dspy.push.find import NotFound, find
+    except ModuleNotFoundError as missing:
+        if missing.name != "dspy":
+            raise
+        raise Usage(
+            "anypod push needs DSPy, which is not installed here: pip install dspy"
+        ) from None
 
     try:
         found = find(target)

@@ -3,14 +3,17 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
+import dspy
 import pytest
 import yaml
 from tests.support.lm_server import LmServer, chat
 from tests.support.local import ANYPOD, PATIENCE
 
 from anypod.client import Client
+from anypod.dspy.push import definition
 
 FILE = '''
 """What a notebook leaves: an agent that was optimised."""
@@ -103,6 +106,13 @@ def test_a_part_is_a_program(file: Path, pool: str, lm: LmServer, client: Client
     assert client.run("first", {"question": "why"}).outputs == {"answer": "42"}
 
 
+def test_a_notebook_puts_its_object_itself(lm: LmServer, client: Client) -> None:
+    program = dspy.Predict("question -> answer")
+    client.programs.put("of-a-notebook", **definition(program, lm="slow"))
+    assert client.run("of-a-notebook", {"question": "why"}).outputs == {"answer": "42"}
+    assert lm.asked[0].model == "slow"
+
+
 def test_nothing_of_the_notebooks_lm_leaves_it(file: Path, pool: str, client: Client) -> None:
     done = anypod("push", f"{file}:agent", "--id", "power", url=pool)
     assert done.returncode == 0, done.stderr
@@ -127,7 +137,7 @@ def test_a_dry_run_prints_what_can_be_run(
     ("target", "said"),
     [
         (":own", "own: Own is a class of your own; it runs code of its own"),
-        (":short", "short: it is a function, and no dspy.Module"),
+        (":short", "short: it is no dspy.Module but of the type function"),
         (":nothing", "has no 'nothing'; modules of DSPy in it: agent, best, own"),
         (":agent", "more than one module (agent, best, own): give agent an id"),
         ("", "is not FILE.py:NAME"),
@@ -138,3 +148,19 @@ def test_what_cannot_be_pushed_is_said(file: Path, target: str, said: str) -> No
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_without_dspy_it_is_said_how_to_get_it(file: Path) -> None:
+    hidden = "import sys; sys.modules['dspy'] = None; sys.argv[0] = 'anypod'"
+    run = "from anypod.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{hidden}; {run}", "push", f"{file}:agent"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: anypod push needs DSPy, which is not installed here: pip install dspy\n"
+    )

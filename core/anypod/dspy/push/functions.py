@@ -1,13 +1,12 @@
 """Tools of an agent and the reward of a wrap, as a program has them: functions given as source."""
 
-import ast
 import inspect
-import textwrap
 from dataclasses import replace
 from typing import Any
 
 import dspy
 
+from anypod.dspy.push.indents import indented
 from anypod.dspy.push.refusals import Refusals
 from anypod.dspy.push.sources import Source, defined, source_of
 
@@ -53,23 +52,10 @@ def reward(function: Any, where: str, refusals: Refusals) -> str:
 def _in_reward(source: Source) -> str:
     body = (
         "def reward(inputs, outputs):\n    import dspy\n\n"
-        f"{_indented(source.body)}\n"
+        f"{indented(source.body)}\n"
         f"    return {source.name}(inputs, dspy.Prediction(outputs))\n"
     )
     return replace(source, body=body).text()
-
-
-def _indented(body: str) -> str:
-    """Without a change of what strings over several lines say."""
-    inside: set[int] = set()
-    for node in ast.walk(ast.parse(body)):
-        if isinstance(node, ast.JoinedStr | ast.Constant) and node.end_lineno is not None:
-            inside.update(range(node.lineno + 1, node.end_lineno + 1))
-    lines = body.splitlines(keepends=True)
-    return "".join(
-        line if number in inside else textwrap.indent(line, "    ")
-        for number, line in enumerate(lines, 1)
-    )
 
 
 def wrapped_reward(program: Any) -> Any:

@@ -121,7 +121,7 @@ def _not_known(program: Any) -> tuple[str, str]:
     if isinstance(program, type):
         return f"it is the class {program.__name__}", "push an object that is made of it"
     if not isinstance(program, dspy.Module):
-        return f"it is a {name}, and no dspy.Module", f"there are: {names}"
+        return f"it is no dspy.Module but of the type {name}", f"there are: {names}"
     if type(program).__module__.partition(".")[0] == "dspy":
         return f"{name} has no program", f"there are: {names}"
     return f"{name} is a class of your own", _OWN

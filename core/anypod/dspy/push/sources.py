@@ -12,13 +12,13 @@ import importlib.util
 import inspect
 import symtable
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any
 
 from anypod.dspy.push.carried import INSIDE, NotCarried, check_shared, lines_for
+from anypod.dspy.push.indents import dedented
 from anypod.dspy.push.refusals import Refusals
 
 _FUTURE = __future__.annotations.compiler_flag
@@ -74,7 +74,7 @@ def _plain(function: Any) -> FunctionType:
         raise NotCarried("it is a method, whose object stays here", _ELSE)
     plain = inspect.unwrap(function) if callable(function) else function
     if not inspect.isfunction(plain):
-        raise NotCarried(f"it is a {type(plain).__name__}, and not a function", _ELSE)
+        raise NotCarried(f"it is no function but of the type {type(plain).__name__}", _ELSE)
     if plain.__name__ == "<lambda>":
         raise NotCarried("it is a lambda, which has no name", "write it as a def")
     if plain.__code__.co_freevars:
@@ -86,7 +86,7 @@ def _plain(function: Any) -> FunctionType:
 def _text(function: FunctionType) -> str:
     """Raises NotCarried."""
     try:
-        text = textwrap.dedent(inspect.getsource(function)).rstrip("\n") + "\n"
+        text = dedented(inspect.getsource(function)).rstrip("\n") + "\n"
         tree = ast.parse(text)
     except (OSError, TypeError, SyntaxError):
         raise NotCarried("its source cannot be read", "define it in the file") from None

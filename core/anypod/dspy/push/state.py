@@ -40,7 +40,7 @@ def _demo(
 def _as_json(value: Any, where: str, refusals: Refusals) -> Any:
     try:
         found = to_jsonable_python(value)
-        json.dumps(found, allow_nan=False).encode()
+        json.dumps(found, allow_nan=False, ensure_ascii=False).encode()
     except (PydanticSerializationError, ValueError, TypeError) as wrong:
         refusals.add(where, f"a value that has no JSON form: {wrong}", "leave the demo out")
         return None
