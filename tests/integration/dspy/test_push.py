@@ -9,6 +9,7 @@ from pathlib import Path
 import dspy
 import pytest
 import yaml
+from tests.integration.dspy.conftest import KEYS
 from tests.support.lm_server import LmServer, chat
 from tests.support.local import ANYPOD, PATIENCE
 
@@ -54,6 +55,31 @@ own = Own()
 '''
 
 
+OPTIMISING = """
+import os
+
+import dspy
+
+rows = [dspy.Example(question=f"{n} and 1", answer=str(n + 1)) for n in range(3)]
+trainset = [row.with_inputs("question") for row in rows]
+lm = dspy.LM("hosted_vllm/own", api_base=os.environ["OWN_LM"], api_key="sk-own", cache=False)
+
+
+def exact(example, pred, trace=None):
+    return example.answer == pred.answer
+
+
+def optimised():
+    optimiser = dspy.BootstrapFewShot(metric=exact, max_labeled_demos=0)
+    student = dspy.ChainOfThought("question -> answer")
+    with dspy.context(lm=lm):
+        return optimiser.compile(student, trainset=trainset)
+
+
+program = optimised()
+"""
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "calculator.py"
@@ -61,10 +87,10 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def anypod(*arguments: str, url: str) -> subprocess.CompletedProcess[str]:
+def anypod(*arguments: str, url: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [ANYPOD, *arguments],
-        env=os.environ | {"ANYPOD_URL": url},
+        env=os.environ | {"ANYPOD_URL": url, **environment},
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -99,6 +125,22 @@ def test_a_reward_of_a_file_chooses(file: Path, pool: str, lm: LmServer, client:
     lm.then(chat(answer="much longer than what was asked"), chat(answer="no"), chat(answer="never"))
     assert client.run("best", {"question": "is it?"}).outputs == {"answer": "no"}
     assert len(lm.asked) == 2
+
+
+def test_what_an_optimiser_found_is_served(
+    tmp_path: Path, pool: str, lm: LmServer, client: Client
+) -> None:
+    (tmp_path / "sums.py").write_text(OPTIMISING)
+    lm.script = lambda _: chat(reasoning="I count.", answer="2")
+    done = anypod("push", f"{tmp_path}/sums.py:program", url=pool, OWN_LM=lm.url)
+    assert done.returncode == 0, done.stderr
+    assert {one.key for one in lm.asked} == {"sk-own"}
+    assert client.run("sums", {"question": "4 and 1"}).outputs["answer"] == "2"
+    assert lm.asked[-1].key == KEYS["fast"]
+    shown = [message["content"] for message in lm.asked[-1].body["messages"]]
+    assert [one for one in shown if "I count." in one and "2" in one], shown
+    assert "1 and 1" in lm.asked[-1].prompt
+    assert "0 and 1" not in lm.asked[-1].prompt  # whose answer was wrong
 
 
 def test_a_part_is_a_program(file: Path, pool: str, lm: LmServer, client: Client) -> None:
