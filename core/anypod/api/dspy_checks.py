@@ -9,7 +9,16 @@ import re
 import warnings
 from collections.abc import Collection, Iterable, Mapping
 
-from anypod.api.dspy_programs import DspyCode, DspyField, DspySignature, DspyType, LmParameters
+from msgspec import UNSET
+
+from anypod.api.dspy_programs import (
+    DspyCode,
+    DspyField,
+    DspySignature,
+    DspyType,
+    DspyTypeField,
+    LmParameters,
+)
 from anypod.dspy import signatures, types
 from anypod.dspy.signatures import InvalidSignature
 from anypod.dspy.spec import (
@@ -23,6 +32,7 @@ from anypod.dspy.spec import (
     Signature,
     Spec,
     Tool,
+    TypeField,
     Wrap,
 )
 from anypod.dspy.types import InvalidType
@@ -51,7 +61,7 @@ def spec_of(given: DspyCode) -> Spec:
     return Spec(
         signature=signature,
         module=module,
-        types={name: OwnType(fields) for name, fields in own.items()},
+        types=own,
         tools=_tools(given),
         wrap=_wrap(given),
         adapter=given.adapter,
@@ -114,34 +124,40 @@ def _field(given: DspyField, own: Collection[str], path: str, reserved: Collecti
     return Field(given.name, type_, given.description)
 
 
-def _own_types(given: Mapping[str, DspyType]) -> dict[str, list[Field]]:
-    found: dict[str, list[Field]] = {}
+def _own_types(given: Mapping[str, DspyType]) -> dict[str, OwnType]:
+    found: dict[str, OwnType] = {}
     for name, own in given.items():
         path = f"types.{name}"
         if not TYPE_NAME.fullmatch(name) or name in _TAKEN:
             raise Refused(path, "a type's name begins with a capital, has letters and digits, and "
                           "is none of those that there are")  # fmt: skip
-        found[name] = _fields(own.fields, given, f"{path}.fields", signatures.OF_MODELS)
+        fields = _fields(own.fields, given, f"{path}.fields", signatures.OF_MODELS)
         try:
             signatures.check_names((field.name for field in own.fields), ())
         except InvalidSignature as wrong:
             raise Refused(f"{path}.fields", str(wrong)) from None
-        for number, field in enumerate(found[name]):
+        for number, field in enumerate(fields):
             if special := _specials(field):
                 raise Refused(f"{path}.fields.{number}.type", f"{special} is for inputs only")
+        found[name] = OwnType(list(map(_with_default, fields, own.fields)), own.description)
     _check_circles(found)
     return found
 
 
-def _check_circles(own: Mapping[str, list[Field]]) -> None:
+def _with_default(field: Field, given: DspyTypeField) -> TypeField:
+    default = given.default if "default" in given.model_fields_set else UNSET
+    return TypeField(field.name, field.type, field.description, default)
+
+
+def _check_circles(own: Mapping[str, OwnType]) -> None:
     uses = {
         name: {
             used
-            for field in fields
+            for field in definition.fields
             for used in types.names(types.parse(field.type, own))
             if used in own
         }
-        for name, fields in own.items()
+        for name, definition in own.items()
     }
     while uses:
         ready = [name for name, used in uses.items() if not used & uses.keys()]

@@ -26,7 +26,7 @@ LmName = Annotated[
 
 
 class DspyField(RequestModel):
-    """One input or output, or one field of an own type."""
+    """One input or output."""
 
     name: Name
     type: TypeText = Field(
@@ -46,10 +46,17 @@ class DspySignature(RequestModel):
     instructions: Words = Field("", description="Told to the LM; DSPy writes some when empty.")
 
 
+class DspyTypeField(DspyField):
+    """One field of an own type."""
+
+    default: Any = Field(None, description="Of a field that may be missing; without one, none may.")
+
+
 class DspyType(RequestModel):
     """An object with fields, by whose name fields can have it as their type."""
 
-    fields: Fields
+    fields: Annotated[list[DspyTypeField], Field(min_length=1, max_length=signatures.MAX_FIELDS)]
+    description: Words = Field("", description="Told to the LM.")
 
 
 class DspyModule(RequestModel):

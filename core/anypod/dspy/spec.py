@@ -41,10 +41,16 @@ class Field(msgspec.Struct, frozen=True, omit_defaults=True):
     description: str = ""
 
 
-class OwnType(msgspec.Struct, frozen=True):
+class TypeField(Field, frozen=True, omit_defaults=True):
+    default: Any = msgspec.UNSET
+    """As JSON has it. A field that has one may be missing."""
+
+
+class OwnType(msgspec.Struct, frozen=True, omit_defaults=True):
     """An object that the program defines."""
 
-    fields: list[Field]
+    fields: list[TypeField]
+    description: str = ""
 
 
 class Signature(msgspec.Struct, frozen=True, omit_defaults=True):

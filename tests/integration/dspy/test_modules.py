@@ -279,3 +279,31 @@ def test_without_a_session_the_conversation_may_be_given(client: Client, lm: LmS
     assert "uno" in lm.asked[0].prompt
     with pytest.raises(AnyPodError, match="the session keeps the conversation"):
         client.run("chat", {"question": "two?", "history": turns}, session="talk-2")
+
+
+def test_a_field_of_a_type_may_be_missing_when_it_has_a_default(
+    client: Client, lm: LmServer
+) -> None:
+    fields = [
+        {"name": "name"},
+        {"name": "size", "type": "int | None", "default": None},
+        {"name": "since", "type": "date", "default": "2024-02-29"},
+    ]
+    thing = {"description": "What there is.", "fields": fields}
+    put(client, "defaults", signature="given: Thing -> thing: Thing", types={"Thing": thing})
+    lm.then(chat(thing={"name": "chair", "size": 3}))
+    answer = client.run("defaults", {"given": {"name": "table"}})
+    assert answer.outputs == {"thing": {"name": "chair", "size": 3, "since": "2024-02-29"}}
+    assert "What there is." in lm.asked[0].prompt
+    assert '"since": "2024-02-29"' in lm.asked[0].prompt
+    document = client.programs.get("defaults")
+    assert client.programs.put("defaults", kind="dspy", **document.definition).revision == (
+        document.revision
+    )
+
+
+def test_a_default_that_does_not_fit_is_refused(client: Client) -> None:
+    fields = [{"name": "name"}, {"name": "size", "type": "int", "default": "big"}]
+    with pytest.raises(InvalidProgram, match="unable to parse string as an integer") as caught:
+        put(client, "bad", signature="q -> thing: Thing", types={"Thing": {"fields": fields}})
+    assert caught.value.problem.path == "types.Thing.fields.1.default"

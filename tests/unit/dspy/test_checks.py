@@ -28,7 +28,13 @@ def test_the_canonical_form_reads_as_it_was_written() -> None:
         given(
             signature="question, rows: list[Item] -> answer, level: Literal['low', 'high']",
             types={
-                "Item": {"fields": [{"name": "name"}, {"name": "size", "type": "Size | None"}]},
+                "Item": {
+                    "description": "what there is",
+                    "fields": [
+                        {"name": "name"},
+                        {"name": "size", "type": "Size | None", "default": None},
+                    ],
+                },
                 "Size": {"fields": [{"name": "cm", "type": "int"}]},
             },
             module={"name": "ReAct", "maxIters": 3},

@@ -18,9 +18,8 @@ class Level(enum.Enum):
 
 
 class Told(BaseModel):
-    """An order."""
-
-    name: str
+    at: dt.datetime = Field(default_factory=lambda: dt.datetime(2024, 1, 1))  # noqa: DTZ001
+    any: Any = object()
 
 
 class Checked(BaseModel):
@@ -39,7 +38,6 @@ class Loose(BaseModel):
 
 class Limited(BaseModel):
     size: int = Field(ge=0)
-    colour: str | None = None
     called: str = Field(alias="name")
 
 
@@ -72,7 +70,7 @@ def refused(program: Any) -> list[str]:
         (lambda: with_type(Decimal), ["program.signature.x: the type Decimal", "there are str"]),
         (lambda: with_type(tuple[int, str]), ["program.signature.x: the type tuple"]),
         (lambda: with_type(list[set[int]]), ["program.signature.x: the type set"]),
-        (lambda: with_type(Level), ["program.signature.x: the type Level"]),
+        (lambda: with_type(Level), ["program.signature.x: the type Level", "write Literal['low']"]),
         (lambda: with_type(Literal[Level.LOW]), ["program.signature.x: a Literal has other"]),
         (lambda: with_type(dict[int, str]), ["program.signature.outputs.1.type", "keys of a dict"]),
         (lambda: with_type(dspy.Code, dspy.InputField), ["program.signature.x: the type Code"]),
@@ -89,13 +87,13 @@ def refused(program: Any) -> list[str]:
             lambda: with_type(list[Annotated[int, Field(ge=3)]]),
             ["program.signature.x: the type", "is none that a program has"],
         ),
-        (lambda: with_type(int, default=3), ["program.signature.x: fields have no default"]),
-        (lambda: with_type(Told), ["Told: types have no docstring"]),
+        (lambda: with_type(int, default=3), ["program.signature.x: inputs and outputs have no"]),
+        (lambda: with_type(Told), ["Told.at: what its default_factory makes"]),
+        (lambda: with_type(Told), ["Told.any: a value that has no JSON form"]),
         (lambda: with_type(Checked), ["Checked.even: validators"]),
         (lambda: with_type(Loose), ["Loose.model_config: str_max_length"]),
         (lambda: with_type(Loose), ["Loose.model_config: extra='allow'"]),
         (lambda: with_type(Limited), ["Limited.size: a type has no limits"]),
-        (lambda: with_type(Limited), ["Limited.colour: fields have no default"]),
         (lambda: with_type(Limited), ["Limited.called: alias"]),
         (lambda: with_type(Endless), ["program.types: Endless contain each other"]),
         (lambda: with_type(lower), ["program.types.lower: a type's name begins with a capital"]),
@@ -225,7 +223,8 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         "program.module.tools['<lambda>']",
         "program.module.signature.q",
         "program.module.signature.a",
-        "Told",
+        "Told.at",
+        "Told.any",
     ]
 
 

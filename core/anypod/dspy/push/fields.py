@@ -6,6 +6,8 @@ where nothing was said, instructions and descriptions as ``${name}``, counts as 
 
 import dataclasses
 import datetime as dt
+import enum
+import inspect
 import types
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -14,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from anypod.dspy.push.refusals import Refusals
+from anypod.dspy.push.state import as_json
 from anypod.dspy.types import allowed
 
 _PLAIN: dict[Any, str] = {
@@ -72,7 +75,11 @@ class Types:
 
     def _unknown(self, annotation: Any, where: str) -> str:
         name = getattr(annotation, "__name__", None) or str(annotation)
-        self._refusals.add(where, f"the type {name} is none that a program has", _there_are())
+        to_do = f"there are {allowed()}, and own types made with pydantic.BaseModel"
+        if isinstance(annotation, enum.EnumMeta):
+            members: Any = annotation
+            to_do = f"write Literal[{', '.join(repr(one.value) for one in members)}]"
+        self._refusals.add(where, f"the type {name} is none that a program has", to_do)
         return "Any"
 
     def _literal(self, values: tuple[Any, ...], where: str) -> str:
@@ -92,14 +99,12 @@ class Types:
             self._check_model(model)
             model.model_rebuild()
             fields = [self._own_field(name, *one) for one in model.model_fields.items()]
-            self.definitions[name] = {"fields": fields}
+            about = inspect.cleandoc(model.__doc__ or "")
+            self.definitions[name] = ({"description": about} if about else {}) | {"fields": fields}
         return name
 
     def _check_model(self, model: type[BaseModel]) -> None:
         name = model.__name__
-        if model.__doc__:
-            to_do = "say it in the descriptions of its fields, and take it away"
-            self._refusals.add(name, "types have no docstring here, which the LM is told", to_do)
         decorators = model.__pydantic_decorators__
         for found in sorted(
             one for kind in dataclasses.fields(decorators) for one in getattr(decorators, kind.name)
@@ -115,24 +120,33 @@ class Types:
         for found in config:
             self._refusals.add(f"{name}.model_config", f"{found} has no place in a program")
 
-    def _own_field(self, model: str, name: str, field: FieldInfo) -> dict[str, str]:
+    def _own_field(self, model: str, name: str, field: FieldInfo) -> dict[str, Any]:
         where = f"{model}.{name}"
-        self._check_field(field, where, field.metadata)
+        self._check_limits(where, field.metadata)
         if said := [one for one in _SPECIAL_ARGUMENTS if getattr(field, one)]:
             self._refusals.add(where, f"{', '.join(said)} has no place in a program")
-        return _field(name, self.text(field.annotation, where), field.description or "")
+        found = _field(name, self.text(field.annotation, where), field.description or "")
+        return found | ({} if field.is_required() else self._default(field, where))
 
-    def _check_field(self, field: FieldInfo, where: str, limits: Any) -> None:
-        if not field.is_required():
-            to_do = "take it away: what may be missing is of a type such as 'str | None'"
-            self._refusals.add(where, "fields have no default here", to_do)
+    def _default(self, field: FieldInfo, where: str) -> dict[str, Any]:
+        if field.default_factory not in (None, list, dict):
+            to_do = "give it a default that is a value"
+            self._refusals.add(where, "what its default_factory makes is not known before", to_do)
+            return {}
+        default = field.get_default(call_default_factory=True, validated_data={})
+        return {"default": as_json(default, where, "give it another default", self._refusals)}
+
+    def _check_limits(self, where: str, limits: Any) -> None:
         if limits:
             to_do = "say it in the description, or check it in a reward"
             self._refusals.add(where, f"a type has no limits here, as {limits!s} is", to_do)
 
     def of_signature(self, name: str, field: FieldInfo, where: str) -> dict[str, str]:
         said: dict[str, Any] = field.json_schema_extra  # type: ignore[assignment]
-        self._check_field(field, where, said.get("constraints") or field.metadata)
+        self._check_limits(where, said.get("constraints") or field.metadata)
+        if not field.is_required():
+            to_do = "take it away: what may be missing is of a type such as 'str | None'"
+            self._refusals.add(where, "inputs and outputs have no default here", to_do)
         description = said["desc"] if said["desc"] != f"${{{name}}}" else ""
         return _field(name, self.text(field.annotation, where), description)
 
@@ -140,10 +154,6 @@ class Types:
 def _field(name: str, type_: str, description: str) -> dict[str, str]:
     found = {"name": name} if type_ == "str" else {"name": name, "type": type_}
     return found | ({"description": description} if description else {})
-
-
-def _there_are() -> str:
-    return f"there are {allowed()}, and own types made with pydantic.BaseModel"
 
 
 def instructions_of(signature: Any) -> str:

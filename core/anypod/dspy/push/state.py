@@ -31,17 +31,17 @@ def _demo(
     demo: Mapping[str, Any], known: set[str], where: str, refusals: Refusals
 ) -> dict[str, Any]:
     return {
-        name: _as_json(value, f"{where}[{name!r}]", refusals)
+        name: as_json(value, f"{where}[{name!r}]", "leave the demo out", refusals)
         for name, value in demo.items()
         if name in known
     }
 
 
-def _as_json(value: Any, where: str, refusals: Refusals) -> Any:
+def as_json(value: Any, where: str, to_do: str, refusals: Refusals) -> Any:
     try:
         found = to_jsonable_python(value)
         json.dumps(found, allow_nan=False, ensure_ascii=False).encode()
     except (PydanticSerializationError, ValueError, TypeError) as wrong:
-        refusals.add(where, f"a value that has no JSON form: {wrong}", "leave the demo out")
+        refusals.add(where, f"a value that has no JSON form: {wrong}", to_do)
         return None
     return found

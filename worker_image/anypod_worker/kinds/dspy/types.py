@@ -1,13 +1,23 @@
 """From the canonical text of types to types that pydantic and DSPy know."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Union
 
 import dspy
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
+from msgspec import UNSET
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
 
 from anypod.dspy import spec, types
+from anypod_worker.runtime.loading import invalid
 
 _PLAIN: dict[str, Any] = {
     "str": str,
@@ -39,29 +49,53 @@ Own = dict[str, type[BaseModel]]
 
 
 def own_types(definitions: Mapping[str, spec.OwnType]) -> Own:
-    """The program's own, each after those that it is made of; there are no circles."""
+    """The program's own, each after those that it is made of; there are no circles.
+
+    Raises InvalidProgram for a default that does not fit.
+    """
     made: Own = {}
     while len(made) < len(definitions):
         for name, definition in definitions.items():
             fields = definition.fields
             used = {one for field in fields for one in _names(field, definitions)}
             if name not in made and used <= made.keys():
-                made[name] = model(name, fields, made)
+                _check_defaults(f"types.{name}", fields, made)
+                made[name] = model(name, fields, made, about=definition.description)
     return made
+
+
+def _check_defaults(path: str, fields: Sequence[spec.TypeField], own: Own) -> None:
+    for number, field in enumerate(fields):
+        try:
+            if field.default is not UNSET:
+                TypeAdapter(of(field.type, own)).validate_python(field.default)
+        except ValidationError as error:
+            where = f"{path}.fields.{number}.default"
+            raise invalid(f"{where}: {error.errors()[0]['msg']}", path=where) from None
 
 
 def _names(field: spec.Field, own: Mapping[str, Any]) -> set[str]:
     return {name for name in types.names(types.parse(field.type, own)) if name in own}
 
 
-def model(name: str, fields: list[spec.Field], own: Own, *, given: bool = False) -> type[BaseModel]:
+def model(
+    name: str, fields: Sequence[spec.Field], own: Own, *, given: bool = False, about: str = ""
+) -> type[BaseModel]:
     """``given``: by a caller."""
     shown: dict[str, Any] = {
-        field.name: (of(field.type, own, given=given), Field(description=field.description or None))
-        for field in fields
+        field.name: (of(field.type, own, given=given), _shown(field)) for field in fields
     }
-    made: type[BaseModel] = create_model(name, __config__=_CONFIG, **shown)
+    made: type[BaseModel] = create_model(name, __config__=_CONFIG, __doc__=about or None, **shown)
     return made
+
+
+def _shown(field: spec.Field) -> Any:
+    default = getattr(field, "default", UNSET)
+    return Field(
+        ... if default is UNSET else default,
+        description=field.description or None,
+        validate_default=True,
+    )
 
 
 def of(text: str, own: Own, *, given: bool = False) -> Any:
