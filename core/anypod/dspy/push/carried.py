@@ -38,8 +38,11 @@ def lines_for(name: str, function: FunctionType, tree: ast.AST) -> list[str]:
     if line := _imported_from(name, value, function):
         return [line]
     if getattr(value, "__module__", "") == function.__module__ and hasattr(value, "__qualname__"):
-        what = "class" if isinstance(value, type) else "function"
-        raise NotCarried(f"{name!r} is a {what} of the same file", "define it inside the function")
+        if isinstance(value, type):
+            to_do = "take and give dicts, or define it inside the function"
+            raise NotCarried(f"{name!r} is a class of the same file", to_do)
+        to_do = "define it inside the function"
+        raise NotCarried(f"{name!r} is a function of the same file", to_do)
     if not _is_literal(value):
         what = f"{name!r} is a {type(value).__name__}, which has no text that makes it again"
         raise NotCarried(what, INSIDE)

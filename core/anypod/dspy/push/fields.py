@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from anypod.dspy.push.refusals import Refusals
 from anypod.dspy.push.state import as_json
+from anypod.dspy.signatures import InvalidSignature, check_name
 from anypod.dspy.types import allowed
 
 _PLAIN: dict[Any, str] = {
@@ -56,6 +57,9 @@ class Types:
                 return self._literal(arguments, where)
             case origin if origin in (Union, types.UnionType):
                 return " | ".join(self.text(one, where) for one in arguments)
+            case origin if origin is dict and arguments[:1] not in ((), (str,)):
+                self._refusals.add(where, "the keys of a dict are str, as JSON has them")
+                return "dict"
             case origin if origin in (list, dict):
                 inside = ", ".join(self.text(one, where) for one in arguments)
                 return f"{origin.__name__}[{inside}]" if inside else origin.__name__
@@ -147,6 +151,10 @@ class Types:
         if not field.is_required():
             to_do = "take it away: what may be missing is of a type such as 'str | None'"
             self._refusals.add(where, "inputs and outputs have no default here", to_do)
+        try:
+            check_name(name)
+        except InvalidSignature as wrong:
+            self._refusals.add(where, str(wrong), "give the field another name")
         description = said["desc"] if said["desc"] != f"${{{name}}}" else ""
         return _field(name, self.text(field.annotation, where), description)
 
