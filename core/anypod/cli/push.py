@@ -14,6 +14,7 @@ from anypod.cli.tables import asking, out, show_one
 if TYPE_CHECKING:
     from anypod.api.programs import ProgramDocument
     from anypod.client.calls import CodeArguments
+    from anypod.dspy.push.find import Found
 
 
 def push(
@@ -58,14 +59,15 @@ def read(target: str, id_: str | None, lm: str | None) -> tuple[str, "CodeArgume
         raise Usage(str(wrong)) from None
     except CannotBeServed as wrong:
         raise Usage(f"{target} cannot be a program as it is\n{wrong}") from None
-    return id_ or _id(found.file.stem, found.name, found.others), given
+    return id_ or _id(found), given
 
 
-def _id(stem: str, name: str, others: tuple[str, ...]) -> str:
-    if others:
-        listed = ", ".join(sorted({name, *others}))
+def _id(found: "Found") -> str:
+    """Of the file, as everywhere; two of its modules must not take each other's place."""
+    if found.others:
+        name, listed = found.name, ", ".join(sorted({found.name, *found.others}))
         raise Usage(f"the file has more than one module ({listed}): give {name} an id with --id")
-    return sources.id_of(stem)
+    return sources.read(str(found.file)).id
 
 
 def _command(document: "ProgramDocument") -> str:

@@ -31,12 +31,12 @@ def read(target: str) -> Source:
     """Raises Usage."""
     path = Path(target)
     if path.is_dir():
-        return Source(id_of(path.resolve().name), {"files": _folder(path)})
+        return Source(_id(path.resolve().name), {"files": _folder(path)})
     if path.suffix in DEFINITIONS:
         given = _definition(path)
-        id_ = id_of(str(given.pop("id", path.stem)))  # type: ignore[typeddict-item]
+        id_ = _id(str(given.pop("id", path.stem)))  # type: ignore[typeddict-item]
         return Source(id_, given, is_whole=True)
-    return Source(id_of(path.stem), {"files": {"main.py": _text(path)}})
+    return Source(_id(path.stem), {"files": {"main.py": _text(path)}})
 
 
 def _definition(path: Path) -> "CodeArguments":
@@ -84,7 +84,7 @@ def _text(path: Path) -> str:
         ) from None
 
 
-def id_of(name: str) -> str:
+def _id(name: str) -> str:
     found = re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-")[:100]
     if not found:
         raise Usage(f"no id can be made of {name!r}; give one with --id")

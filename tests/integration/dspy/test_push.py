@@ -192,17 +192,23 @@ def test_what_cannot_be_pushed_is_said(file: Path, target: str, said: str) -> No
     assert "Traceback" not in done.stderr
 
 
-def test_without_dspy_it_is_said_how_to_get_it(file: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["push", "a.py:b"], 2, "push needs DSPy, which is not installed here: pip install dspy"),
+        (["push", "--help"], 0, ""),
+        (["run", "--help"], 0, ""),
+    ],
+)
+def test_without_dspy_it_is_said_how_to_get_it(arguments: list[str], code: int, said: str) -> None:
     hidden = "import sys; sys.modules['dspy'] = None; sys.argv[0] = 'anypod'"
     run = "from anypod.cli import main; sys.exit(main())"
     done = subprocess.run(
-        [sys.executable, "-c", f"{hidden}; {run}", "push", f"{file}:agent"],
+        [sys.executable, "-c", f"{hidden}; {run}", *arguments],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
-        "error: anypod push needs DSPy, which is not installed here: pip install dspy\n"
-    )
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr

@@ -139,6 +139,12 @@ def with_demo(value: Any) -> Any:
     return program
 
 
+def patched() -> Any:
+    program = dspy.Predict("q -> a")
+    program.forward = print
+    return program
+
+
 def rationale_of_its_own() -> Any:
     field = dspy.OutputField(desc="in French")
     return dspy.ChainOfThought("q -> a", rationale_field=field)
@@ -198,6 +204,7 @@ def wrap(**changed: Any) -> Any:
             lambda: dspy.Predict("q -> a", callbacks=[object()]),
             ["program.callbacks: callbacks stay here"],
         ),
+        (patched, ["program.forward: it was put over the module's own"]),
         (rationale_of_its_own, ["program.predict: its fields are not those"]),
         (lambda: with_demo(object()), ["program.demos[1]['q']: a value that has no JSON form"]),
         (lambda: with_demo(float("nan")), ["program.demos[1]['q']: a value that has no JSON form"]),

@@ -1,5 +1,6 @@
 """Tools and rewards go along as text that stands alone, or the reason why they cannot is told."""
 
+import linecache
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -118,6 +119,17 @@ def test_a_string_of_an_indented_function_is_what_it_was(pushed: Callable[..., A
     alone = defined(text_of(function), "f", "f", Refusals())
     assert alone is not None
     assert alone(1) == function(1)
+
+
+def test_a_function_of_a_notebooks_cell_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = ["import math\nFEW = 3\n", "def f(x):\n    return math.floor(x) + FEW\n", "FEW = 4\n"]
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    for number, cell in enumerate(cells):
+        name = f"<ipython-input-{number}>"
+        lines = cell.splitlines(keepends=True)
+        monkeypatch.setitem(linecache.cache, name, (len(cell), None, lines, name))
+        exec(compile(cell, name, "exec"), namespace)
+    assert text_of(namespace["f"]).startswith("import math\nFEW = 4\n\ndef f(x):\n")
 
 
 def test_annotations_of_the_future_stay_so(pushed: Callable[..., Any]) -> None:

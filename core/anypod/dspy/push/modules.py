@@ -102,6 +102,8 @@ def document_of(program: Any, where: str, refusals: Refusals) -> dict[str, Any]:
     if make is None:
         refusals.add(where, *_not_known(program))
         return document
+    for name in sorted({"forward", "aforward"} & vars(program).keys()):
+        refusals.add(f"{where}.{name}", "it was put over the module's own", _OWN)
     shape = make(program, where, refusals)
     types = Types(refusals)
     document["signature"] = _signature(shape.signature, types, where)
