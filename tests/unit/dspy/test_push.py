@@ -187,6 +187,13 @@ def test_a_reward_is_given_what_dspy_gives_it(wrap: Any, tmp_path: Path) -> None
     assert '    """Few\n    words."""' in made.reward  # its docstring is what it was
 
 
+def test_copies_of_one_lm_are_one() -> None:
+    program = dspy.ReAct("question -> answer", tools=[add])
+    program.react.lm = dspy.LM("openai/gpt-4o", api_key="sk-none")
+    program.extract.predict.lm = program.react.lm.copy()
+    assert "lm" not in definition(program)
+
+
 def test_what_was_said_of_the_lm_goes_along_without_it() -> None:
     program = dspy.ChainOfThought("question -> answer", temperature=0.25, max_tokens=300)
     program.set_lm(dspy.LM("openai/gpt-4o", api_key="sk-none-of-theirs", api_base="http://a"))

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import dspy
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator
 
 from anypod.dspy.push import CannotBeServed, definition
 
@@ -43,6 +43,17 @@ class Limited(BaseModel):
 
 class Endless(BaseModel):
     inner: "Endless | None"
+
+
+class Rooted(RootModel[list[int]]):
+    pass
+
+
+class Busy(BaseModel):
+    a: int
+
+    def model_post_init(self, context: Any) -> None:
+        self.a += 1
 
 
 class lower(BaseModel):  # noqa: N801
@@ -96,6 +107,8 @@ def refused(program: Any) -> list[str]:
         (lambda: with_type(Limited), ["Limited.size: a type has no limits"]),
         (lambda: with_type(Limited), ["Limited.called: alias"]),
         (lambda: with_type(Endless), ["program.types: Endless contain each other"]),
+        (lambda: with_type(Rooted), ["program.signature.x: the type Rooted"]),
+        (lambda: with_type(Busy), ["Busy: it has private attributes, or runs code"]),
         (lambda: with_type(lower), ["program.types.lower: a type's name begins with a capital"]),
         (
             lambda: with_type(dict[str, other_type("Told")] | Told),
@@ -145,6 +158,12 @@ def patched() -> Any:
     return program
 
 
+def replaced() -> Any:
+    program = dspy.ReAct("q -> a", tools=[tool])
+    program.extract = dspy.Predict("q, trajectory -> a")
+    return program
+
+
 def rationale_of_its_own() -> Any:
     field = dspy.OutputField(desc="in French")
     return dspy.ChainOfThought("q -> a", rationale_field=field)
@@ -186,15 +205,15 @@ def wrap(**changed: Any) -> Any:
         ),
         (
             lambda: dspy.ReAct("q -> a", tools=[dspy.Tool(tool, name="search")]),
-            ["program.tools['search']: its name is not what its function says"],
+            ["program.tools['search']: its 'name' differs from what its function says"],
         ),
         (
             lambda: dspy.ReAct("q -> a", tools=[dspy.Tool(tool, desc="Finds.")]),
-            ["program.tools['tool']: its desc is not what its function says"],
+            ["program.tools['tool']: its 'desc' differs from what its function says"],
         ),
         (
             lambda: dspy.ReAct("q -> a", tools=[dspy.Tool(tool, arg_desc={"x": "a number"})]),
-            ["program.tools['tool']: its args is not what its function says"],
+            ["program.tools['tool']: its 'args' differs from what its function says"],
         ),
         (two_lms, ["program: its predictors ask different LMs"]),
         (two_temperatures, ["program: its predictors have different parameters"]),
@@ -204,6 +223,7 @@ def wrap(**changed: Any) -> Any:
             lambda: dspy.Predict("q -> a", callbacks=[object()]),
             ["program.callbacks: callbacks stay here"],
         ),
+        (replaced, ["program.extract.predict: it was put over the module's own"]),
         (patched, ["program.forward: it was put over the module's own"]),
         (rationale_of_its_own, ["program.predict: its fields are not those"]),
         (lambda: with_demo(object()), ["program.demos[1]['q']: a value that has no JSON form"]),

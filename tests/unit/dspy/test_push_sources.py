@@ -32,6 +32,7 @@ NAMES = {"a": [1, 2.5, None, (True, b"x")]}
 WORDS = re.compile("a+")
 API_KEY = "abc"
 PROVIDER = "sk-0123456789abcdef"
+CONFIG = {"hosts": ["a"], "api_key": "abc"}
 MAX_TOKENS = 7
 count = 0
 program = dspy.Predict("q -> a")
@@ -161,6 +162,7 @@ def test_annotations_of_the_future_stay_so(pushed: Callable[..., Any]) -> None:
         ("def f(x):\n    return WORDS.sub('', x)\n", "'WORDS' is a Pattern"),
         ("def f(x):\n    return program(q=x)\n", "'program' is a Predict"),
         ("def f(x):\n    return API_KEY\n", "'API_KEY' looks like a secret"),
+        ("def f(x):\n    return CONFIG\n", "'CONFIG' looks like a secret"),
         ("def f(x):\n    return PROVIDER\n", "'PROVIDER' looks like a secret"),
         ("def f(x):\n    global count\n    count += 1\n", "it changes 'count'"),
         ("def f(x):\n    return open(__file__)\n", "it uses __file__"),

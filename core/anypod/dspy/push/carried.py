@@ -46,7 +46,7 @@ def lines_for(name: str, function: FunctionType, tree: ast.AST) -> list[str]:
     if not _is_literal(value):
         what = f"{name!r} is a {type(value).__name__}, which has no text that makes it again"
         raise NotCarried(what, INSIDE)
-    if isinstance(value, str) and (_SECRET.search(name) or _LOOKS_SECRET.match(value)):
+    if _is_secret(name, value):
         to_do = "read it inside the function from os.environ, into which the pool puts it"
         raise NotCarried(f"{name!r} looks like a secret, and programs can be read", to_do)
     return [f"{name} = {value!r}"]
@@ -100,6 +100,17 @@ def check_shared(module: str, file: str | None, function: FunctionType) -> None:
     if not set(folders).isdisjoint(path.parents):
         what = f"{module!r} is a file of yours, which workers do not have"
         raise NotCarried(what, "put what it needs of it inside the function")
+
+
+def _is_secret(name: str, value: Any) -> bool:
+    match value:
+        case str():
+            return bool(_SECRET.search(name) or _LOOKS_SECRET.match(value))
+        case dict():
+            return any(_is_secret(str(key), inner) for key, inner in value.items())
+        case list() | tuple() | set():
+            return any(_is_secret(name, inner) for inner in value)
+    return False
 
 
 def _is_literal(value: Any) -> bool:

@@ -12,7 +12,7 @@ import types
 from typing import Any, Literal, Union, get_args, get_origin
 
 import dspy
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 from pydantic.fields import FieldInfo
 
 from anypod.dspy.push.refusals import Refusals
@@ -51,40 +51,38 @@ class Types:
         self.definitions: dict[str, Any] = {}
 
     def text(self, annotation: Any, where: str) -> str:
-        arguments = get_args(annotation)
-        match get_origin(annotation):
-            case origin if origin is Literal:
-                return self._literal(arguments, where)
-            case origin if origin in (Union, types.UnionType):
-                return " | ".join(self.text(one, where) for one in arguments)
-            case origin if origin is dict and arguments[:1] not in ((), (str,)):
-                self._refusals.add(where, "the keys of a dict are str, as JSON has them")
-                return "dict"
-            case origin if origin in (list, dict):
-                inside = ", ".join(self.text(one, where) for one in arguments)
-                return f"{origin.__name__}[{inside}]" if inside else origin.__name__
-            case None:
-                return self._named(annotation, where)
-        return self._unknown(annotation, where)
+        origin, arguments = get_origin(annotation), get_args(annotation)
+        if origin is None:
+            return self._named(annotation, where)
+        if origin is Literal:
+            return self._literal(arguments, where)
+        if origin in (Union, types.UnionType):
+            return " | ".join(self.text(one, where) for one in arguments)
+        if origin is dict and arguments and arguments[0] is not str:
+            self._refusals.add(where, "the keys of a dict are str, as JSON has them")
+        elif origin in (list, dict):
+            inside = ", ".join(self.text(one, where) for one in arguments)
+            return f"{origin.__name__}[{inside}]" if inside else origin.__name__
+        else:
+            self._unknown(annotation, where)
+        return "Any"
 
     def _named(self, annotation: Any, where: str) -> str:
         for known, name in _PLAIN.items():
             if annotation is known:
                 return name
-        if not isinstance(annotation, type) or not issubclass(annotation, BaseModel):
-            return self._unknown(annotation, where)
-        if issubclass(annotation, dspy.Type):
-            return self._unknown(annotation, where)
-        return self._of_own(annotation, where)
+        if _is_own(annotation):
+            return self._of_own(annotation, where)
+        self._unknown(annotation, where)
+        return "Any"
 
-    def _unknown(self, annotation: Any, where: str) -> str:
+    def _unknown(self, annotation: Any, where: str) -> None:
         name = getattr(annotation, "__name__", None) or str(annotation)
         to_do = f"there are {allowed()}, and own types made with pydantic.BaseModel"
         if isinstance(annotation, enum.EnumMeta):
             members: Any = annotation
             to_do = f"write Literal[{', '.join(repr(one.value) for one in members)}]"
         self._refusals.add(where, f"the type {name} is none that a program has", to_do)
-        return "Any"
 
     def _literal(self, values: tuple[Any, ...], where: str) -> str:
         if all(type(value) in (str, int, bool, types.NoneType) for value in values):
@@ -118,6 +116,9 @@ class Types:
                 "validators, serializers and computed fields stay here",
                 "say in a description what must hold, or check it in a reward",
             )
+        if model.__pydantic_custom_init__ or model.__pydantic_post_init__:
+            what = "it has private attributes, or runs code of its own when it is made"
+            self._refusals.add(name, what, "leave it a description of data")
         config = sorted(set(model.model_config) - _HARMLESS_CONFIG)
         if model.model_config.get("extra") == "allow":
             config.append("extra='allow'")
@@ -157,6 +158,12 @@ class Types:
             self._refusals.add(where, str(wrong), "give the field another name")
         description = said["desc"] if said["desc"] != f"${{{name}}}" else ""
         return _field(name, self.text(field.annotation, where), description)
+
+
+def _is_own(annotation: Any) -> bool:
+    if not isinstance(annotation, type) or not issubclass(annotation, BaseModel):
+        return False
+    return not issubclass(annotation, dspy.Type | RootModel)
 
 
 def _field(name: str, type_: str, description: str) -> dict[str, str]:

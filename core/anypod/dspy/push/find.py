@@ -72,7 +72,5 @@ def _told(error: BaseException, file: Path) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if frame.filename == str(file.resolve())
     ]
-    if isinstance(error, SyntaxError) and error.lineno is not None:
-        lines = [error.lineno]
     where = f" (line {lines[-1]})" if lines else ""
     return f"{type(error).__name__}: {error}{where}"

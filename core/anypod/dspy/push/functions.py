@@ -10,7 +10,7 @@ from anypod.dspy.push.indents import indented
 from anypod.dspy.push.refusals import Refusals
 from anypod.dspy.push.sources import Source, defined, source_of
 
-_IN_DOCSTRING = "say it in the function's docstring, names and annotations"
+_SAY = "say it in the function's name, docstring and annotations"
 
 
 def tools(given: dict[str, Any], where: str, refusals: Refusals) -> tuple[list[Any], list[Any]]:
@@ -34,7 +34,7 @@ def _check_tool(tool: Any, made: Any, where: str, refusals: Refusals) -> None:
     """That the LM is told the same of both."""
     for what in ("name", "desc", "args", "arg_desc"):
         if getattr(tool, what) != getattr(made, what):
-            refusals.add(where, f"its {what} is not what its function says", _IN_DOCSTRING)
+            refusals.add(where, f"its {what!r} differs from what its function says", _SAY)
 
 
 def reward(function: Any, where: str, refusals: Refusals) -> str:

@@ -7,6 +7,7 @@ is compared with a module made anew: where they differ, an optimiser has been, o
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import dspy
@@ -15,7 +16,6 @@ from anypod.dspy.push import functions
 from anypod.dspy.push.fields import Types, instructions_of, plain
 from anypod.dspy.push.refusals import Refusals
 from anypod.dspy.push.state import state_of
-from anypod.dspy.spec import INTERNAL_FIELDS
 
 _OWN = (
     "it runs code of its own between its predictors: make it a program of kind python that imports "
@@ -26,61 +26,43 @@ _LM_PARAMETERS = {"temperature": "temperature", "max_tokens": "maxTokens"}
 
 @dataclass(slots=True)
 class Shape:
-    """What a module is made of; ``predictors`` by the names that a program's state has."""
+    """What a module is made of, and how one is made of a signature."""
 
     module: dict[str, Any]
     signature: Any
-    predictors: dict[str, Any]
-    make: Callable[[Any], dict[str, Any]]
-    """The predictors of one that is made of a signature."""
+    make: Callable[[Any], Any]
     tools: list[Any] = field(default_factory=list)
 
 
 def _predict(program: Any, where: str, refusals: Refusals) -> Shape:
-    return Shape(
-        {"name": "Predict"},
-        program.signature,
-        {"self": program},
-        lambda signature: {"self": dspy.Predict(signature)},
-    )
+    return Shape({"name": "Predict"}, program.signature, dspy.Predict)
 
 
 def _chain(program: Any, where: str, refusals: Refusals) -> Shape:
-    return Shape(
-        {"name": "ChainOfThought"},
-        program.predict.signature.delete("reasoning"),
-        {"predict": program.predict},
-        lambda signature: {"predict": dspy.ChainOfThought(signature).predict},
-    )
+    signature = program.predict.signature.delete("reasoning")
+    return Shape({"name": "ChainOfThought"}, signature, dspy.ChainOfThought)
 
 
 def _react(program: Any, where: str, refusals: Refusals) -> Shape:
     given = {name: tool for name, tool in program.tools.items() if name != "finish"}
     documents, made = functions.tools(given, f"{where}.tools", refusals)
 
-    def make(signature: Any) -> dict[str, Any]:
-        anew = dspy.ReAct(signature, tools=made, max_iters=program.max_iters)
-        return {"react": anew.react, "extract.predict": anew.extract.predict}
+    def make(signature: Any) -> Any:
+        return dspy.ReAct(signature, tools=made, max_iters=program.max_iters)
 
-    return Shape(
-        {"name": "ReAct", "maxIters": program.max_iters},
-        program.signature,
-        {"react": program.react, "extract.predict": program.extract.predict},
-        make,
-        documents,
-    )
+    module = {"name": "ReAct", "maxIters": program.max_iters}
+    return Shape(module, program.signature, make, documents)
 
 
 def _compared(program: Any, where: str, refusals: Refusals) -> Shape:
     signature = program.predict.signature.delete("rationale")
     for number in range(program.M):
         signature = signature.delete(f"reasoning_attempt_{number + 1}")
-    return Shape(
-        {"name": "MultiChainComparison", "candidates": program.M},
-        signature,
-        {"compare": program.predict},
-        lambda signature: {"compare": dspy.MultiChainComparison(signature, M=program.M).predict},
-    )
+
+    def make(signature: Any) -> Any:
+        return dspy.MultiChainComparison(signature, M=program.M)
+
+    return Shape({"name": "MultiChainComparison", "candidates": program.M}, signature, make)
 
 
 _SHAPES: dict[type, Callable[[Any, str, Refusals], Shape]] = {
@@ -89,6 +71,13 @@ _SHAPES: dict[type, Callable[[Any, str, Refusals], Shape]] = {
     dspy.ReAct: _react,
     dspy.MultiChainComparison: _compared,
 }
+_PREDICTORS: dict[type, dict[str, str]] = {
+    dspy.Predict: {"self": ""},
+    dspy.ChainOfThought: {"predict": "predict"},
+    dspy.ReAct: {"react": "react", "extract.predict": "extract.predict"},
+    dspy.MultiChainComparison: {"compare": "predict"},
+}
+"""Where they are, by the names that a program's state has for them."""
 _WRAPS = {dspy.BestOfN: "BestOfN", dspy.Refine: "Refine"}
 
 
@@ -98,13 +87,9 @@ def document_of(program: Any, where: str, refusals: Refusals) -> dict[str, Any]:
     if type(program) in _WRAPS:
         document["wrap"] = _wrap(program, where, refusals)
         program, where = program.module, f"{where}.module"
-    make = _SHAPES.get(type(program))
-    if make is None:
-        refusals.add(where, *_not_known(program))
+    if not _is_as_made(program, where, refusals):
         return document
-    for name in sorted({"forward", "aforward"} & vars(program).keys()):
-        refusals.add(f"{where}.{name}", "it was put over the module's own", _OWN)
-    shape = make(program, where, refusals)
+    shape = _SHAPES[type(program)](program, where, refusals)
     types = Types(refusals)
     document["signature"] = _signature(shape.signature, types, where)
     if types.definitions:
@@ -113,8 +98,34 @@ def document_of(program: Any, where: str, refusals: Refusals) -> dict[str, Any]:
     if shape.tools:
         document["tools"] = shape.tools
     if not refusals.found:
-        document |= _found(shape, document["signature"].get("instructions"), where, refusals)
+        anew = shape.make(plain(shape.signature, document["signature"].get("instructions")))
+        document |= _differences(program, anew, where, refusals)
     return document
+
+
+def _is_as_made(program: Any, where: str, refusals: Refusals) -> bool:
+    """One of the modules that there are, with nothing else put into its places."""
+    if type(program) not in _SHAPES:
+        refusals.add(where, *_not_known(program))
+        return False
+    found = [name for name in ("forward", "aforward") if name in vars(program)]
+    for path, predictor in _predictors(program).values():
+        found += [path] if type(predictor) is not dspy.Predict else []
+    for name in found:
+        refusals.add(f"{where}.{name}", "it was put over the module's own", _OWN)
+    return not found
+
+
+def _predictors(program: Any) -> dict[str, tuple[str, Any]]:
+    """Each with the path that leads to it."""
+    return {
+        name: (path, reduce(_part, filter(None, path.split(".")), program))
+        for name, path in _PREDICTORS[type(program)].items()
+    }
+
+
+def _part(of: Any, name: str) -> Any:
+    return getattr(of, name, None)
 
 
 def _not_known(program: Any) -> tuple[str, str]:
@@ -155,27 +166,22 @@ def _signature(signature: Any, types: Types, where: str) -> dict[str, Any]:
     }
 
 
-def _found(
-    shape: Shape, instructions: str | None, where: str, refusals: Refusals
-) -> dict[str, Any]:
+def _differences(program: Any, anew: Any, where: str, refusals: Refusals) -> dict[str, Any]:
     """LM parameters and state: what is not as in a module that was made just now."""
-    signature = plain(shape.signature, instructions)
-    anew = shape.make(signature)
-    names = {*signature.input_fields, *signature.output_fields, "augmented"}
-    state, parameters = {}, []
-    for name, predictor in shape.predictors.items():
-        place = where if name == "self" else f"{where}.{name}"
-        _check_predictor(predictor, anew[name], place, refusals)
-        known = names | set(INTERNAL_FIELDS[name])
-        if found := state_of(predictor, anew[name], known, place, refusals):
+    state, parameters, lms = {}, [], []
+    made = _predictors(anew)
+    for name, (path, predictor) in _predictors(program).items():
+        place = f"{where}.{path}" if path else where
+        _check_predictor(predictor, made[name][1], place, refusals)
+        if found := state_of(predictor, made[name][1], place, refusals):
             state[name] = found
-        parameters.append(_parameters(predictor, anew[name], place, refusals))
-    if len({id(one.lm) for one in shape.predictors.values()}) > 1:
+        parameters.append(_parameters(predictor, made[name][1], place, refusals))
+        lms.append((getattr(predictor.lm, "model", None), getattr(predictor.lm, "kwargs", None)))
+    if any(one != lms[0] for one in lms):
         refusals.add(where, "its predictors ask different LMs", "give it one, or push its parts")
     if any(one != parameters[0] for one in parameters):
-        refusals.add(
-            where, "its predictors have different parameters of the LM", "give all the same"
-        )
+        to_do = "give them all the same"
+        refusals.add(where, "its predictors have different parameters of the LM", to_do)
     return {
         **({"lm": parameters[0]} if parameters[0] else {}),
         **({"state": state} if state else {}),
@@ -188,7 +194,7 @@ def _check_predictor(predictor: Any, made: Any, where: str, refusals: Refusals) 
         refusals.add(where, "its fields are not those that its signature gives it", to_do)
     if predictor.callbacks:
         refusals.add(f"{where}.callbacks", "callbacks stay here", "take them away")
-    if predictor.fields:
+    if getattr(predictor, "fields", None):
         refusals.add(f"{where}.fields", "criteria of decisions have no place in a program")
 
 

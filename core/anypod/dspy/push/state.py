@@ -13,15 +13,14 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from anypod.dspy.push.refusals import Refusals
 
 
-def state_of(
-    predictor: Any, made: Any, signature_has: set[str], where: str, refusals: Refusals
-) -> dict[str, Any]:
+def state_of(predictor: Any, made: Any, where: str, refusals: Refusals) -> dict[str, Any]:
     """Empty for a predictor that is as it was made; ``made`` is one."""
     found: dict[str, Any] = {}
+    known = {*made.signature.fields, "augmented"}
     if predictor.signature.instructions != made.signature.instructions:
         found["instructions"] = predictor.signature.instructions
     demos = [
-        _demo(dict(demo.items()), signature_has, f"{where}.demos[{number}]", refusals)
+        _demo(dict(demo.items()), known, f"{where}.demos[{number}]", refusals)
         for number, demo in enumerate(predictor.demos)
     ]
     return found | ({"demos": demos} if demos else {})
