@@ -225,6 +225,8 @@ class Executor(asyncio.Protocol):
         self._said_more = self._run is not frame
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(frames.encode(frame))
+        elif not self._said_more:
+            self._left_unread = True
 
     # what comes
 
@@ -312,9 +314,9 @@ class Executor(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._socket_ended = True
-        # A socket that closes with unread bytes in it resets its peer.
-        was_reset = isinstance(exc, ConnectionResetError) and not self._said_more
-        self._left_unread = self._left_unread or was_reset
+        # A socket that closes with unread bytes in it resets its peer, and takes no more of them.
+        was_cut = isinstance(exc, ConnectionError) and not self._said_more
+        self._left_unread = self._left_unread or was_cut
         if self._status is None and not self.is_gone:
             # A process that ends closes its socket first; one that lives on has lost its use.
             self._loop.call_later(_LAST_WORDS, self.kill, "closed")

@@ -233,6 +233,24 @@ async def test_what_a_dying_executor_had_not_read_runs_in_another() -> None:
         assert (await check).failure is None
 
 
+async def test_what_comes_while_its_executor_dies_runs_in_another() -> None:
+    """The supervisor learns of both at once."""
+    async with started_worker(worker_config(executors=1)) as worker, linked(worker) as gateway:
+        ran = 0
+        while ran < 10:
+            await worker.until_idle(1)
+            pid = (await gateway.run(PID)).outputs
+            await worker.until_idle(1)
+            os.kill(worker.pid, signal.SIGSTOP)
+            os.kill(pid, signal.SIGKILL)
+            execution = await gateway.begin(PID)
+            os.kill(worker.pid, signal.SIGCONT)
+            answer = await gateway.end(execution)
+            if answer.refused is None:
+                assert answer.outputs != pid
+                ran += 1
+
+
 async def test_what_an_executor_has_read_is_not_run_again(tmp_path: Path) -> None:
     source = """
 import os, pathlib, time
