@@ -68,6 +68,8 @@ class Hiding:
     def feed(self, data: bytes) -> bytes:
         data = self._keys.hidden(self._held + data)
         held = self._keys.begins_at_end(data)
+        if held and len(data) <= self._keys.longest:
+            held = len(data)  # so that a word is not told in two pieces
         self._held = data[len(data) - held :]
         return data[: len(data) - held]
 

@@ -148,12 +148,11 @@ class _Call:
         prediction, pieces = None, _Pieces(queue, Keys(self.given.keys))
         async for item in streaming(**inputs):
             if isinstance(item, StreamResponse):
-                await pieces.say(item.signature_field_name, item.chunk)
-                if item.is_last_chunk:
-                    await pieces.end(item.signature_field_name)
+                name, text = item.signature_field_name, item.chunk
+                await pieces.say(name, text, is_last=item.is_last_chunk)
             elif isinstance(item, dspy.Prediction):
                 prediction = item
-        await pieces.end_all()
+        await pieces.end()
         assert prediction is not None, "a stream ends with its prediction"
         return prediction
 
@@ -166,17 +165,15 @@ class _Pieces:
         self._keys = keys
         self._hiding: dict[str, Hiding] = {}
 
-    async def say(self, field: str, text: str) -> None:
+    async def say(self, field: str, text: str, *, is_last: bool) -> None:
         hiding = self._hiding.setdefault(field, Hiding(self._keys))
-        await self._put(field, hiding.feed(text.encode("utf-8", "surrogatepass")))
+        said = hiding.feed(text.encode("utf-8", "surrogatepass"))
+        await self._put(field, said + hiding.end() if is_last else said)
 
-    async def end(self, field: str) -> None:
+    async def end(self) -> None:
         """What was held back, in case a key began there."""
-        await self._put(field, self._hiding.pop(field).end())
-
-    async def end_all(self) -> None:
-        for field in list(self._hiding):
-            await self.end(field)
+        for field, hiding in self._hiding.items():
+            await self._put(field, hiding.end())
 
     async def _put(self, field: str, text: bytes) -> None:
         if text:
