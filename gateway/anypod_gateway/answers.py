@@ -76,7 +76,7 @@ def run_answer(answer: ExecutionAnswer) -> RunAnswer:
             info.program or None,
             info.session,
             _logs(answer.printed),
-            usage.told(answer.usage),
+            None if answer.usage is None else usage.told(answer.usage),
         ),
     )
 

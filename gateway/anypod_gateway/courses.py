@@ -209,7 +209,7 @@ class Run(Course):
             self.request.on_progress(progress)
 
     def _message(self, timeout: float) -> Execute:
-        request, share = self.request, self.share
+        request = self.request
         return Execute(
             id=request.execution,
             program=request.program,
@@ -221,7 +221,7 @@ class Run(Course):
             logs=request.logs,
             session=self.session,
             lm=request.lm,
-            group=share.group.name if share is not None and share.group is not None else "",
+            group="" if self.share is None else self.share.group_name,
             progress=request.on_progress is not None,
         )
 

@@ -48,6 +48,10 @@ class Share:
         """How many of this revision one executor takes."""
         self.group: Group | None = None
 
+    @property
+    def group_name(self) -> str:
+        return "" if self.group is None else self.group.name
+
     def close(self) -> None:
         """The worker has refused to take it into its group, and will refuse others."""
         if self.group is not None:

@@ -155,7 +155,8 @@ def parse_run(body: bytes) -> Asked:
     request = _decode(_decode_run, masked)
     inputs = _object(request.inputs, "inputs")
     _check_keys_once(_cut(masked, inputs))
-    return _unmasked(inputs, nonce), request.timeout_seconds, choice_of(request.lm)
+    lm = None if request.lm is None else choice_of(request.lm)
+    return _unmasked(inputs, nonce), request.timeout_seconds, lm
 
 
 def parse_inputs(line: bytes) -> bytes:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
+from multidict import istr
 
 from anypod.api.idempotency import HEADER, REPLAYED
 from anypod.api.jobs import MAX_ATTEMPTS, MAX_PRIORITY, JobDocument, JobProgress, new_job_id
@@ -20,7 +21,7 @@ from anypod_gateway.executions import ExecutionRequest
 from anypod_gateway.handlers.keyed import keyed
 from anypod_gateway.services import Pool
 
-PREFER = "Prefer"
+PREFER = istr("Prefer")
 APPLIED = "Preference-Applied"
 RESPOND_ASYNC = "respond-async"
 MAX_LABELS = 16
