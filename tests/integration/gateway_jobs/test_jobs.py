@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.support.jobs import accepted, ended, events, job, running, submit, wrote
-from tests.support.rig import Rig
+from tests.support.rig import Rig, pool_of, rig
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -292,3 +292,36 @@ async def test_jobs_of_a_session_run_in_the_order_of_their_acceptance(
         assert (await ended(pair.gateway, id_))["state"] == "succeeded"
     expected = "".join(f"begun {n}\ndone {n}\n" for n in range(12))
     assert file.read_text() == expected
+
+
+SHARED = """
+import asyncio, os
+async def main(file: str, kills: bool = False) -> str:
+    with open(file, "a") as log:
+        log.write("begun\\n")
+    while len(open(file).readlines()) < 2:
+        await asyncio.sleep(0.01)
+    if kills and not os.path.exists(file + ".killed"):
+        open(file + ".killed", "w").close()
+        os._exit(3)
+    while not os.path.exists(file + ".killed"):
+        await asyncio.sleep(0.01)
+    return "ran"
+"""
+
+
+async def test_jobs_that_share_an_executor_are_run_again_when_one_of_them_ends_it(
+    tmp_path: Path,
+) -> None:
+    """The one that did is told of itself, and the other one that it was lost by it."""
+    file = tmp_path / "log"
+    async with rig(tmp_path, pool=pool_of(executors=2)) as made:
+        gateway = made.gateway
+        await gateway.create(SHARED, "shared", idempotent=True, concurrency=4)
+        jobs = [
+            await accepted(gateway, "shared", file=str(file), kills=kills)
+            for kills in (False, True)
+        ]
+        for id_ in jobs:
+            found = await ended(gateway, id_)
+            assert (found["state"], found["attempts"]) == ("succeeded", 2)
