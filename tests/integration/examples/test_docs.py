@@ -1,10 +1,14 @@
 """What the documentation shows is so: its programs are accepted, its metrics are there."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from tests.support.pages import USUAL_URL, blocks, matches, steps
 
 from anypod.client import Client
 
@@ -38,6 +42,52 @@ def test_the_nights_of_the_documentation_are_counted(client: Client) -> None:
         {"guest": "Ada", "since": "2024-03-05", "until": "2024-03-06"},
     ]
     assert client.run_source(str(source), {"stays": stays}).outputs == {"Ada": 4}
+
+
+SQUARE = "def main(n: int) -> int:\n    return n * n\n"
+
+
+def test_a_batch_over_http_is_answered_as_shown(client: Client, pool: tuple[str, int]) -> None:
+    client.programs.put("square", source=SQUARE)
+    (command, shown), *more = steps("docs/batches.md", "Over HTTP")
+    assert not more
+    done = subprocess.run(
+        ["bash", "-c", command.replace(USUAL_URL, pool[0])],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    said = done.stdout.splitlines()
+    assert len(said) == len(shown), said
+    for one, other in zip(shown, said, strict=True):
+        assert matches(one, other), (one, other)
+
+
+def test_a_batch_from_python_gives_an_item_for_each_input(
+    client: Client, pool: tuple[str, int]
+) -> None:
+    client.programs.put("square", source=SQUARE)
+    (source,) = blocks("docs/batches.md", "python")
+    source = source.replace("Client()", f"Client({pool[0]!r})")
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines() == [f"{n} {n * n}" for n in range(1000)]
+
+
+def test_a_job_from_python_is_submitted_read_and_found_as_shown(
+    client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client.programs.put("greet", source="def main(name: str) -> str:\n    return f'hello {name}'\n")
+    source, _ = blocks("docs/jobs.md", "python")
+    names: dict[str, Any] = {"client": client}
+    exec(source, names)
+    job, outputs = capsys.readouterr().out.split(maxsplit=1)
+    assert outputs == "hello Ada\n"
+    assert names["later"].get().id == job
+    for name in re.findall(r"[a-z]+", source.partition("# get, ")[2].partition("\n")[0]):
+        assert callable(getattr(names["later"], name))
 
 
 def test_every_metric_is_in_the_table(client: Client, pool: tuple[str, int]) -> None:

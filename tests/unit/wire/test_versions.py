@@ -81,13 +81,8 @@ def _first(name: str, **options: Any) -> type[msgspec.Struct]:
     )
 
 
-FIRST_TO_READ = msgspec.msgpack.Decoder(
-    list[
-        Union[  # noqa: UP007 - of what is only known at run time
-            tuple(_first(name) for name, each in NOW.items() if each.__struct_config__.tag)
-        ]
-    ]
-)
+_KINDS: Any = tuple(_first(name) for name, each in NOW.items() if each.__struct_config__.tag)
+FIRST_TO_READ = msgspec.msgpack.Decoder(list[Union[_KINDS]])  # noqa: UP007 - it is a tuple
 """A gateway or a worker of the first version."""
 
 
