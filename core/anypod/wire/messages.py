@@ -311,8 +311,9 @@ class Checked(Message, frozen=True, tag="checked"):
     doc: str | None = None
     streams: bool = False
     """The entry function is a generator: its outputs are a list, or chunks when streamed."""
-    waits: bool = False
-    """It is a coroutine function or an async generator: many of it can run in one executor."""
+    waits: bool | None = None
+    """It is a coroutine function or an async generator: many of it can run in one executor. None:
+    the worker is of a version that does not look at that."""
 
 
 ToWorker = (

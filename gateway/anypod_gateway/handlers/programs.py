@@ -23,6 +23,7 @@ from anypod.dspy.spec import FILE
 from anypod.store.program_records import Head, check_match
 from anypod.store.programs import ProgramStore
 from anypod.store.revisions import Revision, new_revision
+from anypod.wire.messages import Checked, Code
 from anypod_gateway import answers, requests
 from anypod_gateway.calls import CALL
 from anypod_gateway.given import GivenProgram, named, parsed
@@ -30,6 +31,7 @@ from anypod_gateway.services import SERVICES, Pool, session_key
 
 CHECK_SECONDS = 60.0
 """For a worker to become free, and to import the program."""
+VERSION_RETRY_SECONDS = 5
 
 
 async def create_program(request: web.Request) -> web.Response:
@@ -160,14 +162,8 @@ async def _checked(pool: Pool, program: str, given: GivenProgram) -> Revision:
     found = await pool.runner.check(given.revision, given.code, deadline)
     if found.failure is not None:
         raise AnyPodError(from_failure(found.failure, program=program, revision=given.revision))
-    if given.concurrency > 1 and not found.waits:
-        raise error(
-            "invalid-program",
-            f"concurrency is for programs that wait, and {given.code.entrypoint!r} is neither an "
-            "`async def` function nor an async generator",
-            program=program,
-            path="concurrency",
-        )
+    if given.concurrency > 1:
+        check_waits(program, given.code, found)
     try:
         return new_revision(
             given.code,
@@ -178,6 +174,25 @@ async def _checked(pool: Pool, program: str, given: GivenProgram) -> Revision:
         )
     except ValueError as invalid:
         raise error("invalid-program", f"its schema is not JSON: {invalid}") from None
+
+
+def check_waits(program: str, code: Code, found: Checked) -> None:
+    """Raises AnyPodError, if many of it cannot run in one executor."""
+    if found.waits is None:  # during an upgrade; another worker looks at it the next time
+        raise error(
+            "no-worker",
+            "the worker that looked at it is of a version without concurrency",
+            program=program,
+            retry_after=VERSION_RETRY_SECONDS,
+        )
+    if not found.waits:
+        raise error(
+            "invalid-program",
+            f"concurrency is for programs that wait, and {code.entrypoint!r} is neither an "
+            "`async def` function nor an async generator",
+            program=program,
+            path="concurrency",
+        )
 
 
 async def _blob(store: ProgramStore, head: Head) -> Revision:

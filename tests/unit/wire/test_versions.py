@@ -10,11 +10,13 @@ from typing import Any, Union, get_args
 import msgspec
 import pytest
 
+from anypod.api.problems import AnyPodError
 from anypod.dspy.spec import LmChoice
 from anypod.resources.worker_config import worker_config_in_pod
 from anypod.resources.workerpool import WorkerPoolSpec
-from anypod.wire import config, messages
-from anypod.wire.messages import Checked, Execute, Failure, Load, Result, Usage, WorkerHello
+from anypod.wire import codec, config, messages
+from anypod.wire.messages import Checked, Code, Execute, Failure, Load, Result, Usage, WorkerHello
+from anypod_gateway.handlers.programs import check_waits
 
 FIRST = {
     "Failure": "type detail exception message traceback line path errors exit_code signal limit",
@@ -120,6 +122,15 @@ def test_a_peer_of_the_first_version_understands_the_rest_of_a_message(
     assert type(read).__name__ == name
     known = FIRST[name].split()
     assert msgspec.to_builtins(read)["id" if "id" in known else known[0]] is not None
+
+
+def test_a_program_that_a_worker_of_the_first_version_looked_at_is_not_said_to_block() -> None:
+    first = _first("Checked", omit_defaults=True)("x")
+    (checked,) = codec.decode_for_gateway(msgspec.msgpack.encode([first]))
+    assert checked == Checked("x")
+    with pytest.raises(AnyPodError, match="version without concurrency") as refused:
+        check_waits("p", Code("python", {}, "main:main"), Checked("x"))
+    assert (refused.value.type, refused.value.problem.retry_after) == ("no-worker", 5)
 
 
 def test_of_new_kinds_of_messages_only_those_are_sent_that_were_asked_for() -> None:
