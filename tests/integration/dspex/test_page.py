@@ -16,7 +16,7 @@ import pytest
 import yaml
 from tests.integration.dspy.conftest import KEYS, manifest, variable
 from tests.support.anypod_up import anypod_up, ready_workers
-from tests.support.lm_server import LmServer, chat, lm_server
+from tests.support.lm_server import LmServer, Reply, chat, lm_server
 from tests.support.local import eventually
 from tests.support.pages import ROOT
 
@@ -228,6 +228,16 @@ def test_an_anonymous_program_runs_anywhere_and_for_anyone(ready: str) -> None:
         assert workers <= {worker.name for worker in client.workers.list()}
         for key in ("s1", "s2", "s3"):
             assert client.session(key).run("anonymous").execution.session == key
+
+
+def test_commands_do_not_wait_for_each_other(ready: str, asked: LmServer) -> None:
+    asked.clear()
+    asked.then(*[Reply(chat(answer="42"), delay=1)] * 8)
+    with Client(ready, timeout=60) as client:
+        jobs = [client.submit("qa", {"question": f"{number}?"}) for number in range(8)]
+        assert client.run("greet", {"name": "Ada"}).outputs == "Ada"
+        assert {job.result(timeout=60).outputs["answer"] for job in jobs} == {"42"}
+    assert asked.most_at_once > 1
 
 
 def test_a_field_has_the_type_that_was_declared(ready: str, asked: LmServer) -> None:

@@ -34,6 +34,8 @@ def script(asked: Asked) -> str:
     last = asked.last
     if "`order`" in asked.prompt:
         return chat(order=ORDER)
+    if "`speaker`" in asked.prompt:
+        return chat(speaker=_speaker(asked))
     if "`capital`" in asked.prompt:
         assert "Rome" in asked.prompt
         return chat(reasoning="France's is Paris.", capital="Paris")
@@ -46,6 +48,15 @@ def script(asked: Asked) -> str:
         found = re.findall(r"\d+ km|\d+\.\d", last)
         return chat(reasoning="From the tools.", reply=f"It is {' and '.join(found[-2:])} hours.")
     return chat(answer="Paris")
+
+
+def _speaker(asked: Asked) -> str:
+    """It knows the play, and by which names its text calls people only when that is shown to it."""
+    said = re.findall(r"\[\[ ## speech ## \]\]\n(.*)", asked.last)[-1]
+    before = (EXAMPLES / "data/hamlet.txt").read_text().partition(f"{said}\n")[0]
+    name = re.findall(r"\n\n([A-Z][a-z]+)\.\n", before)[-1]
+    shown = [one for one in asked.body["messages"] if one["role"] == "assistant"]
+    return name if shown else {"Ham": "Hamlet", "Hor": "Horatio"}.get(name, name)
 
 
 def _step(last: str) -> str:
@@ -127,13 +138,17 @@ def test_an_order_is_found_as_an_object(client: Client) -> None:
         ("docs/dspy.md", "From a notebook"),
     ],
 )
-def test_what_the_pages_show_is_so(url: str, tmp_path: Path, page: str, heading: str) -> None:
+def test_what_the_pages_show_is_so(
+    url: str, lm: LmServer, tmp_path: Path, page: str, heading: str
+) -> None:
     (tmp_path / "examples").symlink_to(EXAMPLES)
     for block in blocks(page, "python"):
         if named := re.match(r"# (\w+\.py)\n", block):
             (tmp_path / named[1]).write_text(block)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "ANYPOD_URL": url}
+    notebook = {"NOTEBOOK_LM": "openai/any", "NOTEBOOK_LM_BASE": lm.url, "OPENAI_API_KEY": KEY}
+    notebook["DSPY_CACHEDIR"] = str(tmp_path)
+    environment = {**os.environ, **notebook, "PATH": path, "ANYPOD_URL": url}
     found = steps(page, heading, but=("pip install", "OPENAI_API_KEY=... anypod up"))
     assert found
     for command, shown in found:
