@@ -7,6 +7,7 @@ What it was asked is kept, with keys and headers, and which requests their calle
 
 import asyncio
 import json
+import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -192,7 +193,9 @@ async def _streamed(request: web.Request, asked: Asked, reply: Reply) -> web.Str
 
 
 @contextmanager
-def lm_server(script: Script | None = None) -> Iterator[LmServer]:
+def lm_server(
+    script: Script | None = None, tls: ssl.SSLContext | None = None
+) -> Iterator[LmServer]:
     """Its ``url`` is an ``apiBase``; it serves until the block ends."""
     server = LmServer() if script is None else LmServer(script)
     ready = threading.Event()
@@ -204,9 +207,10 @@ def lm_server(script: Script | None = None) -> Iterator[LmServer]:
         app.router.add_post("/v1/chat/completions", server.answer)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
-        server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+        scheme = "http" if tls is None else "https"
+        server.url = f"{scheme}://127.0.0.1:{runner.addresses[0][1]}/v1"
         ready.set()
         await stop.wait()
         await runner.cleanup()

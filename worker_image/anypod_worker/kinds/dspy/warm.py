@@ -1,7 +1,8 @@
 """What DSPy does when it is used for the first time, done once before executors are forked.
 
-Its catalogue of models is read; the parts that it imports late are imported; one call is made as
-far as a port where nobody listens. Nothing of it lasts: no thread, no socket, no setting.
+Its catalogue of models and the system's certificates are read; the parts that it imports late are
+imported; one call is made as far as a port where nobody listens. Nothing of it lasts: no thread, no
+socket, no setting.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ import dspy
 from anypod.dspy.spec import Field as SpecField
 from anypod.dspy.spec import Module, Signature, Spec
 from anypod.wire.config import Lm
-from anypod_worker.kinds.dspy import catalog, modules
+from anypod_worker.kinds.dspy import catalog, modules, tls
 from anypod_worker.kinds.dspy.models import Models
 from anypod_worker.kinds.dspy.running import DspyPlan
 from anypod_worker.kinds.given import Given
@@ -31,6 +32,8 @@ def up() -> None:
     for name in _LATE:
         importlib.import_module(name)
     catalog.prepare()
+    tls.share()
+    tls.context()
     with socket.socket() as closed:  # bound, and not listening: who calls is refused
         closed.bind(("127.0.0.1", 0))
         _ask(f"http://127.0.0.1:{closed.getsockname()[1]}/v1")
