@@ -188,6 +188,9 @@ async def started_worker(config: WorkerConfig | None = None, **how: Any) -> Asyn
         finally:
             if worker.process.returncode is None:
                 await worker.stop()
+            assert worker.reading is not None
+            # What it started may hold its stderr for a moment longer.
+            await asyncio.wait({worker.reading}, timeout=PATIENCE)
 
 
 # the link

@@ -109,11 +109,11 @@ def test_what_is_killed_is_replaced(pool: LocalPool, victim: Callable[[LocalPool
 @pytest.mark.parametrize("times", [2])
 def test_workers_are_replaced_again_and_again(pool: LocalPool, times: int) -> None:
     with pool.client() as client:
-        for _ in range(times):
+        for time in range(1, times + 1):
             for pid in pool.workers():
                 os.kill(pid, signal.SIGKILL)
+            pool.wait_for("is ready again", 2 * time)
             eventually(lambda: all_ready(pool, client), "all are ready again")
-        pool.wait_for("is ready again", 2 * times)
 
 
 def test_a_worker_killed_under_a_call_leaves_nothing_of_it(pool: LocalPool) -> None:

@@ -15,8 +15,11 @@ def test_a_pool_becomes_ready(space: Namespace) -> None:
     space.apply(replicas=3)
     pods = space.until_pods(3)
     space.make_ready(pods[:2])
-    some = space.until_condition("Ready", "False", "SomeServe")
-    assert some["message"].startswith("2 of 3 workers serve")
+    space.until_condition("Ready", "False", "SomeServe")
+    until(
+        lambda: space.condition("Ready").get("message", "").startswith("2 of 3 workers serve"),
+        "it says how many",
+    )
     space.until_condition("Progressing", "True", "WorkersChange")
     status = space.until_ready()["status"]
     assert (status["replicas"], status["readyReplicas"], status["updatedReplicas"]) == (3, 3, 3)
