@@ -2,6 +2,7 @@
 
 from anypod.api import idempotency, ndjson, programs
 from anypod.api.dspy_programs import CreateDspyProgram, LmParameters, PutDspyProgram
+from anypod.api.dspy_tasks import EvaluateProgram
 from anypod.api.executions import (
     HIGHEST_TEMPERATURE,
     LONGEST_TIMEOUT,
@@ -16,7 +17,7 @@ from anypod.api.pools import PoolDocument, PoolList, WorkerDocument, WorkerList
 from anypod.api.problems import OF_THE_PROGRAM
 from anypod.api.programs import ProgramDocument, ProgramList, RevisionList
 from anypod.api.sessions import SessionDocument, SessionList, SessionLm
-from anypod_gateway.handlers import job_events, jobs, maps, meta, pools, runs, sessions
+from anypod_gateway.handlers import job_events, jobs, maps, meta, pools, runs, sessions, tasks
 from anypod_gateway.handlers import programs as program_handlers
 from anypod_gateway.handlers.streams import EVENT_STREAM
 from anypod_gateway.requests import DEFAULT_PAGE, MAX_PAGE
@@ -146,6 +147,14 @@ RUN_ANSWERS = (
         headers=("Location", "Preference-Applied", idempotency.REPLAYED),
     ),
 )
+TASK_ANSWERS = (
+    Answer(
+        202,
+        "It will be done.",
+        JobDocument,
+        headers=("Location", "Preference-Applied", idempotency.REPLAYED),
+    ),
+)
 
 BATCH_PARAMETERS = (
     Parameter(
@@ -211,6 +220,14 @@ CHANGE_PROBLEMS = (
     "revision-conflict",
 )
 CHECK_PROBLEMS = (*PLACING_PROBLEMS, "invalid-program", "out-of-memory")
+TASK_PROBLEMS = (
+    *PROGRAM_PROBLEMS,
+    *BODY_PROBLEMS,
+    "queue-full",
+    "idempotency-key-reused",
+    "invalid-program",
+    "invalid-inputs",
+)
 
 JOB_PROBLEMS = (*POOL_PROBLEMS, "job-not-found")
 
@@ -259,6 +276,21 @@ TABLE = (
             ),
         ),
         problems=(*PROGRAM_PROBLEMS, "unsupported-media-type", "session-not-found"),
+    ),
+    Route(
+        "POST",
+        PROGRAMS + "/{program_ref}/evaluate",
+        tasks.evaluate_program,
+        "Evaluate a program of kind dspy",
+        description="A job asks it for each example and judges what it says. Its progress tells "
+        "the score so far, its outputs are `score` (the mean), `count`, `errors` and `items`. "
+        "The metric may be source, so this is writing.",
+        tag="runs",
+        needs="write",
+        request=EvaluateProgram,
+        parameters=(IDEMPOTENCY_KEY, *AS_JOB),
+        answers=TASK_ANSWERS,
+        problems=TASK_PROBLEMS,
     ),
     Route(
         "POST",

@@ -215,7 +215,7 @@ def _tools(given: DspyCode) -> list[Tool]:
         if tool.name in names:
             raise Refused(f"{path}.name", f"the tool {tool.name!r} stands twice")
         names.add(tool.name)
-        _check_function(tool.source, tool.name, f"{path}.source")
+        check_function(tool.source, tool.name, f"{path}.source")
     return [Tool(tool.name, tool.source) for tool in given.tools]
 
 
@@ -223,11 +223,11 @@ def _wrap(given: DspyCode) -> Wrap | None:
     wrap = given.wrap
     if wrap is None:
         return None
-    _check_function(wrap.reward, REWARD, "wrap.reward")
+    check_function(wrap.reward, REWARD, "wrap.reward")
     return Wrap(wrap.name, wrap.reward, wrap.threshold, wrap.attempts)
 
 
-def _check_function(source: str, name: str, path: str) -> None:
+def check_function(source: str, name: str, path: str) -> None:
     """One function of that name, with imports and constants, and nothing else."""
     try:
         with warnings.catch_warnings():

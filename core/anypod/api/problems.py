@@ -45,6 +45,7 @@ TABLE: dict[str, ProblemType] = {
     "invalid-program": ProblemType(422, "The program cannot be loaded"),
     "invalid-inputs": ProblemType(422, "The inputs do not fit the program"),
     "lm-context-window": ProblemType(422, "The prompt is longer than the LM can take"),
+    "budget-spent": ProblemType(422, "What it might take at most is used up"),
     "idempotency-key-reused": ProblemType(422, "The key was given with another request"),
     "too-many-attempts": ProblemType(429, "Too many unknown keys came from this address"),
     "queue-full": ProblemType(429, "The pool's queue is full"),

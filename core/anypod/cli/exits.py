@@ -42,6 +42,7 @@ _TO_DO = {
     "lm-rate-limited": "try again later, or choose another LM of the pool",
     "lm-unavailable": "try again later, or choose another LM of the pool",
     "lm-context-window": "give it less, or choose an LM of the pool that takes more",
+    "budget-spent": "give it a larger budget, or fewer examples",
     "store-unavailable": "see the gateway's log; try again when its store is back",
 }
 

@@ -20,6 +20,7 @@ from anypod.api.documents import AnswerModel
 from anypod.api.pools import PoolDocument, WorkerDocument
 from anypod.api.programs import ProgramDocument, ProgramSummary, RevisionDocument
 from anypod.api.sessions import SessionDocument, SessionLm, SessionSummary
+from anypod.client import task_calls
 from anypod.client.answers import Answer, Chunk, Ending, Page, StreamEvent
 from anypod.client.batches import Batch, Inputs, Item, wanted
 from anypod.client.calls import Api, Call, CodeArguments, LmArguments, RunArguments
@@ -29,6 +30,7 @@ from anypod.client.http_async import Transport
 from anypod.client.job_calls import JobApi, JobArguments
 from anypod.client.jobs_async import AsyncJob, AsyncJobs
 from anypod.client.settings import DEFAULT_URL, Settings
+from anypod.client.task_calls import Example, Metric, TaskArguments
 
 Listed = TypeVar("Listed", bound=AnswerModel)
 
@@ -303,6 +305,17 @@ class AsyncClient(_Runs):
         self.jobs = AsyncJobs(self._transport, api)
         self.workers = Workers(self._transport, api)
         self.pools = Pools(self._transport, api)
+
+    async def evaluate(
+        self,
+        program: str,
+        dataset: Iterable[Example],
+        metric: Metric,
+        **options: Unpack[TaskArguments],
+    ) -> AsyncJob:
+        """Have a program of kind dspy judged by examples: the job's outputs tell its score."""
+        call = task_calls.evaluate(self._api, program, dataset, metric, options)
+        return AsyncJob(self._transport, self._api, (await self._transport.send(call)).id)
 
     def job(self, id: str) -> AsyncJob:  # noqa: A002 - the API's name
         """A handle of a job that was submitted before, by whomever."""

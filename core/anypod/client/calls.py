@@ -173,6 +173,11 @@ class Api:
             raise ids.InvalidName(f"{program!r}: a program's id matches {ids.PROGRAM_ID}")
         return f"{self._root}/programs/{program}"
 
+    def reference(self, program: str) -> str:
+        """The path of ``id`` or ``id@revision``."""
+        name, revision = ids.split_program_ref(program)
+        return self._program(name) + (f"@{revision}" if revision else "")
+
     def _headers(self, if_match: str | None = None, session: str | None = None) -> dict[str, str]:
         headers = {}
         session = session if session is not None else self.session

@@ -20,8 +20,8 @@ WAIT_SECONDS = 20.0
 """That a gateway is asked to wait; then it is asked again."""
 
 
-class JobArguments(ExecutionArguments, total=False):
-    """How a program is to be run while nobody waits."""
+class JobOptions(TypedDict, total=False):
+    """What a job is told beside what is done."""
 
     priority: int
     """-100 to 100; higher ones go first."""
@@ -31,6 +31,10 @@ class JobArguments(ExecutionArguments, total=False):
     """More than 1 for idempotent programs only."""
     labels: Mapping[str, str]
     """To find it by."""
+
+
+class JobArguments(ExecutionArguments, JobOptions, total=False):
+    """How a program is to be run while nobody waits."""
 
 
 class JobFilter(TypedDict, total=False):
@@ -59,7 +63,7 @@ class JobApi:
     def submit(
         self, program: str, inputs: Mapping[str, Any] | None, given: JobArguments
     ) -> Call[JobDocument]:
-        return _as_job(self.api.run(program, inputs, _of_run(given)), given)
+        return as_job(self.api.run(program, inputs, _of_run(given)), given)
 
     def submit_source(
         self,
@@ -68,7 +72,7 @@ class JobApi:
         inputs: Mapping[str, Any] | None,
         given: JobArguments,
     ) -> Call[JobDocument]:
-        return _as_job(self.api.run_source(source, entrypoint, inputs, _of_run(given)), given)
+        return as_job(self.api.run_source(source, entrypoint, inputs, _of_run(given)), given)
 
     def list(self, wanted: JobFilter, after: str | None) -> Call[Page[JobDocument]]:
         if unknown := wanted.keys() - JobFilter.__annotations__.keys():
@@ -122,7 +126,7 @@ def _of_run(given: JobArguments) -> RunArguments:
     return run  # type: ignore[no-any-return]
 
 
-def _as_job(call: Call[Answer], given: JobArguments) -> Call[JobDocument]:
+def as_job(call: Call[Answer], given: JobOptions) -> Call[JobDocument]:
     query: list[tuple[str, str]] = []
     if "priority" in given:
         query.append(("priority", str(given["priority"])))

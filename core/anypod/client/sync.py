@@ -13,6 +13,7 @@ from anypod.api.documents import AnswerModel
 from anypod.api.pools import PoolDocument, WorkerDocument
 from anypod.api.programs import ProgramDocument, ProgramSummary, RevisionDocument
 from anypod.api.sessions import SessionDocument, SessionLm, SessionSummary
+from anypod.client import task_calls
 from anypod.client.answers import Answer, Chunk, Ending, Page, StreamEvent
 from anypod.client.calls import Api, Call, CodeArguments, LmArguments, RunArguments
 from anypod.client.errors import NoAnswer
@@ -21,6 +22,7 @@ from anypod.client.http_sync import Transport
 from anypod.client.job_calls import JobApi, JobArguments
 from anypod.client.jobs_sync import Job, Jobs
 from anypod.client.settings import DEFAULT_URL, Settings
+from anypod.client.task_calls import Example, Metric, TaskArguments
 
 if TYPE_CHECKING:
     from anypod.client.batches import Inputs, Item
@@ -299,6 +301,17 @@ class Client(_Runs):
         self.jobs = Jobs(self._transport, api)
         self.workers = Workers(self._transport, api)
         self.pools = Pools(self._transport, api)
+
+    def evaluate(
+        self,
+        program: str,
+        dataset: Iterable[Example],
+        metric: Metric,
+        **options: Unpack[TaskArguments],
+    ) -> Job:
+        """Have a program of kind dspy judged by examples: the job's outputs tell its score."""
+        call = task_calls.evaluate(self._api, program, dataset, metric, options)
+        return Job(self._transport, self._api, (self._transport.send(call)).id)
 
     def job(self, id: str) -> Job:  # noqa: A002 - the API's name
         """A handle of a job that was submitted before, by whomever."""

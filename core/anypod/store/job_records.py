@@ -53,6 +53,8 @@ class Job(Record, frozen=True, kw_only=True):
     """Its caller may see what an LM said that could not be used."""
     concurrency: int = 1
     """Executions of the revision that may share an executor, as the program says."""
+    task_of: str = ""
+    """The program's revision that it evaluates or optimises; ``revision`` names what runs."""
     state: State = "queued"
     attempts: int = 0
     started_at: datetime | None = None
@@ -74,6 +76,11 @@ class Job(Record, frozen=True, kw_only=True):
     @property
     def is_open(self) -> bool:
         return self.state in OPEN
+
+    @property
+    def told_revision(self) -> str:
+        """The one that the program has."""
+        return self.task_of or self.revision
 
     @property
     def may_run_again(self) -> bool:

@@ -44,14 +44,22 @@ def prefers_async(request: web.Request) -> bool:
 
 
 async def accept(
-    request: web.Request, pool: Pool, execution: ExecutionRequest, body: bytes, seconds: float
+    request: web.Request,
+    pool: Pool,
+    execution: ExecutionRequest,
+    body: bytes,
+    seconds: float,
+    *,
+    task_of: str = "",
 ) -> web.Response:
-    """202 once it is committed; ``seconds`` are those that its execution may take."""
+    """202 once it is committed; ``seconds`` are those that its execution may take; ``task_of`` is
+    the revision that it evaluates or optimises."""
     # Its attempts have ids of their own: this one never is.
     request[CALL].execution = ""
     execution = msgspec.structs.replace(execution, execution="")
-    job = _job(request, execution, seconds).to("queued", datetime.now(UTC))
-    code = None if execution.program else await execution.code()
+    job = _job(request, execution, seconds, task_of).to("queued", datetime.now(UTC))
+    has_own = task_of or not execution.program
+    code = await execution.code() if has_own else None
     if HEADER not in request.headers:
         await pool.jobs.accept(job, execution.inputs, code)
         return _accepted(pool, job.id, encoded(pool, job), replayed=False)
@@ -72,7 +80,7 @@ def _accepted(pool: Pool, job: str, body: bytes, *, replayed: bool) -> web.Respo
     return web.Response(status=202, body=body, content_type=JSON_TYPE, headers=headers)
 
 
-def _job(request: web.Request, execution: ExecutionRequest, seconds: float) -> Job:
+def _job(request: web.Request, execution: ExecutionRequest, seconds: float, task_of: str) -> Job:
     query = request.query
     return Job(
         id=new_job_id(),
@@ -90,6 +98,7 @@ def _job(request: web.Request, execution: ExecutionRequest, seconds: float) -> J
         lm=execution.lm,
         shows_replies=execution.shows_replies,
         concurrency=execution.concurrency,
+        task_of=task_of,
     )
 
 
@@ -153,7 +162,7 @@ def document(pool: Pool, job: Job) -> JobDocument:
         id=job.id,
         pool=pool.name,
         program=job.program or None,
-        revision=job.revision,
+        revision=job.told_revision,
         session=job.session,
         state=job.state,
         labels=job.labels,

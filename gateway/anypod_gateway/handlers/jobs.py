@@ -168,7 +168,7 @@ def _info(job: Job) -> ExecutionInfo:
     return ExecutionInfo(
         execution=job.execution,
         program=job.program,
-        revision=job.revision,
+        revision=job.told_revision,
         worker=job.worker,
         attempt=job.attempts,
         queue_seconds=job.queue_seconds,

@@ -54,7 +54,7 @@ def _members(job: Job) -> dict[str, str | None]:
     return {
         "execution": job.execution or None,
         "program": job.program or None,
-        "revision": job.revision,
+        "revision": job.told_revision,
         "session": job.session,
     }
 

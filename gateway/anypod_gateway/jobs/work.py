@@ -40,6 +40,7 @@ PROGRESS_SECONDS = 1.0
 
 NOT_AGAIN = frozenset(
     {
+        "budget-spent",
         "invalid-inputs",
         "invalid-program",
         "lm-auth",
@@ -258,7 +259,8 @@ class Work:
             problem="",
             detail="",
         )
-        unprinted = msgspec.structs.replace(answer, printed=None)
+        told = msgspec.structs.replace(info, revision=job.told_revision)
+        unprinted = msgspec.structs.replace(answer, info=told, printed=None)
         ended = Ended(job, answers.run_body(unprinted), ends.printed_of(answer.printed))
         try:
             await self._finish(ended)
@@ -280,7 +282,7 @@ class Work:
 
     async def _failed(self, why: Problem, printed: Printed | None = None) -> State:
         state: State = "lost" if why.type == "worker-lost" else "failed"
-        told = msgspec.structs.replace(why, logs=None)
+        told = msgspec.structs.replace(why, logs=None, revision=self._held.job.told_revision)
         job = self._final(
             state,
             status=why.status,

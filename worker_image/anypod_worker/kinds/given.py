@@ -19,6 +19,8 @@ class Given:
     """Until the deadline, at the start; 0 when that is not known."""
     usage: Usage | None = None
     """Set by the run."""
+    lm_calls: int | None = None
+    """That it may make yet; None: as many as it takes."""
 
 
 def of_run(frame: frames.Run) -> Given | None:

@@ -11,13 +11,14 @@ from typing import Any
 
 import msgspec
 
-from anypod.dspy import spec
+from anypod.dspy import spec, tasks
 from anypod.wire.config import Lm
 from anypod.wire.messages import Code
 from anypod_worker.kinds import Kind
 from anypod_worker.kinds.dspy import catalog, functions, lms, modules, tls
 from anypod_worker.kinds.dspy.models import Models
 from anypod_worker.kinds.dspy.running import DspyPlan
+from anypod_worker.kinds.dspy.tasks import TaskPlan
 from anypod_worker.runtime import interrupts
 from anypod_worker.runtime.loading import InvalidProgram, LoadedProgram, invalid
 from anypod_worker.runtime.signatures import Description
@@ -37,6 +38,7 @@ def _load(code: Code, revision: str, directory: Path, pool: Sequence[Lm]) -> Loa
     """Interruptible. Raises InvalidProgram."""
     try:
         document = spec.decode(code.files[spec.FILE])
+        task = tasks.task_of(code)
     except (KeyError, msgspec.DecodeError, RecursionError) as error:
         raise invalid(f"{spec.FILE}: {error}") from None
     folder = Path(tempfile.mkdtemp(prefix=f"{revision[:12]}-", dir=directory)).resolve()
@@ -44,7 +46,8 @@ def _load(code: Code, revision: str, directory: Path, pool: Sequence[Lm]) -> Loa
     execution = interrupts.Execution()
     try:
         with execution:
-            program.plan = _plan(document, folder, pool)
+            plan = _plan(document, folder, pool)
+            program.plan = plan if task is None else TaskPlan.of(plan, task, folder)
     except interrupts.Interrupted:
         interrupts.finish()
         program.close()
@@ -77,5 +80,5 @@ def _plan(document: spec.Spec, folder: Path, pool: Sequence[Lm]) -> DspyPlan:
 
 
 def _describe(program: LoadedProgram) -> Description:
-    plan: DspyPlan = program.plan
+    plan: DspyPlan | TaskPlan = program.plan
     return plan.description()

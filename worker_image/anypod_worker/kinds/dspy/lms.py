@@ -14,8 +14,9 @@ from dspy.clients.backend_selection import select_backend
 
 from anypod.dspy.spec import LmChoice
 from anypod.wire.config import Lm
-from anypod.wire.messages import Usage
+from anypod.wire.messages import Failure, Usage
 from anypod_worker.kinds.given import Given
+from anypod_worker.runtime.failures import Known
 from anypod_worker.runtime.loading import invalid
 
 _NO_KEY = "none"
@@ -89,11 +90,12 @@ class PoolLm(dspy.LM):  # type: ignore[misc]
         super().__init__(**_arguments(lm, choice, given.keys.get(lm.name, _NO_KEY)))
         self._attempts = lm.retries + 1
         self._meter = meter
+        self._given = given
         self._until = _loop_time() + (given.seconds or math.inf)
 
     async def acall(self, *arguments: Any, **named: Any) -> Any:
         for attempt in range(1, self._attempts + 1):
-            self._meter.calls += 1
+            self._pay()
             try:
                 return await super().acall(*arguments, **named)
             except dspy.LMError as error:
@@ -102,6 +104,14 @@ class PoolLm(dspy.LM):  # type: ignore[misc]
                     raise
             await asyncio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
+
+    def _pay(self) -> None:
+        left = self._given.lm_calls
+        if left is not None:
+            if left <= 0:
+                raise Known(Failure("budget-spent", "the LM calls of the budget are spent"))
+            self._given.lm_calls = left - 1
+        self._meter.calls += 1
 
     def _pause(self, error: dspy.LMError, attempt: int) -> float | None:
         """Before the next attempt; None when there is none."""

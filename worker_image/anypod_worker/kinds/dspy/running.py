@@ -6,13 +6,13 @@ settings hold in the run's own context, so runs that go on at the same time do n
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import dspy
 from dspy.streaming import StreamListener, StreamResponse
 
-from anypod.dspy.spec import LmChoice
 from anypod.session import Session
 from anypod.wire.config import Lm
 from anypod_worker.keys import Hiding, Keys
@@ -55,6 +55,41 @@ class DspyPlan:
         return self.models.description(self.parts.spec.signature.instructions or None)
 
 
+@asynccontextmanager
+async def asking(plan: DspyPlan, given: Given) -> AsyncIterator[str]:
+    """With the LM of the run, whose name it gives, and its settings; what was asked is counted.
+    What DSPy raises within comes out as callers know it."""
+    document = plan.parts.spec
+    lm, choice = lms.chosen(plan.pool, document.lm, given.lm)
+    meter = lms.Meter(lm)
+    made = lms.PoolLm(lm, choice, given, meter)
+    with dspy.track_usage() as tokens:
+        try:
+            with dspy.context(
+                lm=made,
+                adapter=modules.adapter(document.adapter),
+                callbacks=[],
+                trace=[],
+                max_trace_size=0 if document.wrap is None else 1000,
+                track_usage=True,
+                warn_on_type_mismatch=False,
+            ):
+                yield lm.name
+        except Exception as error:  # noqa: BLE001 - it is raised again, as callers know it
+            raise failures.told(error, lm.name) from None
+        finally:
+            given.usage = meter.total(tokens.get_total_tokens())
+            await made.aclose()
+
+
+async def predicted(plan: DspyPlan, inputs: dict[str, Any]) -> Any:
+    """What the program says to inputs: DSPy's prediction."""
+    wrap = plan.parts.spec.wrap
+    if wrap is not None and plan.reward is not None:
+        return await wraps.best(plan.parts, wrap, plan.reward, inputs)
+    return await modules.build(plan.parts).acall(**inputs)
+
+
 @dataclass(frozen=True, slots=True)
 class _Call:
     plan: DspyPlan
@@ -95,45 +130,15 @@ class _Call:
 
     async def _asked(self, predict: Predict) -> dict[str, Any]:
         """With the run's LM and settings; the outputs, validated."""
-        plan, spec = self.plan, self.plan.parts.spec
-        lm, choice = lms.chosen(plan.pool, spec.lm, self.given.lm)
-        inputs = history.filled(spec, plan.models.history, self.values, self.session)
-        meter = lms.Meter(lm)
-        with dspy.track_usage() as tokens:
-            try:
-                outputs = plan.models.told(await self._with_lm(lm, choice, meter, predict, inputs))
-            except Exception as error:  # noqa: BLE001 - it is raised again, as callers know it
-                raise failures.told(error, lm.name) from None
-            finally:
-                self.given.usage = meter.total(tokens.get_total_tokens())
-        history.kept(spec, plan.models.history, self.values, outputs, self.session)
+        plan, document = self.plan, self.plan.parts.spec
+        inputs = history.filled(document, plan.models.history, self.values, self.session)
+        async with asking(plan, self.given):
+            outputs = plan.models.told(await predict(inputs))
+        history.kept(document, plan.models.history, self.values, outputs, self.session)
         return outputs
 
-    async def _with_lm(
-        self, lm: Lm, choice: LmChoice, meter: lms.Meter, predict: Predict, inputs: dict[str, Any]
-    ) -> Any:
-        made = lms.PoolLm(lm, choice, self.given, meter)
-        spec = self.plan.parts.spec
-        try:
-            with dspy.context(
-                lm=made,
-                adapter=modules.adapter(spec.adapter),
-                callbacks=[],
-                trace=[],
-                max_trace_size=0 if spec.wrap is None else 1000,
-                track_usage=True,
-                warn_on_type_mismatch=False,
-            ):
-                return await predict(inputs)
-        finally:
-            await made.aclose()
-
     async def _predict(self, inputs: dict[str, Any]) -> Any:
-        plan = self.plan
-        wrap = plan.parts.spec.wrap
-        if wrap is not None and plan.reward is not None:
-            return await wraps.best(plan.parts, wrap, plan.reward, inputs)
-        return await modules.build(plan.parts).acall(**inputs)
+        return await predicted(self.plan, inputs)
 
     async def _listen(self, inputs: dict[str, Any], queue: asyncio.Queue[Any]) -> Any:
         """The prediction, with pieces put into the queue as they come."""

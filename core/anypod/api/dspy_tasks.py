@@ -1,0 +1,168 @@
+"""Evaluating and optimising a program of kind ``dspy``, as clients ask for it."""
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+
+from anypod.api.documents import RequestModel
+from anypod.api.dspy_checks import Refused, check_function
+from anypod.api.dspy_programs import LmGiven, Name, Source
+from anypod.api.programs import Text
+from anypod.dspy import tasks
+from anypod.dspy.spec import Spec
+
+MAX_EXAMPLES = 10_000
+MAX_LM_CALLS = 1_000_000
+_PLAIN = ("str", "Any")
+
+ExampleField = Annotated[Text, StringConstraints(min_length=1, max_length=100)]
+
+
+class ExampleGiven(RequestModel):
+    """Inputs, and what should come out."""
+
+    inputs: dict[ExampleField, Any]
+    expected: dict[ExampleField, Any] = Field(
+        {}, description="Outputs by name, and what else a metric of one's own looks at."
+    )
+
+
+Examples = Annotated[list[ExampleGiven], Field(min_length=1, max_length=MAX_EXAMPLES)]
+
+
+class MetricModel(RequestModel):
+    """How good an answer is: a number, mostly from 0 to 1, or true or false."""
+
+    name: tasks.MetricName | None = Field(None, description="Or give `source`.")
+    field: Name | None = Field(
+        None, description="The output that is compared; of one output, that."
+    )
+    source: Source | None = Field(
+        None,
+        description="One function `metric(example, prediction)`; fields are attributes of both.",
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "MetricModel":
+        if (self.name is None) == (self.source is None):
+            raise ValueError("give either name or source")
+        if self.source is not None and self.field is not None:
+            raise ValueError("field is of named metrics")
+        return self
+
+
+def _by_name(given: Any) -> Any:
+    return {"name": given} if isinstance(given, str) else given
+
+
+MetricGiven = Annotated[
+    MetricModel, BeforeValidator(_by_name, json_schema_input_type=tasks.MetricName | MetricModel)
+]
+
+
+class Budget(RequestModel):
+    """What it may take at most."""
+
+    seconds: float | None = Field(
+        None, gt=0, le=86_400, allow_inf_nan=False, description="Else the pool's longest timeout."
+    )
+    lm_calls: int | None = Field(None, ge=1, le=MAX_LM_CALLS)
+
+
+class _Task(RequestModel):
+    metric: MetricGiven
+    lm: LmGiven | None = Field(None, description="Over what the program says.")
+    concurrency: int = Field(8, ge=1, le=64, description="Examples at once.")
+    budget: Budget = Budget()
+    max_errors: int = Field(
+        10,
+        ge=0,
+        le=MAX_EXAMPLES,
+        description="Examples that may fail by an error of the LM, a tool or the metric. One more "
+        "ends the job. A reply that cannot be used is no error: it scores 0.",
+    )
+    shown: int = Field(20, ge=0, le=200, description="Examples in the result, the worst first.")
+
+    def task(self, spec: Spec, optimizer: tasks.Optimizer | None = None) -> tasks.Task:
+        """Raises Refused."""
+        return tasks.Task(
+            metric=_metric(self.metric, spec),
+            optimizer=optimizer,
+            concurrency=self.concurrency,
+            lm_calls=self.budget.lm_calls,
+            max_errors=self.max_errors,
+            shown=self.shown,
+        )
+
+
+class EvaluateProgram(_Task):
+    """How good a program is on examples."""
+
+    dataset: Examples
+
+
+class OptimizerModel(RequestModel):
+    """What looks for better demos or instructions."""
+
+    name: tasks.OptimizerName
+    max_bootstrapped_demos: int | None = Field(
+        None, ge=0, le=16, description="Of BootstrapFewShot: demos that the program made. 4."
+    )
+    max_labeled_demos: int | None = Field(
+        None, ge=0, le=32, description="Of BootstrapFewShot: demos as they were given. 16."
+    )
+    max_rounds: int | None = Field(
+        None, ge=1, le=10, description="Of BootstrapFewShot: attempts at each example. 1."
+    )
+    threshold: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        description="Of BootstrapFewShot: the score that makes an answer a demo. 1.",
+    )
+    max_metric_calls: int | None = Field(
+        None, ge=1, le=100_000, description="Of GEPA: answers that it judges. 100."
+    )
+
+    @model_validator(mode="after")
+    def _own_parameters(self) -> "OptimizerModel":
+        own = {"max_metric_calls"} if self.name == "GEPA" else _OF_BOOTSTRAP
+        if strange := sorted(self.model_fields_set - own - {"name"}):
+            raise ValueError(f"{self.name} has no {strange[0]}")
+        return self
+
+    def chosen(self) -> tasks.Optimizer:
+        said = {name: v for name, v in self.model_dump().items() if v is not None}
+        return tasks.Optimizer(**said)
+
+
+_OF_BOOTSTRAP = {"max_bootstrapped_demos", "max_labeled_demos", "max_rounds", "threshold"}
+
+OptimizerGiven = Annotated[
+    OptimizerModel,
+    BeforeValidator(_by_name, json_schema_input_type=tasks.OptimizerName | OptimizerModel),
+]
+
+
+class OptimizeProgram(_Task):
+    """Make a program better by examples."""
+
+    optimizer: OptimizerGiven
+    trainset: Examples
+    valset: Examples | None = Field(
+        None, description="What it is evaluated on, before and after; else the trainset."
+    )
+
+
+def _metric(given: MetricModel, spec: Spec) -> tasks.Metric:
+    if given.source is not None:
+        check_function(given.source, tasks.METRIC, "metric.source")
+        return tasks.Metric(source=given.source)
+    outputs = {field.name: field.type for field in spec.signature.outputs}
+    field = given.field or next(iter(outputs))
+    if given.field is None and len(outputs) > 1:
+        raise Refused("metric.field", f"say which output: {', '.join(outputs)}")
+    if field not in outputs:
+        raise Refused("metric.field", f"no output {field!r}; there are: {', '.join(outputs)}")
+    if given.name in ("contains", "f1") and outputs[field] not in _PLAIN:
+        raise Refused("metric", f"{given.name} is for outputs of type str")
+    return tasks.Metric(given.name, field)

@@ -1,0 +1,206 @@
+"""Evaluating a program is a job that asks it for each example and judges what it says."""
+
+import re
+from typing import Any
+
+import pytest
+from tests.integration.dspy.test_runs import put
+from tests.support.lm_server import Asked, LmServer, Reply, chat
+
+from anypod.client import AnyPodError, Client, InvalidInputs, InvalidProgram, LmFailed, Refused
+
+SECONDS = 120
+CAPITALS = {"France": "Paris", "Italy": "Rome", "Spain": "Madrid", "Japan": "Tokyo"}
+DATASET = [
+    {"inputs": {"question": f"The capital of {country}?"}, "expected": {"answer": capital}}
+    for country, capital in CAPITALS.items()
+]
+
+
+def knows(*countries: str) -> Any:
+    """A model that knows the capitals of these alone."""
+
+    def script(asked: Asked) -> str:
+        country = re.findall(r"The capital of (\w+)\?", asked.last)[-1]
+        return chat(answer=CAPITALS[country] if country in countries else "I do not know.")
+
+    return script
+
+
+def test_a_program_is_scored_on_examples(client: Client, lm: LmServer) -> None:
+    put(client, "capitals")
+    lm.script = knows("France", "Italy", "Spain")
+    job = client.evaluate("capitals", DATASET, "exact-match", labels={"for": "test"})
+    answer = job.result(SECONDS)
+    assert answer.outputs["score"] == 0.75
+    assert answer.outputs["count"] == 4
+    assert answer.outputs["errors"] == 0
+    worst = answer.outputs["items"][0]
+    assert worst == {"index": 3, "score": 0.0, "outputs": {"answer": "I do not know."}}
+    assert answer.execution.usage is not None
+    assert answer.execution.usage.calls == 4
+    assert answer.execution.usage.prompt_tokens == 44
+    document = job.get()
+    assert document.state == "succeeded"
+    assert document.program == "capitals"
+    assert document.revision == client.programs.get("capitals").revision
+    assert answer.execution.revision == document.revision
+    assert document.labels == {"for": "test"}
+    assert document.progress is not None
+    assert document.progress.done == document.progress.total == 4
+    assert document.progress.message == "score 0.750"
+
+
+def test_a_metric_of_ones_own_is_run_in_an_executor(client: Client, lm: LmServer) -> None:
+    put(client, "capitals")
+    lm.script = knows("France", "Italy")
+    source = """
+import os
+
+async def metric(example, prediction):
+    assert "FAST_KEY" not in os.environ
+    assert example.question.startswith("The capital of")
+    return len(prediction.answer) / 10 if example.answer == prediction.answer else 0
+"""
+    found = client.evaluate("capitals", DATASET, {"source": source}).result(SECONDS).outputs
+    assert found["score"] == pytest.approx((0.5 + 0.4) / 4)
+    assert [item["score"] for item in found["items"]] == [0, 0, 0.4, 0.5]
+
+
+NAMED = [
+    ("contains", "It is Paris, of course.", "paris", 1.0),
+    ("contains", "It is Rome.", "Paris", 0.0),
+    ("f1", "the city of Paris", "Paris", 0.5),
+    ("exact-match", "The Eiffel Tower!", "eiffel tower", 1.0),
+    ("exact-match", "Rome", ["Roma", "rome"], 1.0),
+    ("semantic", "That would be Paris.", "Paris", 1.0),
+]
+
+
+@pytest.mark.parametrize(("metric", "said", "expected", "score"), NAMED)
+def test_named_metrics_compare_an_output(
+    client: Client, lm: LmServer, metric: str, said: str, expected: Any, score: float
+) -> None:
+    put(client, "capitals")
+    lm.script = lambda asked: chat(
+        **{"means_the_same": True} if "means_the_same" in asked.prompt else {"answer": said}
+    )
+    dataset = [{"inputs": {"question": "?"}, "expected": {"answer": expected}}]
+    found = client.evaluate("capitals", dataset, metric).result(SECONDS).outputs
+    assert found["score"] == score
+    assert len(lm.asked) == (2 if metric == "semantic" else 1)
+
+
+def test_what_cannot_be_used_scores_nothing_and_errors_are_counted(
+    client: Client, lm: LmServer
+) -> None:
+    put(client, "capitals")
+    lm.then("What?", Reply(status=400, message="no"), chat(answer="Madrid"), chat(answer="Tokyo"))
+    job = client.evaluate("capitals", DATASET, "exact-match", concurrency=1)
+    with pytest.raises(LmFailed) as refused:  # no other example would be spared that
+        job.result(SECONDS)
+    assert refused.value.type == "lm-refused"
+
+    lm.clear()
+    unwell = [Reply(status=500), Reply(status=500)]
+    lm.then("What?", *unwell, chat(answer="Madrid"), chat(answer="Tokyo"))
+    job = client.evaluate("capitals", DATASET, "exact-match", concurrency=1)
+    found = job.result(SECONDS).outputs
+    assert (found["score"], found["errors"]) == (0.5, 1)
+    assert found["items"][0]["error"].startswith("model-output-unusable")
+    assert found["items"][1]["error"].startswith("lm-unavailable")
+
+    lm.clear()
+    lm.then(*unwell)
+    job = client.evaluate("capitals", DATASET, "exact-match", concurrency=1, max_errors=0)
+    with pytest.raises(LmFailed, match="lm-unavailable"):
+        job.result(SECONDS)
+
+
+def test_a_budget_of_calls_is_kept(client: Client, lm: LmServer) -> None:
+    put(client, "capitals")
+    job = client.evaluate("capitals", DATASET, "f1", budget={"lmCalls": 3}, concurrency=1)
+    with pytest.raises(Refused) as spent:
+        job.result(SECONDS)
+    assert spent.value.type == "budget-spent"
+    assert len(lm.asked) == 3
+    assert spent.value.problem.usage is not None
+    assert spent.value.problem.usage.calls == 3
+
+
+def test_examples_are_asked_for_at_once_as_far_as_is_said(client: Client, lm: LmServer) -> None:
+    put(client, "capitals")
+    lm.script = lambda _: Reply(chat(answer="Paris"), delay=0.2)
+    client.evaluate("capitals", DATASET * 4, "f1", concurrency=3).result(SECONDS)
+    assert lm.most_at_once == 3
+
+
+def test_a_cancelled_evaluation_leaves_the_provider(client: Client, lm: LmServer) -> None:
+    put(client, "capitals")
+    lm.script = lambda _: Reply(chat(answer="Paris"), delay=100)
+    job = client.evaluate("capitals", DATASET, "f1", concurrency=2)
+    lm.wait_until(lambda server: len(server.asked) == 2)
+    job.cancel()
+    lm.wait_until(lambda server: all(asked.left for asked in server.asked))
+    assert job.wait(SECONDS).state == "cancelled"
+    assert len(lm.asked) == 2
+
+
+BAD = [
+    ({"metric": "rouge"}, "metric.name"),
+    ({"metric": {"name": "f1", "field": "score"}}, "metric.field"),
+    ({"metric": {"source": "def other(a, b): return 1"}}, "metric.source"),
+    ({"metric": {"source": "def metric(a, b) return 1"}}, "metric.source"),
+    ({"metric": {}}, "metric"),
+    ({"dataset": []}, "dataset"),
+    ({"dataset": [{"inputs": {"question": "?"}}]}, "dataset.0.expected.answer"),
+    ({"dataset": [{"question": "?"}]}, "dataset.0.inputs"),
+    ({"concurrency": 1000}, "concurrency"),
+    ({"budget": {"lmCalls": 0}}, "budget.lmCalls"),
+    ({"budget": {"seconds": 1e6}}, "budget.seconds"),
+    ({"budget": {"seconds": 80_000}}, "budget.seconds"),
+    ({"lm": "gpt"}, "lm"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "path"), BAD)
+def test_what_cannot_be_evaluated_is_refused_at_once(
+    client: Client, lm: LmServer, wrong: dict[str, Any], path: str
+) -> None:
+    put(client, "capitals")
+    given = {"dataset": DATASET, "metric": "exact-match", **wrong}
+    with pytest.raises(Refused) as refused:
+        client.evaluate("capitals", **given)
+    assert refused.value.problem.path == path
+    assert not lm.asked
+
+
+def test_what_only_an_executor_finds_out_ends_the_job(client: Client, lm: LmServer) -> None:
+    put(client, "capitals")
+    dataset = [*DATASET, {"inputs": {"question": 7}, "expected": {"answer": "7"}}]
+    with pytest.raises(InvalidInputs) as invalid:
+        client.evaluate("capitals", dataset, "f1").result(SECONDS)
+    assert invalid.value.problem.path == "dataset.4.inputs.question"
+    source = "import nothing_of_that_name\ndef metric(a, b): return 1"
+    with pytest.raises(InvalidProgram) as broken:
+        client.evaluate("capitals", DATASET, {"source": source}).result(SECONDS)
+    assert broken.value.problem.path == "metric.source"
+    source = "def metric(a, b): return a.no_such_field"
+    with pytest.raises(AnyPodError, match="no_such_field"):
+        client.evaluate("capitals", DATASET, {"source": source}, max_errors=2).result(SECONDS)
+
+
+def test_a_program_that_asks_no_lm_is_not_evaluated(client: Client) -> None:
+    client.programs.put("plain", source="def main() -> int:\n    return 1\n")
+    with pytest.raises(Refused, match="asks no LM"):
+        client.evaluate("plain", DATASET, "f1")
+
+
+def test_a_key_begins_one_job(client: Client, lm: LmServer) -> None:
+    put(client, "capitals")
+    first, again = (
+        client.evaluate("capitals", DATASET, "f1", idempotency_key="once") for _ in range(2)
+    )
+    assert first.id == again.id
+    first.result(SECONDS)
+    assert len(lm.asked) == len(DATASET)

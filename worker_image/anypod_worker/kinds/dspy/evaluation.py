@@ -1,0 +1,121 @@
+"""Asking a program for many examples, some at a time, and judging what it says.
+
+A reply that cannot be used scores 0: that is a property of the program. An example that fails
+otherwise scores 0 too and is counted, and too many of those end it, as does what no other example
+would be spared.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dspy
+
+from anypod.dspy import tasks
+from anypod.reporting import progress
+from anypod_worker.kinds.dspy import failures, history, metrics
+from anypod_worker.kinds.dspy.running import DspyPlan, predicted
+from anypod_worker.runtime.failures import Known, describe
+
+_ENDS_ALL = frozenset({"lm-auth", "lm-refused", "budget-spent"})
+_MOST_SHOWN = 4 * 1024
+"""Bytes of an example's outputs in the result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    values: dict[str, Any]
+    """The inputs, as the program takes them."""
+    expected: dict[str, Any]
+
+    def told(self) -> Any:
+        """As DSPy and metrics know it."""
+        return dspy.Example(**{**self.values, **self.expected}).with_inputs(*self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    index: int
+    score: float
+    outputs: dict[str, Any] | None = None
+    error: str = ""
+
+    def document(self) -> dict[str, Any]:
+        told: dict[str, Any] = {"index": self.index, "score": self.score}
+        if self.error:
+            told["error"] = self.error
+        size = len(json.dumps(self.outputs, ensure_ascii=False).encode(errors="replace"))
+        if size > _MOST_SHOWN:
+            return {**told, "outputsBytes": size}
+        return {**told, "outputs": self.outputs}
+
+
+@dataclass(slots=True)
+class Evaluation:
+    plan: DspyPlan
+    judge: metrics.Judge
+    task: tasks.Task
+    lm: str
+    """The name of the LM that is asked."""
+    examples: Sequence[Example]
+    stage: str = ""
+    """Told with the progress."""
+    judged: list[Judged] = field(default_factory=list)
+    errors: int = 0
+
+    @property
+    def score(self) -> float:
+        return sum(one.score for one in self.judged) / len(self.judged)
+
+    def document(self) -> dict[str, Any]:
+        worst = sorted(self.judged, key=lambda one: (one.score, one.index))
+        return {
+            "score": round(self.score, 6),
+            "count": len(self.judged),
+            "errors": self.errors,
+            "items": [one.document() for one in worst[: self.task.shown]],
+        }
+
+    async def run(self) -> "Evaluation":
+        """All of them. Raises what ends it."""
+        rest = enumerate(self.examples)
+        at_once = min(self.task.concurrency, len(self.examples))
+        working = [asyncio.ensure_future(self._work(rest)) for _ in range(at_once)]
+        try:
+            await asyncio.gather(*working)
+        finally:
+            for one in working:
+                one.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
+        return self
+
+    async def _work(self, rest: Iterator[tuple[int, Example]]) -> None:
+        for index, example in rest:
+            self.judged.append(await self._one(index, example))
+            progress(len(self.judged), len(self.examples), f"{self.stage}score {self.score:.3f}")
+
+    async def _one(self, index: int, example: Example) -> Judged:
+        outputs = None
+        try:
+            prediction = await self._asked(example)
+            outputs = self.plan.models.told(prediction)
+            value = await self.judge(example.told(), prediction)
+            return Judged(index, metrics.score(value), outputs)
+        except Exception as error:  # noqa: BLE001 - the LM's, a tool's or the metric's
+            return self._failed(index, outputs, failures.told(error, self.lm))
+
+    async def _asked(self, example: Example) -> Any:
+        document, conversation = self.plan.parts.spec, self.plan.models.history
+        return await predicted(
+            self.plan, history.filled(document, conversation, example.values, None)
+        )
+
+    def _failed(self, index: int, outputs: dict[str, Any] | None, error: Exception) -> Judged:
+        kind = error.failure.type if isinstance(error, Known) else ""
+        if kind != "model-output-unusable":
+            self.errors += 1
+            if kind in _ENDS_ALL or self.errors > self.task.max_errors:
+                raise error
+        return Judged(index, 0.0, outputs, f"{kind}: {error}" if kind else describe(error))
