@@ -32,6 +32,7 @@ from anypod_gateway.jobs.queue import Hooks, Jobs
 from anypod_gateway.jobs.work import Surroundings
 from anypod_gateway.links import TICK_SECONDS, Identity
 from anypod_gateway.once import Once
+from anypod_gateway.optimised import Optimised
 from anypod_gateway.roster import Roster
 from anypod_gateway.sessions import Sessions
 from anypod_gateway.shares import Share
@@ -217,6 +218,8 @@ class Pool:
             store=store,
             run=Noted(self.runner, self.name, self._events).run,
             code=self._code_of,
+            revised=Optimised(self.programs, self.runner, lambda: self.spec).revised,
+            confirm=self.watch.confirm,
             holds=holds,
             is_gone=self.roster.is_gone,
             is_well=self.roster.is_well,

@@ -2,7 +2,7 @@
 
 from anypod.api import idempotency, ndjson, programs
 from anypod.api.dspy_programs import CreateDspyProgram, LmParameters, PutDspyProgram
-from anypod.api.dspy_tasks import EvaluateProgram
+from anypod.api.dspy_tasks import EvaluateProgram, OptimizeProgram
 from anypod.api.executions import (
     HIGHEST_TEMPERATURE,
     LONGEST_TIMEOUT,
@@ -288,6 +288,21 @@ TABLE = (
         tag="runs",
         needs="write",
         request=EvaluateProgram,
+        parameters=(IDEMPOTENCY_KEY, *AS_JOB),
+        answers=TASK_ANSWERS,
+        problems=TASK_PROBLEMS,
+    ),
+    Route(
+        "POST",
+        PROGRAMS + "/{program_ref}/optimize",
+        tasks.optimize_program,
+        "Optimise a program of kind dspy",
+        description="A job looks for better demos or instructions, and scores the program before "
+        "and after. What it finds is the program's next revision, which names its origin, unless "
+        "the score is lower or the program has changed meanwhile.",
+        tag="runs",
+        needs="write",
+        request=OptimizeProgram,
         parameters=(IDEMPOTENCY_KEY, *AS_JOB),
         answers=TASK_ANSWERS,
         problems=TASK_PROBLEMS,

@@ -106,36 +106,22 @@ class OptimizerModel(RequestModel):
 
     name: tasks.OptimizerName
     max_bootstrapped_demos: int | None = Field(
-        None, ge=0, le=16, description="Of BootstrapFewShot: demos that the program made. 4."
+        None, ge=0, le=16, description="Demos that the program made. 4."
     )
     max_labeled_demos: int | None = Field(
-        None, ge=0, le=32, description="Of BootstrapFewShot: demos as they were given. 16."
+        None, ge=0, le=32, description="Demos as they were given. 16."
     )
-    max_rounds: int | None = Field(
-        None, ge=1, le=10, description="Of BootstrapFewShot: attempts at each example. 1."
-    )
+    max_rounds: int | None = Field(None, ge=1, le=10, description="Attempts at each example. 1.")
     threshold: float | None = Field(
         None,
         allow_inf_nan=False,
-        description="Of BootstrapFewShot: the score that makes an answer a demo. 1.",
+        description="The score that makes an answer a demo. 1.",
     )
-    max_metric_calls: int | None = Field(
-        None, ge=1, le=100_000, description="Of GEPA: answers that it judges. 100."
-    )
-
-    @model_validator(mode="after")
-    def _own_parameters(self) -> "OptimizerModel":
-        own = {"max_metric_calls"} if self.name == "GEPA" else _OF_BOOTSTRAP
-        if strange := sorted(self.model_fields_set - own - {"name"}):
-            raise ValueError(f"{self.name} has no {strange[0]}")
-        return self
 
     def chosen(self) -> tasks.Optimizer:
         said = {name: v for name, v in self.model_dump().items() if v is not None}
         return tasks.Optimizer(**said)
 
-
-_OF_BOOTSTRAP = {"max_bootstrapped_demos", "max_labeled_demos", "max_rounds", "threshold"}
 
 OptimizerGiven = Annotated[
     OptimizerModel,

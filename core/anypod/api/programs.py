@@ -147,12 +147,28 @@ class ProgramDocument(ProgramSummary):
     """JSON schema; null when the annotations say nothing."""
 
 
+class RevisionOrigin(AnswerModel):
+    """Of a revision that an optimisation found."""
+
+    parent: str
+    """The revision that was optimised."""
+    job: str
+    optimizer: str
+    metric: str
+    """Its name, or `source`."""
+    before: float
+    """The parent's score."""
+    after: float
+
+
 class RevisionDocument(AnswerModel):
     """One revision of a program."""
 
     revision: str
     created_at: datetime
     latest: bool
+    origin: RevisionOrigin | None = None
+    """Null for one that a client gave."""
 
 
 class ProgramList(Listing[ProgramSummary]):

@@ -317,6 +317,22 @@ class AsyncClient(_Runs):
         call = task_calls.evaluate(self._api, program, dataset, metric, options)
         return AsyncJob(self._transport, self._api, (await self._transport.send(call)).id)
 
+    async def optimize(
+        self,
+        program: str,
+        optimizer: str | Mapping[str, Any],
+        trainset: Iterable[Example],
+        metric: Metric,
+        *,
+        valset: Iterable[Example] | None = None,
+        **options: Unpack[TaskArguments],
+    ) -> AsyncJob:
+        """Have a program of kind dspy made better by examples: what is found is its next revision,
+        and the job's outputs tell the score before and after."""
+        data = {"trainset": trainset, "valset": valset}
+        call = task_calls.optimize(self._api, program, optimizer, data, metric, options)
+        return AsyncJob(self._transport, self._api, (await self._transport.send(call)).id)
+
     def job(self, id: str) -> AsyncJob:  # noqa: A002 - the API's name
         """A handle of a job that was submitted before, by whomever."""
         return AsyncJob(self._transport, self._api, id)

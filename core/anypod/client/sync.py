@@ -313,6 +313,22 @@ class Client(_Runs):
         call = task_calls.evaluate(self._api, program, dataset, metric, options)
         return Job(self._transport, self._api, (self._transport.send(call)).id)
 
+    def optimize(
+        self,
+        program: str,
+        optimizer: str | Mapping[str, Any],
+        trainset: Iterable[Example],
+        metric: Metric,
+        *,
+        valset: Iterable[Example] | None = None,
+        **options: Unpack[TaskArguments],
+    ) -> Job:
+        """Have a program of kind dspy made better by examples: what is found is its next revision,
+        and the job's outputs tell the score before and after."""
+        data = {"trainset": trainset, "valset": valset}
+        call = task_calls.optimize(self._api, program, optimizer, data, metric, options)
+        return Job(self._transport, self._api, (self._transport.send(call)).id)
+
     def job(self, id: str) -> Job:  # noqa: A002 - the API's name
         """A handle of a job that was submitted before, by whomever."""
         return Job(self._transport, self._api, id)

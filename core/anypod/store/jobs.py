@@ -187,11 +187,19 @@ class JobStore:
         ]
         await self._store.commit(writes, when=self._still(held))
 
-    async def finish(self, held: Held, ended: Ended, keep_seconds: float) -> Job:
-        """Raises ValueTooLarge."""
+    async def finish(
+        self,
+        held: Held,
+        ended: Ended,
+        keep_seconds: float,
+        *,
+        also: Sequence[Write] = (),
+        when: Sequence[tuple[str, int]] = (),
+    ) -> Job:
+        """``also`` is written with it, on the conditions of ``when``. Raises ValueTooLarge."""
         keys = self._keys
-        writes: list[Write] = [Delete(keys.claim(held.job.id)), Delete(keys.slot(held.slot))]
-        return await self._end(ended, writes, self._still(held), keep_seconds)
+        writes: list[Write] = [Delete(keys.claim(held.job.id)), Delete(keys.slot(held.slot)), *also]
+        return await self._end(ended, writes, [*self._still(held), *when], keep_seconds)
 
     async def end(self, ended: Ended, entry: int, keep_seconds: float) -> Job:
         """What nobody has claimed; its job has the version of what was read."""

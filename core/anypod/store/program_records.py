@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from anypod.store.records import Record
-from anypod.store.revisions import SHORTEST_PREFIX, Revision
+from anypod.store.revisions import SHORTEST_PREFIX, Origin, Revision
 
 REVISIONS_KEPT = 100
 """Of one program; older ones are deleted."""
@@ -50,9 +50,10 @@ class Head(Record, frozen=True, kw_only=True):
     """The session that owns it; None when the pool does."""
 
 
-class Step(msgspec.Struct, frozen=True, rename="camel"):
+class Step(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     revision: str
     created_at: datetime
+    origin: Origin | None = None
 
 
 class History(Record, frozen=True, kw_only=True):
@@ -82,7 +83,7 @@ class History(Record, frozen=True, kw_only=True):
 
     def then(self, revision: Revision) -> tuple["History", list[str]]:
         """The history once ``revision`` is current, and which revisions fall out of it."""
-        first = Step(revision.revision, revision.created_at)
+        first = Step(revision.revision, revision.created_at, revision.origin)
         now = next((step for step in self.steps if step.revision == revision.revision), first)
         steps = [*(step for step in self.steps if step is not now), now]
         dropped = [step.revision for step in steps[:-REVISIONS_KEPT]]

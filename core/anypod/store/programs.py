@@ -51,6 +51,14 @@ class ProgramPage:
 
 
 @dataclass(frozen=True, slots=True)
+class Following:
+    """Writes, and on which conditions."""
+
+    writes: Sequence[Write] = ()
+    when: Sequence[tuple[str, int]] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class _Now:
     """What a change begins from."""
 
@@ -161,6 +169,15 @@ class ProgramStore:
             return self._next(now.head, revision, labels, now)
 
         return await self._change(program, decide)
+
+    async def following(self, program: str, revision: Revision, of: str) -> Following | None:
+        """What makes ``revision`` the one after ``of``, to be committed together with something
+        else; then what ``confirm`` is for. None if the program is not at ``of`` any more."""
+        now = await self._read(program)
+        if now.head is None or now.head.revision != of:
+            return None
+        change = self._next(now.head, revision, None, now)
+        return Following([*change.writes, Put(self._changes, b"1")], now.when)
 
     async def rollback(
         self, program: str, to: str | None = None, *, if_match: str | None = None

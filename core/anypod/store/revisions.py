@@ -52,6 +52,19 @@ def _number(value: float | None) -> float | None:
     return int(value) if value == int(value) else value
 
 
+class Origin(msgspec.Struct, frozen=True, rename="camel"):
+    """Where a revision comes from that no client gave."""
+
+    parent: str
+    """The revision that was optimised."""
+    job: str
+    optimizer: str
+    metric: str
+    before: float
+    """The parent's score."""
+    after: float
+
+
 class Revision(Record, frozen=True, kw_only=True):
     revision: str
     kind: str
@@ -65,6 +78,7 @@ class Revision(Record, frozen=True, kw_only=True):
     doc: str | None = None
     inputs_schema: dict[str, Any] | None = None
     outputs_schema: dict[str, Any] | None = None
+    origin: Origin | None = None
 
     @property
     def code(self) -> Code:
@@ -79,6 +93,7 @@ def new_revision(
     idempotent: bool = False,
     concurrency: int = 1,
     checked: Checked | None = None,
+    origin: Origin | None = None,
 ) -> Revision:
     """A revision of this code, with what its check on a worker has found."""
     return Revision(
@@ -96,6 +111,7 @@ def new_revision(
         doc=checked.doc if checked else None,
         inputs_schema=_schema(checked.inputs_schema if checked else None),
         outputs_schema=_schema(checked.outputs_schema if checked else None),
+        origin=origin,
     )
 
 

@@ -1,14 +1,14 @@
 """Creating, changing and showing programs."""
 
-import asyncio
 import json
 from typing import Any
 
+import msgspec
 from aiohttp import hdrs, web
 
 from anypod.api import ids
 from anypod.api.dspy_programs import CreateDspyProgram, PutDspyProgram
-from anypod.api.problems import AnyPodError, error, from_failure
+from anypod.api.problems import AnyPodError, error
 from anypod.api.programs import (
     CreateProgram,
     ProgramDocument,
@@ -17,21 +17,17 @@ from anypod.api.programs import (
     PutProgram,
     RevisionDocument,
     RevisionList,
+    RevisionOrigin,
     Rollback,
 )
 from anypod.dspy.spec import FILE
 from anypod.store.program_records import Head, check_match
 from anypod.store.programs import ProgramStore
-from anypod.store.revisions import Revision, new_revision
-from anypod.wire.messages import Checked, Code
+from anypod.store.revisions import Origin, Revision
 from anypod_gateway import answers, requests
 from anypod_gateway.calls import CALL
-from anypod_gateway.given import GivenProgram, named, parsed
+from anypod_gateway.given import checked, named, parsed
 from anypod_gateway.services import SERVICES, Pool, session_key
-
-CHECK_SECONDS = 60.0
-"""For a worker to become free, and to import the program."""
-VERSION_RETRY_SECONDS = 5
 
 
 async def create_program(request: web.Request) -> web.Response:
@@ -39,7 +35,7 @@ async def create_program(request: web.Request) -> web.Response:
     pool = await services.pool(request, request[CALL])
     given = parsed(await services.body(request, pool), CreateProgram, CreateDspyProgram)
     program = given.id or ids.new_program_id()
-    code = named(pool, given)
+    code = named(pool.spec, given)
     store = await _to_change(request, pool)
     head = await store.get(program) if given.id else None
     if head is not None:
@@ -51,7 +47,7 @@ async def create_program(request: web.Request) -> web.Response:
                 revision=head.revision,
             )
         return _program(pool, head, await _blob(store, head))
-    revision = await _checked(pool, program, code)
+    revision = await checked(pool.runner, program, code)
     written = await store.create(program, revision, given.labels)
     return _program(pool, written.head, revision, created=written.created)
 
@@ -61,7 +57,7 @@ async def put_program(request: web.Request) -> web.Response:
     pool = await services.pool(request, request[CALL])
     given = parsed(await services.body(request, pool), PutProgram, PutDspyProgram)
     program, expected = _program_id(request), requests.if_match(request)
-    code = named(pool, given)
+    code = named(pool.spec, given)
     store = await _to_change(request, pool)
     head = await store.get(program)
     check_match(program, head, expected)
@@ -69,7 +65,7 @@ async def put_program(request: web.Request) -> web.Response:
         # Only labels can differ; the code has been checked before.
         revision = await _blob(store, head)
     else:
-        revision = await _checked(pool, program, code)
+        revision = await checked(pool.runner, program, code)
     written = await store.put(program, revision, given.labels, if_match=expected)
     return _program(pool, written.head, revision, created=written.created)
 
@@ -109,6 +105,7 @@ async def list_revisions(request: web.Request) -> web.Response:
             revision=step.revision,
             created_at=step.created_at,
             latest=step.revision == head.revision,
+            origin=_origin(step.origin),
         )
         for step in steps
         if step.revision in chosen
@@ -156,50 +153,15 @@ async def _find(request: web.Request, pool: Pool) -> tuple[ProgramStore, Head]:
     raise no_program(program)
 
 
-async def _checked(pool: Pool, program: str, given: GivenProgram) -> Revision:
-    """The revision, once a worker has loaded it."""
-    deadline = asyncio.get_running_loop().time() + CHECK_SECONDS
-    found = await pool.runner.check(given.revision, given.code, deadline)
-    if found.failure is not None:
-        raise AnyPodError(from_failure(found.failure, program=program, revision=given.revision))
-    if given.concurrency > 1:
-        check_waits(program, given.code, found)
-    try:
-        return new_revision(
-            given.code,
-            timeout_seconds=given.timeout_seconds,
-            idempotent=given.idempotent,
-            concurrency=given.concurrency,
-            checked=found,
-        )
-    except ValueError as invalid:
-        raise error("invalid-program", f"its schema is not JSON: {invalid}") from None
-
-
-def check_waits(program: str, code: Code, found: Checked) -> None:
-    """Raises AnyPodError, if many of it cannot run in one executor."""
-    if found.waits is None:  # during an upgrade; another worker looks at it the next time
-        raise error(
-            "no-worker",
-            "the worker that looked at it is of a version without concurrency",
-            program=program,
-            retry_after=VERSION_RETRY_SECONDS,
-        )
-    if not found.waits:
-        raise error(
-            "invalid-program",
-            f"concurrency is for programs that wait, and {code.entrypoint!r} is neither an "
-            "`async def` function nor an async generator",
-            program=program,
-            path="concurrency",
-        )
-
-
 async def _blob(store: ProgramStore, head: Head) -> Revision:
     revision = await store.revision(head.id, head.revision)
     if revision is None:  # deleted since the head was read
         raise no_program(head.id)
     return revision
+
+
+def _origin(origin: Origin | None) -> RevisionOrigin | None:
+    return None if origin is None else RevisionOrigin(**msgspec.structs.asdict(origin))
 
 
 def _summary(pool: Pool, head: Head) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 import msgspec
 
@@ -18,6 +19,7 @@ from anypod.api.problems import AnyPodError, Problem, problem
 from anypod.store.job_records import Job, Printed, Progress
 from anypod.store.jobs import Ended, Held, JobStore, Loaded
 from anypod.store.kv import Conflict, StoreUnavailable, ValueTooLarge
+from anypod.store.programs import Following
 from anypod.wire import messages
 from anypod.wire.messages import Code
 from anypod_gateway import answers
@@ -56,6 +58,7 @@ NOT_AGAIN = frozenset(
 )
 """Another attempt would end the same."""
 NEVER_BEGUN = frozenset({"no-worker", "queue-full", "session-busy", "pool-not-found"})
+NOTHING_FOLLOWS = Following()
 _encode = msgspec.json.encode
 
 
@@ -68,12 +71,24 @@ class Surroundings:
     code: Callable[[Job], Awaitable[Code]]
     holds: Callable[[], bool]
     """Whether this gateway's claims hold."""
+    revised: Callable[[Job, Code | None, bytes], Awaitable["Revised"]]
+    """What a task's outputs become, and what is to be written with them."""
+    confirm: Callable[[], Awaitable[None]]
+    """After that was written."""
     is_gone: Callable[[str], bool]
     """Whether that worker's process certainly is no more."""
     is_well: Callable[[str], bool]
     """Whether that worker is there, and stays."""
     grace: Callable[[], float]
     keep_seconds: Callable[[], float]
+
+
+class Revised(Protocol):
+    @property
+    def outputs(self) -> bytes: ...
+
+    @property
+    def following(self) -> Following: ...
 
 
 class NotBegun(Exception):
@@ -249,6 +264,40 @@ class Work:
     # ends
 
     async def _succeeded(self, answer: ExecutionAnswer) -> State:
+        if not self._held.job.task_of:
+            return await self._gave(answer)
+        while True:
+            revised = await self._revised(answer.outputs)
+            found = msgspec.structs.replace(answer, outputs=revised.outputs)
+            try:
+                state = await self._gave(found, revised.following)
+            except Conflict:
+                if not revised.following.writes or not await self._is_ours():
+                    raise
+                continue  # its program has just changed
+            if revised.following.writes:
+                await self._insist(self._around.confirm)
+            return state
+
+    async def _revised(self, outputs: bytes) -> Revised:
+        found: list[Revised] = []
+
+        async def revise() -> None:
+            found.append(await self._around.revised(self._held.job, self._loaded.code, outputs))
+
+        await self._insist(revise)
+        return found[0]
+
+    async def _is_ours(self) -> bool:
+        found: list[Job | None] = []
+
+        async def look() -> None:
+            found.append(await self._around.store.get(self._held.job.id))
+
+        await self._insist(look)
+        return found[0] is not None and found[0].version == self._held.job.version
+
+    async def _gave(self, answer: ExecutionAnswer, following: Following = NOTHING_FOLLOWS) -> State:
         info = answer.info
         job = self._final(
             "succeeded",
@@ -263,7 +312,7 @@ class Work:
         unprinted = msgspec.structs.replace(answer, info=told, printed=None)
         ended = Ended(job, answers.run_body(unprinted), ends.printed_of(answer.printed))
         try:
-            await self._finish(ended)
+            await self._finish(ended, following)
         except ValueTooLarge as large:
             return await self._failed(
                 problem(
@@ -314,11 +363,17 @@ class Work:
     def _final(self, state: State, **changes: object) -> Job:
         return ends.final(self._held.job, state, progress=self._progress, **changes)
 
-    async def _finish(self, ended: Ended) -> None:
+    async def _finish(self, ended: Ended, following: Following = NOTHING_FOLLOWS) -> None:
         around = self._around
 
         async def finish() -> None:
-            await around.store.finish(self._held, ended, around.keep_seconds())
+            await around.store.finish(
+                self._held,
+                ended,
+                around.keep_seconds(),
+                also=following.writes,
+                when=following.when,
+            )
 
         await self._insist(finish)
 

@@ -12,6 +12,8 @@ from anypod.store.job_view import JobView
 from anypod.store.jobs import Ended, Held, JobStore
 from anypod.store.keys import PoolKeys
 from anypod.store.kv import Conflict, KeyValue, LeaseEnded, Put, ValueTooLarge
+from anypod.store.programs import ProgramStore
+from anypod.store.revisions import Origin, Revision, new_revision
 from anypod.wire.messages import Code
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -209,3 +211,51 @@ async def test_a_view_leaves_what_it_cannot_read_alone(store: KeyValue, pool: Po
     view = JobView(pool.jobs, lambda _: None)
     view.reset((await store.page(pool.jobs.watched)).entries)
     assert [one.id for one in view.may_run(NOW)] == [good.id]
+
+
+def revision(text: str, origin: Origin | None = None) -> Revision:
+    return new_revision(Code("dspy", {"program.json": text}, "Predict"), origin=origin)
+
+
+async def test_a_revision_is_written_with_the_end_of_the_job_that_found_it(
+    store: KeyValue, pool: PoolKeys
+) -> None:
+    programs, jobs = ProgramStore(store, pool), JobStore(store, pool)
+    parent = revision("{}")
+    await programs.create("p", parent, {"team": "a"})
+    held = await claimed(store, pool, job(task_of=parent.revision))
+    origin = Origin(parent.revision, held.job.id, "BootstrapFewShot", "f1", 0.25, 0.5)
+    found = revision('{"state":{}}', origin)
+    following = await programs.following("p", found, parent.revision)
+    assert following is not None
+    assert await programs.following("p", found, found.revision) is None
+    ended = Ended(held.job.to("succeeded", NOW), b"{}")
+    await jobs.finish(held, ended, KEEP, also=following.writes, when=following.when)
+    head = await programs.get("p")
+    assert head is not None
+    assert (head.revision, head.labels) == (found.revision, {"team": "a"})
+    assert [step.origin for step in await programs.revisions("p")] == [origin, None]
+    with pytest.raises(Conflict):
+        await jobs.finish(held, ended, KEEP, also=following.writes, when=following.when)
+    back = await programs.rollback("p")
+    assert back.head.revision == parent.revision
+    assert {step.origin for step in await programs.revisions("p")} == {origin, None}
+
+
+async def test_neither_is_written_when_the_program_has_changed(
+    store: KeyValue, pool: PoolKeys
+) -> None:
+    programs, jobs = ProgramStore(store, pool), JobStore(store, pool)
+    parent, other = revision("{}"), revision('{"lm":{}}')
+    await programs.create("p", parent)
+    held = await claimed(store, pool, job(task_of=parent.revision))
+    following = await programs.following("p", revision('{"state":{}}'), parent.revision)
+    assert following is not None
+    await programs.put("p", other)
+    ended = Ended(held.job.to("succeeded", NOW), b"{}")
+    with pytest.raises(Conflict):
+        await jobs.finish(held, ended, KEEP, also=following.writes, when=following.when)
+    head, now = await programs.get("p"), await jobs.get(held.job.id)
+    assert head is not None
+    assert now is not None
+    assert (head.revision, now.state) == (other.revision, "running")

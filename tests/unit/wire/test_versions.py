@@ -16,7 +16,7 @@ from anypod.resources.worker_config import worker_config_in_pod
 from anypod.resources.workerpool import WorkerPoolSpec
 from anypod.wire import codec, config, messages
 from anypod.wire.messages import Checked, Code, Execute, Failure, Load, Result, Usage, WorkerHello
-from anypod_gateway.handlers.programs import check_waits
+from anypod_gateway.given import check_waits
 
 FIRST = {
     "Failure": "type detail exception message traceback line path errors exit_code signal limit",

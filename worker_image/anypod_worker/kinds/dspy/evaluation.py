@@ -7,14 +7,13 @@ would be spared.
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import dspy
 
 from anypod.dspy import tasks
-from anypod.reporting import progress
 from anypod_worker.kinds.dspy import failures, history, metrics
 from anypod_worker.kinds.dspy.running import DspyPlan, predicted
 from anypod_worker.runtime.failures import Known, describe
@@ -60,8 +59,8 @@ class Evaluation:
     lm: str
     """The name of the LM that is asked."""
     examples: Sequence[Example]
-    stage: str = ""
-    """Told with the progress."""
+    tell: Callable[[int, float], None]
+    """Hears how many are judged, and the score so far."""
     judged: list[Judged] = field(default_factory=list)
     errors: int = 0
 
@@ -94,7 +93,7 @@ class Evaluation:
     async def _work(self, rest: Iterator[tuple[int, Example]]) -> None:
         for index, example in rest:
             self.judged.append(await self._one(index, example))
-            progress(len(self.judged), len(self.examples), f"{self.stage}score {self.score:.3f}")
+            self.tell(len(self.judged), self.score)
 
     async def _one(self, index: int, example: Example) -> Judged:
         outputs = None

@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 import msgspec
 
 from anypod.dspy import tasks
+from anypod.reporting import progress
 from anypod.session import Session
 from anypod.wire.messages import Failure
 from anypod_worker.kinds.dspy import metrics
 from anypod_worker.kinds.dspy.evaluation import Evaluation, Example
+from anypod_worker.kinds.dspy.improvement import Improvement
 from anypod_worker.kinds.dspy.running import DspyPlan, asking
 from anypod_worker.kinds.given import Given
 from anypod_worker.runtime import inputs as runtime_inputs
@@ -59,9 +61,22 @@ class TaskPlan:
         return self._done(data, given)
 
     async def _done(self, data: Data, given: Given) -> dict[str, Any]:
+        task, optimizer = self.task, self.task.optimizer
         async with asking(self.plan, given) as lm:
-            done = Evaluation(self.plan, self.judge, self.task, lm, data["dataset"])
-            return (await done.run()).document()
+            if optimizer is None:
+                return await self._evaluated(data["dataset"], lm)
+            trainset = data["trainset"]
+            valset = data.get("valset", trainset)
+            return await Improvement(
+                self.plan, self.judge, task, optimizer, lm, given, trainset, valset
+            ).run()
+
+    async def _evaluated(self, examples: list[Example], lm: str) -> dict[str, Any]:
+        def tell(done: int, score: float) -> None:
+            progress(done, len(examples), f"score {score:.3f}")
+
+        evaluation = Evaluation(self.plan, self.judge, self.task, lm, examples, tell)
+        return (await evaluation.run()).document()
 
     def description(self) -> Description:
         return self.plan.description()

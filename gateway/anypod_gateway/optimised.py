@@ -1,0 +1,125 @@
+"""What an optimisation has found becomes a revision of its program.
+
+The commit of it is that of its job's end, so it happens once, whatever dies. The state comes from
+an executor, where the program's own code runs, and is checked as a client's would be. What cannot
+become the latest revision, because the program has changed meanwhile or the score is lower, is
+told with the reason, and lost to nobody.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from anypod.api.dspy_programs import DspyCode
+from anypod.api.problems import AnyPodError
+from anypod.dspy import spec, tasks
+from anypod.resources import WorkerPoolSpec
+from anypod.store.job_records import Job
+from anypod.store.programs import Following, ProgramStore
+from anypod.store.revisions import Origin, Revision
+from anypod.wire.messages import Code
+from anypod_gateway import requests
+from anypod_gateway.executions import Runner
+from anypod_gateway.given import checked, named
+
+_CHANGED = "the program has changed meanwhile"
+
+
+class _Score(msgspec.Struct, frozen=True):
+    score: float
+
+
+class _Found(msgspec.Struct, frozen=True):
+    """Of a task's outputs, what is looked at."""
+
+    before: _Score
+    after: _Score
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Revised:
+    """What a task ends with."""
+
+    outputs: bytes
+    following: Following = field(default_factory=Following)
+
+
+class _Kept(Exception):
+    """Why the program stays as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Optimised:
+    programs: Callable[[], ProgramStore]
+    runner: Runner
+    pool: Callable[[], WorkerPoolSpec]
+
+    async def revised(self, job: Job, code: Code | None, outputs: bytes) -> Revised:
+        """Of an evaluation, its outputs as they are. Raises StoreUnavailable."""
+        task = tasks.task_of(code) if code is not None else None
+        if task is None or task.optimizer is None:
+            return Revised(outputs)
+        told = {**json.loads(outputs), "parent": job.task_of, "revision": None}
+        try:
+            revision = await self._revision(job, task, task.optimizer, outputs)
+            following = await self._following(job, revision)
+        except _Kept as why:
+            return Revised(_encoded(told, reason=str(why)))
+        except AnyPodError as refused:
+            return Revised(_encoded(told, reason=f"it was refused: {refused}"))
+        return Revised(_encoded(told, revision=revision.revision), following)
+
+    async def _following(self, job: Job, revision: Revision) -> Following:
+        following = await self.programs().following(job.program, revision, job.task_of)
+        if following is None:
+            raise _Kept(_CHANGED)
+        return following
+
+    async def _revision(
+        self, job: Job, task: tasks.Task, optimizer: tasks.Optimizer, outputs: bytes
+    ) -> Revision:
+        """Raises _Kept, AnyPodError."""
+        try:
+            found = msgspec.json.decode(outputs, type=_Found)
+        except msgspec.DecodeError as wrong:
+            raise _Kept(f"these are no outputs of an optimisation: {wrong}") from None
+        if found.after.score < found.before.score:
+            raise _Kept("the score is lower than before")
+        parent = await self.programs().revision(job.program, job.task_of)
+        if parent is None:
+            raise _Kept(_CHANGED)
+        given = named(self.pool(), _with_state(parent, found.state))
+        if given.revision == parent.revision:
+            raise _Kept("nothing better was found than what there is")
+        origin = Origin(
+            parent=parent.revision,
+            job=job.id,
+            optimizer=optimizer.name,
+            metric=task.metric.name or "source",
+            before=found.before.score,
+            after=found.after.score,
+        )
+        return await checked(self.runner, job.program, given, origin)
+
+
+def _with_state(parent: Revision, state: dict[str, Any]) -> DspyCode:
+    """As a client would give it. Raises AnyPodError."""
+    document = {
+        **json.loads(parent.files[spec.FILE]),
+        "kind": "dspy",
+        "state": state,
+        "timeoutSeconds": parent.timeout_seconds,
+        "idempotent": parent.idempotent,
+    }
+    model = requests.validate(DspyCode, document, "", "invalid-program")
+    if parent.concurrency == model.most_at_once():
+        return model
+    return model.model_copy(update={"concurrency": parent.concurrency})
+
+
+def _encoded(told: dict[str, Any], **more: str) -> bytes:
+    return json.dumps({**told, **more}, ensure_ascii=False, allow_nan=False).encode()

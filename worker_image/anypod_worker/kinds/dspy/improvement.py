@@ -1,0 +1,130 @@
+"""Optimising a program: its score, what an optimiser finds, and the score with that.
+
+The two evaluations are paid from the budget like all else. What the second will take is known from
+the first, and is set aside: when the rest is spent, the optimiser ends with what it has found.
+"""
+
+import asyncio
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from anypod.dspy import tasks
+from anypod.reporting import progress
+from anypod.wire.messages import Failure
+from anypod_worker.kinds.dspy import metrics, modules
+from anypod_worker.kinds.dspy.bridge import Bridge
+from anypod_worker.kinds.dspy.evaluation import Evaluation, Example
+from anypod_worker.kinds.dspy.optimizers import Optimization, State
+from anypod_worker.kinds.dspy.running import DspyPlan
+from anypod_worker.kinds.given import Given
+from anypod_worker.runtime.failures import Known
+
+_MARGIN = 1.25
+"""What is set aside for the second evaluation, of what the first one took."""
+_END_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Improvement:
+    plan: DspyPlan
+    judge: metrics.Judge
+    task: tasks.Task
+    optimizer: tasks.Optimizer
+    lm: str
+    """The name of the LM that is asked."""
+    given: Given
+    trainset: Sequence[Example]
+    valset: Sequence[Example]
+    _until: float = math.inf
+    """When the second evaluation has to begin, by the loop's clock."""
+    _tried: int = 0
+    _good: int = 0
+
+    async def run(self) -> dict[str, Any]:
+        began, calls = _now(), self.given.lm_calls
+        before = await self._evaluated(self.plan, "before", 0)
+        kept = self._set_aside(began, calls)
+        state = await self._optimized()
+        if self.given.lm_calls is not None:
+            self.given.lm_calls += kept
+        after = await self._evaluated(self._with(state), "after", len(self.valset) + self._attempts)
+        return {
+            "optimizer": self.optimizer.name,
+            "before": before,
+            "after": after,
+            "state": msgspec.to_builtins(state),
+        }
+
+    @property
+    def _attempts(self) -> int:
+        return len(self.trainset) * self.optimizer.max_rounds
+
+    def _tell(self, done: int, text: str) -> None:
+        progress(done, 2 * len(self.valset) + self._attempts, text)
+
+    async def _evaluated(self, plan: DspyPlan, stage: str, offset: int) -> dict[str, Any]:
+        def tell(done: int, score: float) -> None:
+            self._tell(offset + done, f"{stage}: score {score:.3f}")
+
+        evaluation = Evaluation(plan, self.judge, self.task, self.lm, self.valset, tell)
+        return (await evaluation.run()).document()
+
+    def _set_aside(self, began: float, calls: int | None) -> int:
+        """LM calls for the second evaluation. Raises Known if not even those are left."""
+        if self.given.seconds:
+            took = (_now() - began) * _MARGIN + _END_SECONDS
+            self._until = began + self.given.seconds - took
+        left = self.given.lm_calls
+        if calls is None or left is None:
+            return 0
+        kept = math.ceil((calls - left) * _MARGIN)
+        if kept > left:
+            raise _spent(
+                f"evaluating took {calls - left} of the {calls} LM calls of the budget: too few "
+                "are left to optimise and to evaluate again"
+            )
+        self.given.lm_calls = left - kept
+        return kept
+
+    async def _optimized(self) -> State:
+        optimization = Optimization(
+            parts=self.plan.parts,
+            judge=self.judge,
+            optimizer=self.optimizer,
+            lm=self.lm,
+            check=self._check,
+            heard=self._heard,
+            bridge=Bridge(),
+        )
+        return await optimization.run(self.trainset)
+
+    def _check(self) -> None:
+        """In the loop. Raises Known when the optimiser has to end."""
+        if _now() > self._until:
+            raise _spent("the time that is left is needed to evaluate again")
+
+    def _heard(self, good: bool) -> None:
+        """In the loop."""
+        self._good += good
+        self._tried += 1
+        done = len(self.valset) + min(self._tried, self._attempts)
+        self._tell(done, f"optimising: {self._good} of {self._tried} good enough")
+
+    def _with(self, state: State) -> DspyPlan:
+        parts = self.plan.parts
+        document = msgspec.structs.replace(parts.spec, state=state)
+        changed = modules.Parts(document, parts.own, parts.signature, parts.tools)
+        modules.check(changed)
+        return replace(self.plan, parts=changed)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _spent(why: str) -> Known:
+    return Known(Failure("budget-spent", why))

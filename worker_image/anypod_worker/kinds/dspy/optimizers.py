@@ -1,0 +1,117 @@
+"""DSPy's own optimisers, on a program of ours, and the state that they find for it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dspy
+import msgspec
+import tqdm
+from pydantic_core import to_jsonable_python
+
+from anypod.dspy import tasks
+from anypod.dspy.spec import PredictorState
+from anypod_worker.kinds.dspy import failures, metrics, modules
+from anypod_worker.kinds.dspy.bridge import Bridge
+from anypod_worker.kinds.dspy.evaluation import Example
+
+State = dict[str, PredictorState]
+
+
+@dataclass(slots=True)
+class Optimization:
+    parts: modules.Parts
+    judge: metrics.Judge
+    optimizer: tasks.Optimizer
+    lm: str
+    check: Callable[[], None]
+    """Raises when no more may be asked: the optimiser ends with what it has."""
+    heard: Callable[[bool], None]
+    """Hears of each answer whether it is good enough."""
+    bridge: Bridge
+
+    def __deepcopy__(self, _: dict[int, Any]) -> "Optimization":
+        """A student and its copies have one."""
+        return self
+
+    async def run(self, examples: Sequence[Example]) -> State:
+        tqdm.tqdm.monitor_interval = 0  # its monitor would be a thread that is left behind
+        student = Student(modules.build(self.parts), self)
+        made = [example.told() for example in examples]
+        with dspy.context(trace=[], max_trace_size=10_000):
+            found = await self.bridge.run(lambda: self._bootstrapped(student, made))
+        return state_of(found.program, self.parts)
+
+    def _bootstrapped(self, student: "Student", examples: list[Any]) -> Any:
+        said = self.optimizer
+        teleprompter = dspy.BootstrapFewShot(
+            metric=lambda example, prediction, _: self.bridge.wait(
+                self._judged(example, prediction)
+            ),
+            metric_threshold=said.threshold,
+            max_bootstrapped_demos=said.max_bootstrapped_demos,
+            max_labeled_demos=said.max_labeled_demos,
+            max_rounds=said.max_rounds,
+            max_errors=len(examples) * said.max_rounds + 1,  # those are none of ours
+        )
+        return teleprompter.compile(student, trainset=examples)
+
+    async def asked(self, program: Any, inputs: dict[str, Any]) -> Any:
+        self.check()
+        try:
+            return await program.acall(**inputs)
+        except Exception as error:  # noqa: BLE001 - raised again, without what an LM said
+            raise failures.told(error, self.lm) from None
+
+    async def _judged(self, example: Any, prediction: Any) -> float:
+        score = metrics.score(await self.judge(example, prediction))
+        self.heard(score >= self.optimizer.threshold)
+        return score
+
+
+class Student(dspy.Module):  # type: ignore[misc]
+    """The program as optimisers call it: synchronously, in their thread."""
+
+    def __init__(self, program: Any, optimization: Optimization) -> None:
+        super().__init__()
+        self.program = program
+        self._optimization = optimization
+
+    def forward(self, **inputs: Any) -> Any:
+        optimization = self._optimization
+        return optimization.bridge.wait(optimization.asked(self.program, inputs))
+
+
+# what was found
+
+
+def state_of(program: Any, parts: modules.Parts) -> State:
+    """What differs from a program without a state."""
+    bare = modules.Parts(
+        msgspec.structs.replace(parts.spec, state={}), parts.own, parts.signature, parts.tools
+    )
+    own = {name: one.signature.instructions for name, one in bare.module.named_predictors()}
+    found = {
+        name: PredictorState(_differs(predictor, own[name]), _demos(predictor))
+        for name, predictor in program.named_predictors()
+    }
+    return {name: state for name, state in found.items() if state != PredictorState()}
+
+
+def _differs(predictor: Any, own: str) -> str | None:
+    instructions: str = predictor.signature.instructions
+    return None if instructions == own else instructions
+
+
+def _demos(predictor: Any) -> list[dict[str, Any]]:
+    """Those that show at least one output of the predictor."""
+    signature = predictor.signature
+    demos = [
+        {
+            name: to_jsonable_python(value)
+            for name, value in demo.items()
+            if value is not None and (name in signature.fields or name == "augmented")
+        }
+        for demo in predictor.demos
+    ]
+    return [demo for demo in demos if demo.keys() & signature.output_fields.keys()]
