@@ -192,10 +192,86 @@ def test_a_cancelled_optimisation_leaves_the_provider_and_the_program(
     assert client.run("left", {"question": "The capital of France?"}).outputs["answer"] == "Paris"
 
 
+def reflects(asked: Asked) -> str:
+    """A model that does as it is told, and writes instructions after its mistakes."""
+    if "new_instruction" in asked.prompt:
+        wanted = "the name alone" if "It is Rome, I think." in asked.prompt else "something"
+        return json.dumps({"new_instruction": f"Say {wanted}."})
+    country = re.findall(r"The capital of (\w+)\?", asked.last)[-1]
+    bare = country == "France" or "Say the name alone." in asked.prompt
+    return chat(answer=CAPITALS[country] if bare else f"It is {CAPITALS[country]}, I think.")
+
+
+GEPA = {"name": "GEPA", "maxMetricCalls": 40}
+
+
+def test_instructions_are_written_by_reflection(client: Client, lm: LmServer) -> None:
+    put(client, "reflective", instructions="Name the capital.")
+    lm.script = reflects
+    job = client.optimize("reflective", GEPA, DATASET, "exact-match", concurrency=3)
+    answer = job.result(SECONDS)
+    found = answer.outputs
+    assert found["state"] == {"self": {"instructions": "Say the name alone."}}
+    assert (found["before"]["score"], found["after"]["score"]) == (0.25, 1.0)
+    assert lm.most_at_once == 3
+    assert answer.execution.usage is not None
+    assert answer.execution.usage.calls == len(lm.asked)
+    assert answer.execution.usage.prompt_tokens == 11 * len(lm.asked)
+    (reflection, *_) = [asked for asked in lm.asked if "new_instruction" in asked.prompt]
+    assert "Expected was" in reflection.prompt
+    assert reflection.body["temperature"] == 1.0
+    latest, _ = client.programs.revisions("reflective")
+    assert latest.origin is not None
+    assert latest.origin.optimizer == "GEPA"
+    assert client.programs.get("reflective").revision == found["revision"]
+
+
+def test_a_metric_tells_the_reflecting_model_what_was_wrong(client: Client, lm: LmServer) -> None:
+    put(client, "told", instructions="Name the capital.")
+    lm.script = reflects
+    source = """
+import dspy
+
+def metric(example, prediction):
+    good = prediction.answer == example.answer
+    told = "" if good else "Nobody asked what you think."
+    return dspy.Prediction(score=float(good), feedback=told)
+"""
+    found = client.optimize("told", GEPA, DATASET, {"source": source}).result(SECONDS).outputs
+    assert found["after"]["score"] == 1.0
+    reflection = next(asked for asked in lm.asked if "new_instruction" in asked.prompt)
+    assert "Nobody asked what you think." in reflection.prompt
+
+
+def test_reflection_ends_with_the_budget(client: Client, lm: LmServer) -> None:
+    put(client, "brief", instructions="Name the capital.")
+    lm.script = reflects
+    job = client.optimize("brief", GEPA, DATASET, "exact-match", budget={"lmCalls": 13})
+    found = job.result(SECONDS).outputs
+    assert len(lm.asked) <= 13
+    assert found["after"]["count"] == len(DATASET)
+
+
+def test_a_cancelled_reflection_leaves_no_thread_waiting(client: Client, lm: LmServer) -> None:
+    put(client, "broken-off")
+
+    def script(asked: Asked) -> Reply:
+        return Reply(reflects(asked), delay=100 if len(lm.asked) > len(DATASET) else 0)
+
+    lm.script = script
+    job = client.optimize("broken-off", GEPA, DATASET, "exact-match", concurrency=2)
+    lm.wait_until(lambda server: len(server.asked) == len(DATASET) + 2)
+    job.cancel()
+    lm.wait_until(lambda server: all(asked.left for asked in server.asked[len(DATASET) :]))
+    assert job.wait(SECONDS).state == "cancelled"
+    assert len(lm.asked) == len(DATASET) + 2
+
+
 BAD = [
     ({"optimizer": "MIPROv2"}, "optimizer.name"),
     ({"optimizer": {"name": "BootstrapFewShot", "depth": 7}}, "optimizer.depth"),
     ({"optimizer": {"name": "BootstrapFewShot", "maxRounds": 99}}, "optimizer.maxRounds"),
+    ({"optimizer": {"name": "GEPA", "maxRounds": 2}}, "optimizer"),
     ({"trainset": []}, "trainset"),
     ({"valset": [{"inputs": {"question": "?"}}]}, "valset.0.expected.answer"),
 ]

@@ -4,8 +4,8 @@ The two evaluations are paid from the budget like all else. What the second will
 the first, and is set aside: when the rest is spent, the optimiser ends with what it has found.
 """
 
-import asyncio
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -40,12 +40,12 @@ class Improvement:
     trainset: Sequence[Example]
     valset: Sequence[Example]
     _until: float = math.inf
-    """When the second evaluation has to begin, by the loop's clock."""
+    """When the second evaluation has to begin."""
     _tried: int = 0
     _good: int = 0
 
     async def run(self) -> dict[str, Any]:
-        began, calls = _now(), self.given.lm_calls
+        began, calls = time.monotonic(), self.given.lm_calls
         before = await self._evaluated(self.plan, "before", 0)
         kept = self._set_aside(began, calls)
         state = await self._optimized()
@@ -61,6 +61,8 @@ class Improvement:
 
     @property
     def _attempts(self) -> int:
+        if self.optimizer.name == "GEPA":
+            return self.optimizer.max_metric_calls
         return len(self.trainset) * self.optimizer.max_rounds
 
     def _tell(self, done: int, text: str) -> None:
@@ -76,7 +78,7 @@ class Improvement:
     def _set_aside(self, began: float, calls: int | None) -> int:
         """LM calls for the second evaluation. Raises Known if not even those are left."""
         if self.given.seconds:
-            took = (_now() - began) * _MARGIN + _END_SECONDS
+            took = (time.monotonic() - began) * _MARGIN + _END_SECONDS
             self._until = began + self.given.seconds - took
         left = self.given.lm_calls
         if calls is None or left is None:
@@ -94,17 +96,20 @@ class Improvement:
         optimization = Optimization(
             parts=self.plan.parts,
             judge=self.judge,
+            task=self.task,
             optimizer=self.optimizer,
             lm=self.lm,
             check=self._check,
             heard=self._heard,
             bridge=Bridge(),
         )
-        return await optimization.run(self.trainset)
+        return await optimization.run(self.trainset, self.valset)
 
     def _check(self) -> None:
-        """In the loop. Raises Known when the optimiser has to end."""
-        if _now() > self._until:
+        """Raises Known when the optimiser has to end."""
+        if self.given.lm_calls is not None and self.given.lm_calls <= 0:
+            raise _spent("the LM calls that are left are needed to evaluate again")
+        if time.monotonic() > self._until:
             raise _spent("the time that is left is needed to evaluate again")
 
     def _heard(self, good: bool) -> None:
@@ -120,10 +125,6 @@ class Improvement:
         changed = modules.Parts(document, parts.own, parts.signature, parts.tools)
         modules.check(changed)
         return replace(self.plan, parts=changed)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _spent(why: str) -> Known:

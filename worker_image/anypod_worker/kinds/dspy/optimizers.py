@@ -11,9 +11,10 @@ from pydantic_core import to_jsonable_python
 
 from anypod.dspy import tasks
 from anypod.dspy.spec import PredictorState
-from anypod_worker.kinds.dspy import failures, metrics, modules
+from anypod_worker.kinds.dspy import failures, metrics, modules, reflection
 from anypod_worker.kinds.dspy.bridge import Bridge
 from anypod_worker.kinds.dspy.evaluation import Example
+from anypod_worker.runtime.failures import Known
 
 State = dict[str, PredictorState]
 
@@ -22,6 +23,7 @@ State = dict[str, PredictorState]
 class Optimization:
     parts: modules.Parts
     judge: metrics.Judge
+    task: tasks.Task
     optimizer: tasks.Optimizer
     lm: str
     check: Callable[[], None]
@@ -29,44 +31,71 @@ class Optimization:
     heard: Callable[[bool], None]
     """Hears of each answer whether it is good enough."""
     bridge: Bridge
+    _tracker: Any = None
 
     def __deepcopy__(self, _: dict[int, Any]) -> "Optimization":
         """A student and its copies have one."""
         return self
 
-    async def run(self, examples: Sequence[Example]) -> State:
+    async def run(self, trainset: Sequence[Example], valset: Sequence[Example]) -> State:
         tqdm.tqdm.monitor_interval = 0  # its monitor would be a thread that is left behind
+        self._tracker = dspy.settings.usage_tracker
         student = Student(modules.build(self.parts), self)
-        made = [example.told() for example in examples]
+        optimize = self._bootstrapped if self.optimizer.name == "BootstrapFewShot" else self._gepa
+        made = [[one.told() for one in examples] for examples in (trainset, valset)]
         with dspy.context(trace=[], max_trace_size=10_000):
-            found = await self.bridge.run(lambda: self._bootstrapped(student, made))
+            found = await self.bridge.run(lambda: optimize(student, *made))
         return state_of(found.program, self.parts)
 
-    def _bootstrapped(self, student: "Student", examples: list[Any]) -> Any:
+    def _bootstrapped(self, student: "Student", trainset: list[Any], _: list[Any]) -> Any:
         said = self.optimizer
         teleprompter = dspy.BootstrapFewShot(
-            metric=lambda example, prediction, _: self.bridge.wait(
-                self._judged(example, prediction)
-            ),
+            metric=lambda example, prediction, _: metrics.score(self._value(example, prediction)),
             metric_threshold=said.threshold,
             max_bootstrapped_demos=said.max_bootstrapped_demos,
             max_labeled_demos=said.max_labeled_demos,
             max_rounds=said.max_rounds,
-            max_errors=len(examples) * said.max_rounds + 1,  # those are none of ours
+            max_errors=len(trainset) * said.max_rounds + 1,  # they only make fewer demos
         )
-        return teleprompter.compile(student, trainset=examples)
+        return teleprompter.compile(student, trainset=trainset)
+
+    def _gepa(self, student: "Student", trainset: list[Any], valset: list[Any]) -> Any:
+        return reflection.compiled(
+            student,
+            trainset,
+            valset,
+            judge=lambda example, answer: reflection.feedback(
+                example, self._value(example, answer)
+            ),
+            bridge=self.bridge,
+            is_over=self._is_over,
+            max_metric_calls=self.optimizer.max_metric_calls,
+            threads=self.task.concurrency,
+        )
+
+    def _is_over(self) -> bool:
+        try:
+            self.check()
+        except Known:
+            return True
+        return False
 
     async def asked(self, program: Any, inputs: dict[str, Any]) -> Any:
         self.check()
         try:
-            return await program.acall(**inputs)
+            with dspy.context(usage_tracker=self._tracker):  # threads of DSPy's have copies of it
+                return await program.acall(**inputs)
         except Exception as error:  # noqa: BLE001 - raised again, without what an LM said
             raise failures.told(error, self.lm) from None
 
-    async def _judged(self, example: Any, prediction: Any) -> float:
-        score = metrics.score(await self.judge(example, prediction))
-        self.heard(score >= self.optimizer.threshold)
-        return score
+    def _value(self, example: Any, prediction: Any) -> Any:
+        return self.bridge.wait(self._judged(example, prediction))
+
+    async def _judged(self, example: Any, prediction: Any) -> Any:
+        with dspy.context(usage_tracker=self._tracker):
+            value = await self.judge(example, prediction)
+        self.heard(metrics.score(value) >= self.optimizer.threshold)
+        return value
 
 
 class Student(dspy.Module):  # type: ignore[misc]
