@@ -1,13 +1,24 @@
 """Evaluating a program is a job that asks it for each example and judges what it says."""
 
+import json
 import re
+import urllib.error
+import urllib.request
 from typing import Any
 
 import pytest
 from tests.integration.dspy.test_runs import put
 from tests.support.lm_server import Asked, LmServer, Reply, chat
 
-from anypod.client import AnyPodError, Client, InvalidInputs, InvalidProgram, LmFailed, Refused
+from anypod.client import (
+    AnyPodError,
+    AsyncClient,
+    Client,
+    InvalidInputs,
+    InvalidProgram,
+    LmFailed,
+    Refused,
+)
 
 SECONDS = 120
 CAPITALS = {"France": "Paris", "Italy": "Rome", "Spain": "Madrid", "Japan": "Tokyo"}
@@ -204,3 +215,44 @@ def test_a_key_begins_one_job(client: Client, lm: LmServer) -> None:
     assert first.id == again.id
     first.result(SECONDS)
     assert len(lm.asked) == len(DATASET)
+
+
+def test_more_examples_than_the_store_takes_are_refused(client: Client) -> None:
+    put(client, "capitals")
+    many = [{**DATASET[0], "expected": {"answer": "Paris" * 4000}}] * 60
+    with pytest.raises(Refused) as refused:
+        client.evaluate("capitals", many, "f1")
+    assert refused.value.type == "too-large"
+
+
+async def test_the_asynchronous_client_has_it_too(pool: str, lm: LmServer) -> None:
+    async with AsyncClient(pool, timeout=60) as client:
+        await client.programs.put("apart", kind="dspy", signature="question -> answer")
+        lm.script = knows(*CAPITALS)
+        job = await client.evaluate("apart@" + (await client.programs.get("apart")).revision,
+                                    DATASET, "exact-match")  # fmt: skip
+        assert (await job.result(SECONDS)).outputs["score"] == 1.0
+        job = await client.optimize("apart", "BootstrapFewShot", DATASET, "exact-match")
+        assert (await job.result(SECONDS)).outputs["after"]["score"] == 1.0
+
+
+def test_an_earlier_revision_can_be_evaluated_and_says_so(client: Client, lm: LmServer) -> None:
+    put(client, "older")
+    first = client.programs.get("older").revision
+    put(client, "older", instructions="Be brief.")
+    answer = client.evaluate(f"older@{first[:12]}", DATASET, "f1").result(SECONDS)
+    assert answer.execution.revision == first
+    assert "Be brief." not in lm.asked[0].prompt
+
+
+def test_a_sessions_program_is_not_evaluated(pool: str) -> None:
+    request = urllib.request.Request(
+        f"{pool}/v1/pools/default/programs/capitals/evaluate",
+        data=json.dumps({"dataset": DATASET, "metric": "f1"}).encode(),
+        headers={"Content-Type": "application/json", "X-Session-ID": "mine"},
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=60)
+    with refused.value as answer:
+        assert answer.code == 400
+        assert json.load(answer)["path"] == "X-Session-ID"
