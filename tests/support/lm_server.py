@@ -68,6 +68,12 @@ class Asked:
         return "\n".join(_text(message.get("content")) for message in self.body["messages"])
 
     @property
+    def said(self) -> list[str]:
+        """What it is told that it has said before, as in demos."""
+        messages = self.body["messages"]
+        return [_text(one.get("content")) for one in messages if one["role"] == "assistant"]
+
+    @property
     def last(self) -> str:
         return _text(self.body["messages"][-1].get("content"))
 

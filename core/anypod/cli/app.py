@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from anypod.cli import exits, jobs, pools, programs, sessions
+from anypod.cli import exits, jobs, pools, programs, sessions, tasks
 from anypod.cli.keys import keyed
 from anypod.cli.options import (
     DEFAULT_POOL,
@@ -38,6 +38,8 @@ def make_app(began: float) -> typer.Typer:
     app.command("run")(keyed(_run))
     app.command("map")(keyed(_map))
     app.command("push")(keyed(_push))
+    app.command("evaluate")(keyed(tasks.evaluate))
+    app.command("optimize")(keyed(tasks.optimize))
     for group in (
         programs.make(),
         sessions.make(),

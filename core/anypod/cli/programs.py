@@ -18,6 +18,7 @@ from anypod.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from anypod.api.programs import RevisionOrigin
     from anypod.client import Client
     from anypod.client.sync import Programs
 
@@ -142,8 +143,18 @@ def _list_revisions(
         show_all(
             programs.revisions(program),
             output,
-            {"REVISION": "revision", "CREATED": "created_at", "LATEST": "latest"},
+            {
+                "REVISION": "revision",
+                "CREATED": "created_at",
+                "LATEST": "latest",
+                "SCORE": lambda one: _scores(one.origin),
+            },
         )
+
+
+def _scores(origin: "RevisionOrigin | None") -> str | None:
+    """Of a revision that an optimiser found: its parent's, and its own."""
+    return f"{origin.before:.3f} to {origin.after:.3f}" if origin is not None else None
 
 
 def _roll_back(

@@ -1,5 +1,7 @@
 """The examples that ask a language model, and what README and docs show of them, as written."""
 
+import csv
+import functools
 import json
 import os
 import re
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from examples.speakers import DIRECTION, SPEECH
 from tests.support.anypod_up import anypod_up
 from tests.support.lm_server import Asked, LmServer, chat, lm_server
 from tests.support.pages import ROOT, USUAL_URL, blocks, matches, steps
@@ -34,8 +37,10 @@ def script(asked: Asked) -> str:
     last = asked.last
     if "`order`" in asked.prompt:
         return chat(order=ORDER)
-    if "`speaker`" in asked.prompt:
+    if "Say which character" in asked.prompt:
         return chat(speaker=_speaker(asked))
+    if "`speaker`" in asked.prompt:
+        return chat(speaker=who_speaks(asked))
     if "`capital`" in asked.prompt:
         assert "Rome" in asked.prompt
         return chat(reasoning="France's is Paris.", capital="Paris")
@@ -57,6 +62,38 @@ def _speaker(asked: Asked) -> str:
     name = re.findall(r"\n\n([A-Z][a-z]+)\.\n", before)[-1]
     shown = [one for one in asked.body["messages"] if one["role"] == "assistant"]
     return name if shown else {"Ham": "Hamlet", "Hor": "Horatio"}.get(name, name)
+
+
+NAMES = {
+    "Ham": "Hamlet",
+    "Hor": "Horatio",
+    "Pol": "Polonius",
+    "King": "King Claudius",
+    "Queen": "Gertrude",
+    "Laer": "Laertes",
+    "Oph": "Ophelia",
+    "Ros": "Rosencrantz",
+    "Guil": "Guildenstern",
+}
+
+
+def who_speaks(asked: Asked) -> str:
+    """It knows the play by heart, and names speakers in full unless it was shown how they are
+    written."""
+    given = asked.last.partition("[[ ## speech ## ]]\n")[2].partition("\n\n")[0]
+    speaker = speeches()[given]
+    shown = any(f"[[ ## speaker ## ]]\n{speaker}\n" in text for text in asked.said)
+    return speaker if shown else NAMES[speaker]
+
+
+@functools.cache
+def speeches() -> dict[str, str]:
+    """Of Hamlet, on one line each: who says them."""
+    text = (EXAMPLES / "data/hamlet.txt").read_text()
+    return {
+        " ".join(DIRECTION.sub("", match["speech"]).split()): match["speaker"]
+        for match in SPEECH.finditer(text)
+    }
 
 
 def _step(last: str) -> str:
@@ -130,12 +167,42 @@ def test_an_order_is_found_as_an_object(client: Client) -> None:
     assert "Line" in json.dumps(schema)
 
 
+def examples_of(name: str) -> list[dict[str, Any]]:
+    with (EXAMPLES / "data" / name).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [
+        {"inputs": {"speech": row["speech"]}, "expected": {"speaker": row["speaker"]}}
+        for row in rows
+    ]
+
+
+def test_demos_that_an_optimiser_found_make_answers_better(client: Client) -> None:
+    name = put(client, "who_speaks")
+    trainset, testset = examples_of("speeches_train.csv"), examples_of("speeches_test.csv")
+    before = client.evaluate(name, testset, "exact-match").result(120).outputs["score"]
+    job = client.optimize(name, "BootstrapFewShot", trainset, "exact-match", valset=testset)
+    found = job.result(120).outputs
+    after = client.evaluate(name, testset, "exact-match").result(120).outputs["score"]
+    assert before == found["before"]["score"] < 0.2
+    assert after == found["after"]["score"] > 0.8
+    assert found["revision"] == client.programs.get(name).revision
+
+
+@pytest.mark.parametrize("name", ["speeches_train.csv", "speeches_test.csv"])
+def test_the_speeches_are_hamlets(name: str) -> None:
+    found = examples_of(name)
+    assert found
+    for one in found:
+        assert speeches()[one["inputs"]["speech"]] == one["expected"]["speaker"]
+
+
 @pytest.mark.parametrize(
     ("page", "heading"),
     [
         ("README.md", "With a language model"),
         ("docs/dspy.md", "In five minutes"),
         ("docs/dspy.md", "From a notebook"),
+        ("docs/dspy.md", "Evaluate and optimise from the command line"),
     ],
 )
 def test_what_the_pages_show_is_so(
@@ -177,3 +244,63 @@ def programs_of(page: str) -> list[dict[str, Any]]:
 def test_programs_of_the_page_are_accepted(client: Client, number: int) -> None:
     given = programs_of("docs/dspy.md")[number]
     assert client.programs.put(f"of-the-page-{number}", **given).kind == "dspy"
+
+
+def anypod(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("anypod")), *arguments],
+        cwd=EXAMPLES,
+        env={**os.environ, "ANYPOD_URL": url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_command_line_reads_examples_and_metrics_from_files(url: str, tmp_path: Path) -> None:
+    rows = [one["inputs"] | one["expected"] for one in examples_of("speeches_test.csv")[:4]]
+    nested = [{"inputs": {"speech": row["speech"]}, "expected": row} for row in rows]
+    for name, lines in (("flat", rows), ("nested", nested)):
+        text = "\n\n".join(map(json.dumps, lines))
+        (tmp_path / f"{name}.jsonl").write_text(text)
+    metric = tmp_path / "metric.py"
+    metric.write_text("def metric(example, prediction):\n    return 0.5\n")
+    for file in ("flat", "nested"):
+        path = str(tmp_path / f"{file}.jsonl")
+        done = anypod(url, "evaluate", "who_speaks.yaml", path, "--metric", str(metric))
+        assert done.returncode == 0, done.stderr
+        assert not done.stderr
+        found = json.loads(done.stdout)
+        assert (found["score"], found["count"], len(found["items"])) == (0.5, 4, 3)
+
+
+def test_the_command_line_optimises_and_waits(url: str, client: Client) -> None:
+    data = "data/speeches_train.csv"
+    optimizer = '{"name": "BootstrapFewShot", "maxLabeledDemos": 1}'
+    done = anypod(url, "optimize", "who_speaks.yaml", data, "--optimizer", optimizer)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["before"]["count"], found["before"]["items"]) == (18, [])
+    assert found["revision"] == client.programs.get("who_speaks").revision
+
+
+WRONG = [
+    (("evaluate", "who_speaks.yaml", "no.csv"), "no.csv cannot be read"),
+    (("evaluate", "who_speaks.yaml", "pool.yaml"), "line 1 is not JSON"),
+    (("evaluate", "who_speaks.yaml", "data/speeches_test.csv", "-m", "no.py"), "no.py cannot be"),
+    (("evaluate", "who_speaks.yaml", "data/speeches_test.csv", "-m", "rouge"), "metric.name"),
+    (("evaluate", "speakers.py", "data/speeches_test.csv"), "asks no LM"),
+    (("optimize", "who_speaks.yaml", "data/speeches_test.csv", "--optimizer", "{"), "is not JSON"),
+    (("optimize", "who_speaks.yaml", "data/speeches_test.csv", "--lm", "no"), "no LM 'no'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), WRONG)
+def test_the_command_line_says_what_is_wrong(
+    url: str, arguments: tuple[str, ...], said: str
+) -> None:
+    done = anypod(url, *arguments)
+    assert done.returncode in (2, 3)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

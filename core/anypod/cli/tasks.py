@@ -1,0 +1,218 @@
+"""``anypod evaluate`` and ``anypod optimize``: begin the job, follow it, print what it found."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from anypod.cli import rows
+from anypod.cli.exits import Usage
+from anypod.cli.options import DEFAULT_POOL, DEFAULT_URL, Pool, Url, connected
+
+if TYPE_CHECKING:
+    from anypod.client import Client, Job
+    from anypod.client.task_calls import Example, Metric, TaskArguments
+
+Target = Annotated[
+    str,
+    typer.Argument(metavar="FILE", help="A definition's file; or a program's id, or id@revision."),
+]
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="EXAMPLES",
+        help="A file with an example each line: JSON, or CSV under a head of names. What is no "
+        "input of the program is what is expected.",
+    ),
+]
+MetricOption = Annotated[
+    str,
+    typer.Option(
+        "--metric",
+        "-m",
+        metavar="NAME|FILE.py",
+        help="exact-match, contains, f1, semantic; or a file that defines metric(example, "
+        "prediction).",
+    ),
+]
+FieldOption = Annotated[
+    str | None, typer.Option("--field", help="The output that a named metric compares.")
+]
+Lm = Annotated[str | None, typer.Option(help="Of the pool's LMs.", metavar="NAME")]
+Concurrency = Annotated[int | None, typer.Option(min=1, max=64, help="Examples at once.")]
+LmCalls = Annotated[int | None, typer.Option(min=1, help="At most so many.")]
+Seconds = Annotated[float | None, typer.Option(min=0.001, help="That it may take.")]
+Shown = Annotated[int, typer.Option(min=0, max=200, help="Examples to tell of, the worst first.")]
+Async = Annotated[bool, typer.Option("--async", help="Do not wait; print the id of the job.")]
+
+
+def evaluate(
+    target: Target,
+    examples: Data,
+    metric: MetricOption = "exact-match",
+    field: FieldOption = None,
+    lm: Lm = None,
+    concurrency: Concurrency = None,
+    lm_calls: LmCalls = None,
+    seconds: Seconds = None,
+    shown: Shown = 3,
+    async_: Async = False,
+    pool: Pool = DEFAULT_POOL,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Score a program of kind dspy on examples."""
+    options = _options(lm, concurrency, lm_calls, seconds, shown)
+    with connected(url, pool) as client:
+        program = _prepared(client, target)
+        dataset = _read(client, program, examples)
+        _follow(client.evaluate(program, dataset, _metric(metric, field), **options), async_)
+
+
+def optimize(
+    target: Target,
+    trainset: Data,
+    valset: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Examples to score it on. Default: the same."),
+    ] = None,
+    optimizer: Annotated[
+        str,
+        typer.Option(
+            "--optimizer",
+            metavar="NAME|JSON",
+            help="BootstrapFewShot, GEPA; or an object of its name and arguments.",
+        ),
+    ] = "BootstrapFewShot",
+    metric: MetricOption = "exact-match",
+    field: FieldOption = None,
+    lm: Lm = None,
+    concurrency: Concurrency = None,
+    lm_calls: LmCalls = None,
+    seconds: Seconds = None,
+    shown: Shown = 0,
+    async_: Async = False,
+    pool: Pool = DEFAULT_POOL,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Look for demos or instructions that make a program of kind dspy better.
+
+    What is found is its next revision, unless the score is lower.
+    """
+    options = _options(lm, concurrency, lm_calls, seconds, shown)
+    with connected(url, pool) as client:
+        program = _prepared(client, target)
+        job = client.optimize(
+            program,
+            _optimizer(optimizer),
+            _read(client, program, trainset),
+            _metric(metric, field),
+            valset=None if valset is None else _read(client, program, valset),
+            **options,
+        )
+        _follow(job, async_)
+
+
+def _options(
+    lm: str | None,
+    concurrency: int | None,
+    lm_calls: int | None,
+    seconds: float | None,
+    shown: int,
+) -> "TaskArguments":
+    budget = {"lmCalls": lm_calls, "seconds": seconds}
+    given = {
+        "lm": lm,
+        "concurrency": concurrency,
+        "budget": {name: value for name, value in budget.items() if value is not None} or None,
+        "shown": shown,
+    }
+    return {name: value for name, value in given.items() if value is not None}  # type: ignore[return-value]
+
+
+def _prepared(client: "Client", target: str) -> str:
+    from anypod.cli.run import prepare
+    from anypod.cli.waiting import waiting
+
+    with waiting(f"preparing {target}"):
+        return prepare(client, target, None, None)
+
+
+def _optimizer(given: str) -> str | dict[str, Any]:
+    """Raises Usage."""
+    if not given.startswith("{"):
+        return given
+    try:
+        found: dict[str, Any] = json.loads(given)
+    except ValueError as wrong:
+        raise Usage(f"--optimizer is not JSON: {wrong}") from None
+    return found
+
+
+def _metric(given: str, field: str | None) -> "Metric":
+    """Raises Usage."""
+    if not given.endswith(".py"):
+        return {"name": given} if field is None else {"name": given, "field": field}
+    if field is not None:
+        raise Usage("--field is for named metrics")
+    try:
+        return {"source": Path(given).read_text(encoding="utf-8")}
+    except (OSError, UnicodeDecodeError) as reason:
+        raise Usage(f"{given} cannot be read: {reason}") from None
+
+
+# examples
+
+
+def _read(client: "Client", program: str, path: str) -> "list[Example]":
+    """Raises Usage."""
+    schema = client.programs.get(program.partition("@")[0]).inputs_schema or {}
+    with rows.opened(path) as file:
+        return list(_examples(rows.read(file, rows.form_of(path, None), schema), schema))
+
+
+def _examples(lines: Iterator[bytes], schema: Mapping[str, Any]) -> Iterator["Example"]:
+    names = schema.get("properties", {}).keys()
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as wrong:
+            raise Usage(f"line {number} is not JSON: {wrong}") from None
+        if not isinstance(row, dict):
+            raise Usage(f"line {number} is no JSON object")
+        yield _example(row, names)
+
+
+def _example(row: dict[str, Any], names: Any) -> "Example":
+    if row.keys() <= {"inputs", "expected"} and "inputs" not in names:
+        return row
+    inputs = {name: value for name, value in row.items() if name in names}
+    return {"inputs": inputs, "expected": {n: v for n, v in row.items() if n not in names}}
+
+
+# the job
+
+
+def _follow(job: "Job", is_async: bool) -> None:
+    if is_async:
+        typer.echo(job.id)
+        return
+    try:
+        for event in job.events():
+            if event.kind == "progress" and sys.stderr.isatty():
+                typer.echo(f"\r\x1b[K{_told(event.data)}", nl=False, err=True)
+    except KeyboardInterrupt:  # whoever breaks it off wants it to end
+        job.cancel()
+        raise
+    finally:
+        if sys.stderr.isatty():
+            typer.echo("\r\x1b[K", nl=False, err=True)
+    typer.echo(json.dumps(job.result().outputs, indent=2, ensure_ascii=False))
+
+
+def _told(progress: dict[str, Any]) -> str:
+    return f"{progress['done']:g}/{progress.get('total') or 0:g} {progress.get('message', '')}"
