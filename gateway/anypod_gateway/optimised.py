@@ -6,6 +6,7 @@ become the latest revision, because the program has changed meanwhile or the sco
 told with the reason, and lost to nobody.
 """
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,8 +24,12 @@ from anypod.store.revisions import Origin, Revision
 from anypod.wire.messages import Code
 from anypod_gateway import requests
 from anypod_gateway.executions import Runner
-from anypod_gateway.given import checked, named
+from anypod_gateway.given import GivenProgram, checked, named
 
+_CHECKS = 10
+_PAUSE_SECONDS = 1.0
+_PASSING = frozenset({"no-worker", "queue-full", "worker-lost", "deadline-exceeded"})
+"""What says nothing of the state: it is checked again."""
 _CHANGED = "the program has changed meanwhile"
 
 
@@ -103,7 +108,18 @@ class Optimised:
             before=found.before.score,
             after=found.after.score,
         )
-        return await checked(self.runner, job.program, given, origin)
+        return await self._checked(job.program, given, origin)
+
+    async def _checked(self, program: str, given: GivenProgram, origin: Origin) -> Revision:
+        """Raises AnyPodError."""
+        for _ in range(_CHECKS - 1):
+            try:
+                return await checked(self.runner, program, given, origin)
+            except AnyPodError as failure:
+                if failure.type not in _PASSING:
+                    raise
+            await asyncio.sleep(_PAUSE_SECONDS)
+        return await checked(self.runner, program, given, origin)
 
 
 def _with_state(parent: Revision, state: dict[str, Any]) -> DspyCode:

@@ -219,7 +219,6 @@ class Pool:
             run=Noted(self.runner, self.name, self._events).run,
             code=self._code_of,
             revised=Optimised(self.programs, self.runner, lambda: self.spec).revised,
-            confirm=self.watch.confirm,
             holds=holds,
             is_gone=self.roster.is_gone,
             is_well=self.roster.is_well,

@@ -11,6 +11,7 @@ from anypod.api.documents import AnswerModel, Listing
 JOB_ID = r"^j-[0-9a-f]{32}$"
 State = Literal["queued", "running", "succeeded", "failed", "cancelled", "lost"]
 STATES: tuple[State, ...] = ("queued", "running", "succeeded", "failed", "cancelled", "lost")
+TaskKind = Literal["evaluate", "optimize"]
 OPEN: frozenset[State] = frozenset({"queued", "running"})
 """The others are final."""
 
@@ -48,6 +49,8 @@ class JobDocument(AnswerModel):
     """Null for a program that came with the call."""
     revision: str
     """What runs, whatever becomes of the program meanwhile."""
+    task: TaskKind | None = None
+    """What is done with the program; null: it is run."""
     session: str | None
     state: State
     labels: dict[str, str]

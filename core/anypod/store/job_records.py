@@ -9,7 +9,7 @@ from datetime import datetime
 
 import msgspec
 
-from anypod.api.jobs import OPEN, State
+from anypod.api.jobs import OPEN, State, TaskKind
 from anypod.dspy.spec import LmChoice
 from anypod.store.records import Record
 from anypod.wire.messages import Code
@@ -53,6 +53,8 @@ class Job(Record, frozen=True, kw_only=True):
     """Its caller may see what an LM said that could not be used."""
     concurrency: int = 1
     """Executions of the revision that may share an executor, as the program says."""
+    task: TaskKind | None = None
+    """What is done with the program; None: it is run."""
     task_of: str = ""
     """The program's revision that it evaluates or optimises; ``revision`` names what runs."""
     state: State = "queued"

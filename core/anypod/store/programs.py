@@ -172,12 +172,17 @@ class ProgramStore:
 
     async def following(self, program: str, revision: Revision, of: str) -> Following | None:
         """What makes ``revision`` the one after ``of``, to be committed together with something
-        else; then what ``confirm`` is for. None if the program is not at ``of`` any more."""
+        else, and confirmed before it is told; None if the program is not at ``of`` any more."""
         now = await self._read(program)
         if now.head is None or now.head.revision != of:
             return None
         change = self._next(now.head, revision, None, now)
         return Following([*change.writes, Put(self._changes, b"1")], now.when)
+
+    async def confirm(self) -> None:
+        """No other gateway serves what was replaced before this call."""
+        if self._confirm is not None:
+            await self._confirm()
 
     async def rollback(
         self, program: str, to: str | None = None, *, if_match: str | None = None

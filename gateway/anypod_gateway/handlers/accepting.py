@@ -9,7 +9,14 @@ from aiohttp import web
 from multidict import istr
 
 from anypod.api.idempotency import HEADER, REPLAYED
-from anypod.api.jobs import MAX_ATTEMPTS, MAX_PRIORITY, JobDocument, JobProgress, new_job_id
+from anypod.api.jobs import (
+    MAX_ATTEMPTS,
+    MAX_PRIORITY,
+    JobDocument,
+    JobProgress,
+    TaskKind,
+    new_job_id,
+)
 from anypod.api.problems import error
 from anypod.store.checks import Write
 from anypod.store.job_records import Job, Progress
@@ -50,14 +57,17 @@ async def accept(
     body: bytes,
     seconds: float,
     *,
+    task: TaskKind | None = None,
     task_of: str = "",
 ) -> web.Response:
     """202 once it is committed; ``seconds`` are those that its execution may take; ``task_of`` is
-    the revision that it evaluates or optimises."""
+    the revision that is evaluated or optimised."""
     # Its attempts have ids of their own: this one never is.
     request[CALL].execution = ""
     execution = msgspec.structs.replace(execution, execution="")
-    job = _job(request, execution, seconds, task_of).to("queued", datetime.now(UTC))
+    job = msgspec.structs.replace(_job(request, execution, seconds), task=task, task_of=task_of).to(
+        "queued", datetime.now(UTC)
+    )
     has_own = task_of or not execution.program
     code = await execution.code() if has_own else None
     if HEADER not in request.headers:
@@ -80,7 +90,7 @@ def _accepted(pool: Pool, job: str, body: bytes, *, replayed: bool) -> web.Respo
     return web.Response(status=202, body=body, content_type=JSON_TYPE, headers=headers)
 
 
-def _job(request: web.Request, execution: ExecutionRequest, seconds: float, task_of: str) -> Job:
+def _job(request: web.Request, execution: ExecutionRequest, seconds: float) -> Job:
     query = request.query
     return Job(
         id=new_job_id(),
@@ -98,7 +108,6 @@ def _job(request: web.Request, execution: ExecutionRequest, seconds: float, task
         lm=execution.lm,
         shows_replies=execution.shows_replies,
         concurrency=execution.concurrency,
-        task_of=task_of,
     )
 
 
@@ -163,6 +172,7 @@ def document(pool: Pool, job: Job) -> JobDocument:
         pool=pool.name,
         program=job.program or None,
         revision=job.told_revision,
+        task=job.task,
         session=job.session,
         state=job.state,
         labels=job.labels,

@@ -51,6 +51,8 @@ async def get_job_result(request: web.Request) -> web.StreamResponse:
     result = await pool.jobs.store.result(job.id)
     if result is None:
         raise no_job(job.id)
+    if job.task == "optimize":  # it names the revision that runs from now on
+        await pool.programs().confirm()
     if job.status == 200:
         return Whole(answers.run_head(_info(job)), result)
     return answers.problem(answers.decode_problem(result))

@@ -9,6 +9,7 @@ from aiohttp import web
 from anypod.api import ids
 from anypod.api.dspy_checks import Refused, lm_choice
 from anypod.api.dspy_tasks import EvaluateProgram, ExampleGiven, OptimizeProgram
+from anypod.api.jobs import TaskKind
 from anypod.api.problems import error
 from anypod.dspy import spec, tasks
 from anypod.store.revisions import Revision, revision_of
@@ -115,7 +116,10 @@ async def _accept(
         lm=lm,
         shows_replies=shows_replies,
     )
-    return await accept(request, pool, execution, body, seconds, task_of=revision.revision)
+    kind: TaskKind = "evaluate" if task.optimizer is None else "optimize"
+    return await accept(
+        request, pool, execution, body, seconds, task=kind, task_of=revision.revision
+    )
 
 
 def _seconds(pool: Pool, asked: float | None) -> float:

@@ -73,8 +73,6 @@ class Surroundings:
     """Whether this gateway's claims hold."""
     revised: Callable[[Job, Code | None, bytes], Awaitable["Revised"]]
     """What a task's outputs become, and what is to be written with them."""
-    confirm: Callable[[], Awaitable[None]]
-    """After that was written."""
     is_gone: Callable[[str], bool]
     """Whether that worker's process certainly is no more."""
     is_well: Callable[[str], bool]
@@ -270,14 +268,10 @@ class Work:
             revised = await self._revised(answer.outputs)
             found = msgspec.structs.replace(answer, outputs=revised.outputs)
             try:
-                state = await self._gave(found, revised.following)
-            except Conflict:
+                return await self._gave(found, revised.following)
+            except Conflict:  # else its program has just changed
                 if not revised.following.writes or not await self._is_ours():
                     raise
-                continue  # its program has just changed
-            if revised.following.writes:
-                await self._insist(self._around.confirm)
-            return state
 
     async def _revised(self, outputs: bytes) -> Revised:
         found: list[Revised] = []

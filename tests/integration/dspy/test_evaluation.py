@@ -53,7 +53,7 @@ def test_a_program_is_scored_on_examples(client: Client, lm: LmServer) -> None:
     assert answer.execution.usage.prompt_tokens == 44
     document = job.get()
     assert document.state == "succeeded"
-    assert document.program == "capitals"
+    assert (document.program, document.task) == ("capitals", "evaluate")
     assert document.revision == client.programs.get("capitals").revision
     assert answer.execution.revision == document.revision
     assert document.labels == {"for": "test"}
@@ -100,6 +100,21 @@ def test_named_metrics_compare_an_output(
     found = client.evaluate("capitals", dataset, metric).result(SECONDS).outputs
     assert found["score"] == score
     assert len(lm.asked) == (2 if metric == "semantic" else 1)
+
+
+def test_objects_are_compared_as_json(client: Client, lm: LmServer) -> None:
+    fields = [{"name": "item"}, {"name": "day", "type": "date"}]
+    put(
+        client, "ordered", signature="text -> lines: list[Line]", types={"Line": {"fields": fields}}
+    )
+    lines = [{"item": "pen", "day": "2030-01-31"}, {"item": "ink", "day": "2030-02-01"}]
+    lm.script = lambda _: chat(lines=lines)
+    dataset = [
+        {"inputs": {"text": "?"}, "expected": {"lines": expected}}
+        for expected in (lines, lines[:1])
+    ]
+    found = client.evaluate("ordered", dataset, "exact-match").result(SECONDS).outputs
+    assert [item["score"] for item in found["items"]] == [0.0, 1.0]
 
 
 def test_what_cannot_be_used_scores_nothing_and_errors_are_counted(

@@ -8,6 +8,7 @@ from typing import Any
 
 import dspy
 from dspy.evaluate import metrics
+from pydantic_core import to_jsonable_python
 
 from anypod.dspy import tasks
 from anypod_worker.kinds.dspy import functions
@@ -67,7 +68,8 @@ def _named(compare: Callable[[Any, Any, Any], Awaitable[float]], field: str) -> 
 
 
 def _plain(value: Any) -> Any:
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+    """As JSON has it: objects of a program's own types are expected like that."""
+    return to_jsonable_python(value, fallback=str)
 
 
 async def _exact(_: Any, expected: Any, answer: Any) -> float:
