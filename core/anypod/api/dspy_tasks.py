@@ -86,8 +86,9 @@ class _Task(RequestModel):
 
     def task(self, spec: Spec, optimizer: tasks.Optimizer | None = None) -> tasks.Task:
         """Raises Refused."""
-        if optimizer is not None and optimizer.name == "GEPA" and spec.tools:
-            raise Refused("optimizer", "GEPA rewrites instructions, and an agent's name its tools")
+        if optimizer is not None and optimizer.name != "BootstrapFewShot" and spec.tools:
+            why = f"{optimizer.name} rewrites instructions, and an agent's name its tools"
+            raise Refused("optimizer", why)
         return tasks.Task(
             metric=_metric(self.metric, spec),
             optimizer=optimizer,
@@ -109,18 +110,22 @@ class OptimizerModel(RequestModel):
 
     name: tasks.OptimizerName
     max_bootstrapped_demos: int | None = Field(
-        None, ge=0, le=16, description="Of BootstrapFewShot: demos that the program made. 4."
+        None, ge=0, le=16, description="Demos that the program made. 4."
     )
     max_labeled_demos: int | None = Field(
-        None, ge=0, le=32, description="Of BootstrapFewShot: demos as they were given. 16."
+        None, ge=0, le=32, description="Demos as they were given. 16; of MIPROv2 4."
+    )
+    threshold: float | None = Field(
+        None, allow_inf_nan=False, description="The score that makes an answer a demo. 1."
     )
     max_rounds: int | None = Field(
         None, ge=1, le=10, description="Of BootstrapFewShot: attempts at each example. 1."
     )
-    threshold: float | None = Field(
-        None,
-        allow_inf_nan=False,
-        description="Of BootstrapFewShot: the score that makes an answer a demo. 1.",
+    candidates: int | None = Field(
+        None, ge=2, le=20, description="Of MIPROv2: sets of demos, and instructions. 6."
+    )
+    trials: int | None = Field(
+        None, ge=1, le=200, description="Of MIPROv2: of one with the other. 20."
     )
     max_metric_calls: int | None = Field(
         None, ge=1, le=100_000, description="Of GEPA: answers that it judges, about. 200."
@@ -128,18 +133,23 @@ class OptimizerModel(RequestModel):
 
     @model_validator(mode="after")
     def _own_arguments(self) -> "OptimizerModel":
-        strange = self.model_fields_set & (_OF_BOOTSTRAP if self.name == "GEPA" else _OF_GEPA)
-        if strange:
+        if strange := self.model_fields_set - _ARGUMENTS[self.name] - {"name"}:
             raise ValueError(f"{self.name} has no {to_camel(min(strange))}")
         return self
 
     def chosen(self) -> tasks.Optimizer:
         said = {name: v for name, v in self.model_dump().items() if v is not None}
+        if self.name == "MIPROv2":
+            said.setdefault("max_labeled_demos", 4)
         return tasks.Optimizer(**said)
 
 
-_OF_BOOTSTRAP = {"max_bootstrapped_demos", "max_labeled_demos", "max_rounds", "threshold"}
-_OF_GEPA = {"max_metric_calls"}
+_DEMOS = {"max_bootstrapped_demos", "max_labeled_demos", "threshold"}
+_ARGUMENTS: dict[str, set[str]] = {
+    "BootstrapFewShot": {*_DEMOS, "max_rounds"},
+    "MIPROv2": {*_DEMOS, "candidates", "trials"},
+    "GEPA": {"max_metric_calls"},
+}
 
 OptimizerGiven = Annotated[
     OptimizerModel,

@@ -83,7 +83,7 @@ def optimize(
         typer.Option(
             "--optimizer",
             metavar="NAME|JSON",
-            help="BootstrapFewShot, GEPA; or an object of its name and arguments.",
+            help="BootstrapFewShot, MIPROv2, GEPA; or an object of its name and arguments.",
         ),
     ] = "BootstrapFewShot",
     metric: MetricOption = "exact-match",

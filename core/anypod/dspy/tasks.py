@@ -13,7 +13,7 @@ from anypod.wire.messages import Code
 FILE: Final = "task.json"
 
 MetricName = Literal["exact-match", "contains", "f1", "semantic"]
-OptimizerName = Literal["BootstrapFewShot", "GEPA"]
+OptimizerName = Literal["BootstrapFewShot", "MIPROv2", "GEPA"]
 METRIC: Final = "metric"
 """The name of the function that a metric's source defines."""
 
@@ -34,6 +34,8 @@ class Optimizer(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel")
     threshold: float = 1.0
     """An answer is an example for others from this score on."""
     max_metric_calls: int = 200
+    candidates: int = 6
+    trials: int = 20
 
 
 class Task(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):

@@ -41,6 +41,7 @@ def test_what_is_found_is_the_next_revision(client: Client, lm: LmServer) -> Non
     assert found["parent"] == parent.revision == answer.execution.revision
     assert answer.execution.usage is not None
     assert answer.execution.usage.calls == len(lm.asked) == 2 * len(VALSET) + len(TRAINSET)
+    assert job.get().task == "optimize"
     progress = job.get().progress
     assert progress is not None
     assert progress.done == progress.total == 2 * len(VALSET) + len(TRAINSET)
@@ -170,6 +171,23 @@ def test_the_optimiser_ends_in_time_to_evaluate_what_it_has(client: Client, lm: 
         job.result(SECONDS)
 
 
+def test_an_optimiser_whose_time_is_over_is_broken_off(client: Client, lm: LmServer) -> None:
+    put(client, "slow")
+    hanging = len(DATASET) + 2
+
+    def script(asked: Asked) -> Reply:
+        return Reply(learns(asked), delay=100 if len(lm.asked) == hanging else 0)
+
+    lm.script = script
+    optimizer = {"name": "BootstrapFewShot", "maxLabeledDemos": 0}
+    budget = {"seconds": 12}
+    job = client.optimize("slow", optimizer, DATASET, "exact-match", budget=budget)
+    found = job.result(SECONDS).outputs
+    assert lm.asked[hanging - 1].left
+    assert len(found["state"]["self"]["demos"]) == 1
+    assert found["after"]["count"] == len(DATASET)
+
+
 def test_a_cancelled_optimisation_leaves_the_provider_and_the_program(
     client: Client, lm: LmServer
 ) -> None:
@@ -243,6 +261,47 @@ def metric(example, prediction):
     assert "Nobody asked what you think." in reflection.prompt
 
 
+def proposes(asked: Asked) -> str:
+    """A model that, asked for anything but a capital, says what makes capitals bare."""
+    wanted = re.findall(r"\[\[ ## (\w+) ## \]\]", asked.last.partition("Respond with")[2])
+    if "answer" in wanted:
+        return reflects(asked)
+    return chat(**{name: "Say the name alone." for name in wanted if name != "completed"})
+
+
+MIPRO = {"name": "MIPROv2", "candidates": 2, "trials": 4, "maxLabeledDemos": 1}
+
+
+def test_demos_and_instructions_are_found_together(client: Client, lm: LmServer) -> None:
+    put(client, "both", instructions="Name the capital.")
+    lm.script = proposes
+    job = client.optimize("both", MIPRO, TRAINSET, "exact-match", valset=VALSET, concurrency=3)
+    answer = job.result(SECONDS)
+    found = answer.outputs
+    assert found["state"]["self"]["instructions"] == "Say the name alone."
+    assert (found["before"]["score"], found["after"]["score"]) == (0.25, 1.0)
+    assert answer.execution.usage is not None
+    assert answer.execution.usage.calls == len(lm.asked)
+    assert answer.execution.usage.prompt_tokens == 11 * len(lm.asked)
+    assert client.programs.get("both").revision == found["revision"]
+
+
+def test_a_budget_that_ends_before_anything_is_found_changes_nothing(
+    client: Client, lm: LmServer
+) -> None:
+    put(client, "short", instructions="Name the capital.")
+    before = client.programs.get("short").revision
+    lm.script = proposes
+    job = client.optimize(
+        "short", MIPRO, TRAINSET, "exact-match", valset=VALSET, budget={"lmCalls": 10}
+    )
+    found = job.result(SECONDS).outputs
+    assert len(lm.asked) <= 10
+    assert found["revision"] is None
+    assert found["before"]["score"] == found["after"]["score"] == 0.25
+    assert client.programs.get("short").revision == before
+
+
 def test_reflection_ends_with_the_budget(client: Client, lm: LmServer) -> None:
     put(client, "brief", instructions="Name the capital.")
     lm.script = reflects
@@ -268,7 +327,8 @@ def test_a_cancelled_reflection_leaves_no_thread_waiting(client: Client, lm: LmS
 
 
 BAD = [
-    ({"optimizer": "MIPROv2"}, "optimizer.name"),
+    ({"optimizer": "COPRO"}, "optimizer.name"),
+    ({"optimizer": {"name": "MIPROv2", "maxRounds": 2}}, "optimizer"),
     ({"optimizer": {"name": "BootstrapFewShot", "depth": 7}}, "optimizer.depth"),
     ({"optimizer": {"name": "BootstrapFewShot", "maxRounds": 99}}, "optimizer.maxRounds"),
     ({"optimizer": {"name": "GEPA", "maxRounds": 2}}, "optimizer"),

@@ -61,8 +61,12 @@ class Improvement:
 
     @property
     def _attempts(self) -> int:
-        if self.optimizer.name == "GEPA":
-            return self.optimizer.max_metric_calls
+        """Answers that the optimiser judges, about."""
+        said = self.optimizer
+        if said.name == "GEPA":
+            return said.max_metric_calls
+        if said.name == "MIPROv2":
+            return said.candidates * len(self.trainset) + said.trials * len(self.valset)
         return len(self.trainset) * self.optimizer.max_rounds
 
     def _tell(self, done: int, text: str) -> None:
@@ -103,14 +107,21 @@ class Improvement:
             heard=self._heard,
             bridge=Bridge(),
         )
-        return await optimization.run(self.trainset, self.valset)
+        try:
+            return await optimization.run(self.trainset, self.valset)
+        except Exception:
+            if not optimization.is_over():
+                raise
+            return self.plan.parts.spec.state  # it had found nothing yet
 
-    def _check(self) -> None:
-        """Raises Known when the optimiser has to end."""
+    def _check(self) -> float | None:
+        """Seconds until the optimiser has to end. Raises Known when it has to."""
         if self.given.lm_calls is not None and self.given.lm_calls <= 0:
             raise _spent("the LM calls that are left are needed to evaluate again")
-        if time.monotonic() > self._until:
+        left = self._until - time.monotonic()
+        if left <= 0:
             raise _spent("the time that is left is needed to evaluate again")
+        return None if left == math.inf else left
 
     def _heard(self, good: bool) -> None:
         """In the loop."""
@@ -120,9 +131,7 @@ class Improvement:
         self._tell(done, f"optimising: {self._good} of {self._tried} good enough")
 
     def _with(self, state: State) -> DspyPlan:
-        parts = self.plan.parts
-        document = msgspec.structs.replace(parts.spec, state=state)
-        changed = modules.Parts(document, parts.own, parts.signature, parts.tools)
+        changed = self.plan.parts.with_state(state)
         modules.check(changed)
         return replace(self.plan, parts=changed)
 

@@ -15,6 +15,7 @@ from dspy.clients.backend_selection import select_backend
 from anypod.dspy.spec import LmChoice
 from anypod.wire.config import Lm
 from anypod.wire.messages import Failure, Usage
+from anypod_worker.kinds.dspy.bridge import Bridge
 from anypod_worker.kinds.given import Given
 from anypod_worker.runtime.failures import Known
 from anypod_worker.runtime.loading import invalid
@@ -86,12 +87,26 @@ def _arguments(lm: Lm, choice: LmChoice, key: str) -> dict[str, Any]:
 class PoolLm(dspy.LM):  # type: ignore[misc]
     """One LM for one run."""
 
+    bridge: Bridge | None = None
+    """For an optimiser's threads, where it is called synchronously."""
+    tracker: Any = None
+    """Of usage, there: threads of DSPy's have copies of it."""
+
     def __init__(self, lm: Lm, choice: LmChoice, given: Given, meter: Meter) -> None:
         super().__init__(**_arguments(lm, choice, given.keys.get(lm.name, _NO_KEY)))
         self._attempts = lm.retries + 1
         self._meter = meter
         self._given = given
         self._until = _loop_time() + (given.seconds or math.inf)
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        if self.bridge is None:
+            return super().__call__(*arguments, **named)
+        return self.bridge.wait(self._tracked(*arguments, **named))
+
+    async def _tracked(self, *arguments: Any, **named: Any) -> Any:
+        with dspy.context(usage_tracker=self.tracker):
+            return await self.acall(*arguments, **named)
 
     async def acall(self, *arguments: Any, **named: Any) -> Any:
         for attempt in range(1, self._attempts + 1):

@@ -8,8 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import dspy
+import msgspec
 
 from anypod.dspy import spec
+from anypod.dspy.spec import PredictorState
 from anypod_worker.kinds.dspy import types
 from anypod_worker.runtime.loading import invalid
 
@@ -31,6 +33,10 @@ class Parts:
     own: types.Own
     signature: Any
     tools: Mapping[str, Callable[..., Any]]
+
+    def with_state(self, state: dict[str, PredictorState]) -> "Parts":
+        document = msgspec.structs.replace(self.spec, state=state)
+        return Parts(document, self.own, self.signature, self.tools)
 
     @cached_property
     def module(self) -> Any:

@@ -1,17 +1,17 @@
 """DSPy's own optimisers, on a program of ours, and the state that they find for it."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dspy
-import msgspec
 import tqdm
 from pydantic_core import to_jsonable_python
 
 from anypod.dspy import tasks
 from anypod.dspy.spec import PredictorState
-from anypod_worker.kinds.dspy import failures, metrics, modules, reflection
+from anypod_worker.kinds.dspy import failures, metrics, modules, proposals, reflection
 from anypod_worker.kinds.dspy.bridge import Bridge
 from anypod_worker.kinds.dspy.evaluation import Example
 from anypod_worker.runtime.failures import Known
@@ -26,8 +26,9 @@ class Optimization:
     task: tasks.Task
     optimizer: tasks.Optimizer
     lm: str
-    check: Callable[[], None]
-    """Raises when no more may be asked: the optimiser ends with what it has."""
+    check: Callable[[], float | None]
+    """Seconds that are left; None: as many as it takes. Raises Known when no more may be asked: the
+    optimiser ends with what it has."""
     heard: Callable[[bool], None]
     """Hears of each answer whether it is good enough."""
     bridge: Bridge
@@ -41,16 +42,22 @@ class Optimization:
         tqdm.tqdm.monitor_interval = 0  # its monitor would be a thread that is left behind
         self._tracker = dspy.settings.usage_tracker
         student = Student(modules.build(self.parts), self)
-        optimize = self._bootstrapped if self.optimizer.name == "BootstrapFewShot" else self._gepa
+        optimize = {
+            "BootstrapFewShot": self._bootstrapped,
+            "MIPROv2": self._mipro,
+            "GEPA": self._gepa,
+        }[self.optimizer.name]
+        lm = dspy.settings.lm.copy()
+        lm.bridge, lm.tracker = self.bridge, self._tracker
         made = [[one.told() for one in examples] for examples in (trainset, valset)]
-        with dspy.context(trace=[], max_trace_size=10_000):
+        with dspy.context(lm=lm, trace=[], max_trace_size=10_000):
             found = await self.bridge.run(lambda: optimize(student, *made))
         return state_of(found.program, self.parts)
 
     def _bootstrapped(self, student: "Student", trainset: list[Any], _: list[Any]) -> Any:
         said = self.optimizer
         teleprompter = dspy.BootstrapFewShot(
-            metric=lambda example, prediction, _: metrics.score(self._value(example, prediction)),
+            metric=self._score,
             metric_threshold=said.threshold,
             max_bootstrapped_demos=said.max_bootstrapped_demos,
             max_labeled_demos=said.max_labeled_demos,
@@ -58,6 +65,16 @@ class Optimization:
             max_errors=len(trainset) * said.max_rounds + 1,  # they only make fewer demos
         )
         return teleprompter.compile(student, trainset=trainset)
+
+    def _mipro(self, student: "Student", trainset: list[Any], valset: list[Any]) -> Any:
+        return proposals.compiled(
+            student,
+            trainset,
+            valset,
+            metric=self._score,
+            said=self.optimizer,
+            threads=self.task.concurrency,
+        )
 
     def _gepa(self, student: "Student", trainset: list[Any], valset: list[Any]) -> Any:
         return reflection.compiled(
@@ -68,12 +85,12 @@ class Optimization:
                 example, self._value(example, answer)
             ),
             bridge=self.bridge,
-            is_over=self._is_over,
+            is_over=self.is_over,
             max_metric_calls=self.optimizer.max_metric_calls,
             threads=self.task.concurrency,
         )
 
-    def _is_over(self) -> bool:
+    def is_over(self) -> bool:
         try:
             self.check()
         except Known:
@@ -81,19 +98,26 @@ class Optimization:
         return False
 
     async def asked(self, program: Any, inputs: dict[str, Any]) -> Any:
-        self.check()
+        left = self.check()
         try:
-            with dspy.context(usage_tracker=self._tracker):  # threads of DSPy's have copies of it
-                return await program.acall(**inputs)
+            async with asyncio.timeout(left):
+                return await self._tracked(program.acall(**inputs))
         except Exception as error:  # noqa: BLE001 - raised again, without what an LM said
             raise failures.told(error, self.lm) from None
+
+    async def _tracked(self, asking: Awaitable[Any]) -> Any:
+        """Threads of DSPy's have copies of what counts tokens."""
+        with dspy.context(usage_tracker=self._tracker):
+            return await asking
 
     def _value(self, example: Any, prediction: Any) -> Any:
         return self.bridge.wait(self._judged(example, prediction))
 
+    def _score(self, example: Any, prediction: Any, _: Any = None) -> float:
+        return metrics.score(self._value(example, prediction))
+
     async def _judged(self, example: Any, prediction: Any) -> Any:
-        with dspy.context(usage_tracker=self._tracker):
-            value = await self.judge(example, prediction)
+        value = await self._tracked(self.judge(example, prediction))
         self.heard(metrics.score(value) >= self.optimizer.threshold)
         return value
 
@@ -116,10 +140,8 @@ class Student(dspy.Module):  # type: ignore[misc]
 
 def state_of(program: Any, parts: modules.Parts) -> State:
     """What differs from a program without a state."""
-    bare = modules.Parts(
-        msgspec.structs.replace(parts.spec, state={}), parts.own, parts.signature, parts.tools
-    )
-    own = {name: one.signature.instructions for name, one in bare.module.named_predictors()}
+    bare = parts.with_state({}).module
+    own = {name: one.signature.instructions for name, one in bare.named_predictors()}
     found = {
         name: PredictorState(_differs(predictor, own[name]), _demos(predictor))
         for name, predictor in program.named_predictors()

@@ -12,7 +12,7 @@ from anypod.dspy import tasks
 from anypod.reporting import progress
 from anypod.session import Session
 from anypod.wire.messages import Failure
-from anypod_worker.kinds.dspy import metrics
+from anypod_worker.kinds.dspy import metrics, proposals
 from anypod_worker.kinds.dspy.evaluation import Evaluation, Example
 from anypod_worker.kinds.dspy.improvement import Improvement
 from anypod_worker.kinds.dspy.running import DspyPlan, asking
@@ -37,6 +37,8 @@ class TaskPlan:
     @classmethod
     def of(cls, plan: DspyPlan, task: tasks.Task, folder: Path) -> "TaskPlan":
         """Raises InvalidProgram."""
+        if task.optimizer is not None and task.optimizer.name == "MIPROv2":
+            proposals.check()
         return cls(plan, task, metrics.judge(task.metric, folder))
 
     def bind(

@@ -1,0 +1,58 @@
+"""MIPROv2: sets of demos and proposed instructions, and which of them are best together.
+
+DSPy's own. What it calls of the LM goes through the run's loop, by the LM's bridge.
+"""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import dspy
+
+from anypod.dspy import tasks
+from anypod_worker.runtime.loading import invalid
+
+_MINIBATCH = 35
+
+
+def check() -> None:
+    """Raises InvalidProgram."""
+    if importlib.util.find_spec("optuna") is None:
+        raise invalid(
+            "this pool's workers have no optuna, which MIPROv2 needs: use an image that has it",
+            path="optimizer",
+        )
+
+
+def compiled(
+    student: Any,
+    trainset: Sequence[Any],
+    valset: Sequence[Any],
+    *,
+    metric: Callable[..., float],
+    said: tasks.Optimizer,
+    threads: int,
+) -> Any:
+    """The student with the best demos and instructions; called in the optimiser's thread."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optimizer = dspy.MIPROv2(
+        metric=metric,
+        auto=None,
+        num_candidates=said.candidates,
+        max_bootstrapped_demos=said.max_bootstrapped_demos,
+        max_labeled_demos=said.max_labeled_demos,
+        metric_threshold=said.threshold,
+        num_threads=threads,
+        max_errors=1_000_000,  # they only score nothing
+    )
+    return optimizer.compile(
+        student,
+        trainset=list(trainset),
+        valset=list(valset),
+        num_trials=said.trials,
+        minibatch=len(valset) > _MINIBATCH,
+        minibatch_size=_MINIBATCH,
+        program_aware_proposer=False,  # what it would read is our code, and not the program's
+    )
