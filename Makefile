@@ -51,7 +51,8 @@ test: $(TESTED) lint ## Check and test everything (installs etcd, wrk and nginx 
 	@$(BIN)/python -m tests.cluster prepare
 	$(PYTEST) --ignore tests/chaos $(PYTEST_ARGS)
 
-chaos: $(TESTED) ## Break AnyPod under load on a real Kubernetes; print what its callers were told
+chaos: $(TESTED) ## Break AnyPod under load, here and on a real Kubernetes; print what callers were told
+	@sh tests/install-system-packages etcd
 	@[ "$$(id -u)" -ne 0 ] || sh tests/install-system-packages buildah runc debootstrap
 	@$(BIN)/python -m tests.cluster prepare
 	$(BIN)/python -m pytest -n 0 tests/chaos $(PYTEST_ARGS)

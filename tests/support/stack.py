@@ -44,7 +44,9 @@ class Stack:
         gateways: int = 2,
         preload: str = "",
         python_path: Path | None = None,
+        **spec: Any,
     ) -> None:
+        """``spec``: what else the pool's has."""
         self.pool = "default"
         self._directory = directory
         self._etcd = EtcdServer(directory / "etcd") if store == "etcd" else None
@@ -63,6 +65,7 @@ class Stack:
                     "env": [{"name": "PYTHONPATH", "value": str(python_path)}]
                     if python_path
                     else [],
+                    **spec,
                 },
             }
         )
@@ -90,7 +93,7 @@ class Stack:
             await asyncio.to_thread(self._etcd.start)
         (self._directory / "token").write_text(support.TOKEN)
         await self._write()
-        await asyncio.gather(*(self._start_gateway() for _ in range(self._gateway_count)))
+        await asyncio.gather(*(self.start_gateway() for _ in range(self._gateway_count)))
         self._tasks.append(asyncio.create_task(self._keep()))
         return self
 
@@ -108,7 +111,8 @@ class Stack:
 
     # gateways
 
-    async def _start_gateway(self) -> None:
+    async def start_gateway(self) -> None:
+        """It listens; who connects waits until it answers."""
         with socket.create_server(("127.0.0.1", 0)) as listening:
             number = listening.fileno()
             port = listening.getsockname()[1]
@@ -212,9 +216,19 @@ class Stack:
         """Name and pid of every worker: the same as before if none was lost."""
         return {(name, worker.pid) for name, worker in self._workers.items()}
 
-    async def kill_worker(self) -> str:
+    async def kill_etcd(self, seconds: float) -> None:
+        """kill -9, and started again with what it had written."""
+        assert self._etcd is not None
+        await asyncio.to_thread(self._etcd.kill)
+        await asyncio.sleep(seconds)
+        await asyncio.to_thread(self._etcd.start)
+
+    async def kill_worker(self, chance: random.Random | None = None) -> str:
         """kill -9 of one ready worker; its name. What it leaves behind must go by itself."""
-        name = random.choice(sorted(self._ready))
+        async with asyncio.timeout(PATIENCE):
+            while not self._ready:
+                await asyncio.sleep(POLL_SECONDS)
+        name = (chance or random.Random()).choice(sorted(self._ready))
         worker = self._workers[name]
         self._ready.pop(name, None)
         worker.process.send_signal(signal.SIGKILL)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import random
-import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -13,10 +12,7 @@ import aiohttp
 import pytest
 from tests.support.etcd import EtcdServer, running_etcd
 from tests.support.jobs import ASYNC, ended, job
-from tests.support.rig import Gateway, Rig, pool_of, rig
-
-JOBS = 150
-DEATHS = 4
+from tests.support.rig import Rig, pool_of, rig
 
 WITNESS = """
 import fcntl, time
@@ -70,62 +66,6 @@ async def over_etcd(tmp_path: Path) -> AsyncIterator[tuple[Rig, EtcdServer]]:
             await made.gateway.create(WITNESS, "once")
             await made.gateway.create(WITNESS + "# again", "again", idempotent=True)
             yield made, etcd
-
-
-async def replace(made: Rig, gateway: Gateway) -> None:
-    made.gateways.remove(gateway)
-    await gateway.stop(signal.SIGKILL)
-    fresh = await made.add_gateway(listening=False)
-    await fresh.ready()
-
-
-async def break_things(made: Rig, etcd: EtcdServer) -> None:
-    for number in range(DEATHS):
-        await asyncio.sleep(random.uniform(0.5, 1.5))
-        await replace(made, random.choice(made.gateways))
-        if number == 1:
-            await asyncio.to_thread(etcd.kill)
-            await asyncio.to_thread(etcd.start)
-
-
-@pytest.mark.timeout(240)
-async def test_every_accepted_job_ends_and_none_runs_twice_that_must_not(
-    over_etcd: tuple[Rig, EtcdServer], tmp_path: Path
-) -> None:
-    made, etcd = over_etcd
-    caller = Caller(made, tmp_path / "log")
-    wanted = {f"{kind}-{number}": kind for number in range(JOBS) for kind in ("once", "again")}
-    slots = asyncio.Semaphore(8)
-
-    async def submit(name: str, kind: str) -> None:
-        async with slots:
-            await caller.submit(kind, name, random.choice([0.0, 0.05, 0.3]))
-
-    breaking = asyncio.create_task(break_things(made, etcd))
-    await asyncio.gather(*(submit(name, kind) for name, kind in wanted.items()))
-    await breaking
-    found = {
-        name: await ended(random.choice(made.gateways), id_)
-        for name, id_ in caller.accepted.items()
-    }
-    told = caller.told()
-    assert found.keys() == wanted.keys()
-    assert not [line for line in told if line.startswith("beside")]
-    for name, one in found.items():
-        begun, done = told[f"begun {name}"], told[f"done {name}"]
-        if one["state"] == "succeeded":
-            assert done >= 1
-        if wanted[name] == "once":
-            assert begun <= 1
-            assert one["state"] in {"succeeded", "lost"}
-        else:
-            # Three attempts, all of which a death can have cut off.
-            assert one["state"] == "succeeded" or (one["state"], begun) == ("lost", 3)
-    states = Counter(one["state"] for one in found.values())
-    assert sum(states.values()) == 2 * JOBS
-    assert states["lost"] <= DEATHS * 6
-    view = await made.gateway.ask("GET", "//metrics")
-    assert 'anypod_jobs{pool="default",state="running"} 0.0' in view.body.decode()
 
 
 async def test_a_job_that_ends_while_the_store_is_away_has_its_result_when_it_is_back(

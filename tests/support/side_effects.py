@@ -1,0 +1,55 @@
+"""A program that writes down what it does, and what its log says: the truth that answers must fit.
+
+Each line is one write to a file that is only ever appended to, so none is torn or lost, whoever is
+killed. A lock on a byte of the same file, which the kernel takes from a process that dies, shows
+whether two runs of the same name were ever at it at once.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PROGRAM = """
+import fcntl, os, time
+def main(log: str, name: str, number: int, seconds: float = 0) -> str:
+    run = os.urandom(8).hex()
+    out = os.open(log, os.O_RDWR | os.O_APPEND)
+    try:
+        try:
+            fcntl.lockf(out, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
+        except BlockingIOError:
+            os.write(out, f"beside {name} {run}\\n".encode())
+        os.write(out, f"begin {name} {run}\\n".encode())
+        time.sleep(seconds)
+        os.write(out, f"end {name} {run}\\n".encode())
+    finally:
+        os.close(out)
+    return run
+"""
+"""``number`` is another one for each name."""
+
+
+@dataclass
+class SideEffects:
+    """By name, the runs that began and those that came to their end."""
+
+    began: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    ended: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    beside: list[str] = field(default_factory=list)
+    """Names of which two runs were at it at once."""
+
+
+def read(log: Path) -> SideEffects:
+    found = SideEffects()
+    for line in log.read_text().splitlines():
+        what, name, run = line.split(" ")
+        match what:
+            case "begin":
+                found.began[name].append(run)
+            case "end":
+                found.ended[name].append(run)
+            case "beside":
+                found.beside.append(name)
+            case _:
+                raise ValueError(line)
+    return found
