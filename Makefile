@@ -45,8 +45,8 @@ install: $(INSTALLED) ## Install AnyPod into .venv
 demo: $(INSTALLED) ## A pool of 4 workers, real programs, a killed worker: under a minute
 	$(BIN)/python examples/demo.py
 
-test: $(TESTED) lint ## Check and test everything (installs etcd, wrk and nginx from the system's packages as root)
-	@sh tests/install-system-packages etcd wrk nginx
+test: $(TESTED) lint ## Check and test everything (installs etcd, faketime, wrk and nginx from the system's packages as root)
+	@sh tests/install-system-packages etcd faketime wrk nginx
 	@[ "$$(id -u)" -ne 0 ] || sh tests/install-system-packages buildah runc debootstrap
 	@$(BIN)/python -m tests.cluster prepare
 	$(PYTEST) --ignore tests/chaos $(PYTEST_ARGS)
@@ -58,7 +58,7 @@ chaos: $(TESTED) ## Break AnyPod under load, here and on a real Kubernetes; prin
 	$(BIN)/python -m pytest -n 0 tests/chaos $(PYTEST_ARGS)
 
 test-fast: $(TESTED) lint ## The same without a cluster: no e2e
-	@sh tests/install-system-packages etcd wrk nginx
+	@sh tests/install-system-packages etcd faketime wrk nginx
 	$(PYTEST) --ignore tests/e2e --ignore tests/chaos --ignore tests/integration/cluster $(PYTEST_ARGS)
 
 lint: $(TESTED) ## Format check, lint, types, import contracts

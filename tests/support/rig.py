@@ -115,6 +115,8 @@ class Rig:
     http: aiohttp.ClientSession
     workers: dict[str, Worker] = field(default_factory=dict)
     gateways: list[Gateway] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+    """Of gateways that are started from now on, beside ours."""
 
     @property
     def gateway(self) -> Gateway:
@@ -163,7 +165,7 @@ class Rig:
                 pass_fds=[sock.fileno()],
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=log,
-                env=os.environ,
+                env=os.environ | self.environment,
             )
             url = f"http://127.0.0.1:{sock.getsockname()[1]}"
         gateway = Gateway(

@@ -1,8 +1,8 @@
 """The driver for one SQLite file, for local mode; several processes may open the same file.
 
 The watch reads a change log in the file: at once after a write of this process, and within a few
-milliseconds after one of another, which it sees by the stamp. Leases end by the wall clock: an
-ended one's keys are not seen any more, and are deleted by the next writer or watcher.
+milliseconds after one of another, which it sees by the stamp. Leases end by a clock that nobody
+sets: an ended one's keys are not seen any more, and are deleted by the next writer or watcher.
 """
 
 import asyncio
@@ -48,11 +48,12 @@ class SqliteStore:
     def __init__(self, path: Path, *, log_bound: LogBound | None = None) -> None:
         self._name = f"sqlite {path}"
         self._connections = Connections(path)
+        self._clock = self._connections.clock
         self._log_bound = log_bound or LogBound()
         self._news = asyncio.Event()
         self._polled = 0
         self._next_end = 0.0
-        """When the next lease ends, by the wall clock, as far as is known."""
+        """When the next lease ends, as far as is known."""
 
     async def get(self, key: str) -> Entry | None:
         check_key(key)
@@ -67,9 +68,9 @@ class SqliteStore:
 
     async def commit(self, writes: Sequence[Write], *, when: Sequence[tuple[str, int]] = ()) -> int:
         check_commit(writes, when)
-        bound = self._log_bound
+        bound, clock = self._log_bound, self._clock
         revision = await self._connections.write(
-            lambda db: transactions.commit(db, writes, when, bound)
+            lambda db: transactions.commit(db, writes, when, bound, clock.now())
         )
         self._tell()
         return revision
@@ -83,10 +84,12 @@ class SqliteStore:
         return Page(entries, rows[0][0], more=(rows[0][1] or 0) > len(entries))
 
     async def grant(self, ttl_seconds: float) -> int:
-        return await self._connections.write(lambda db: transactions.grant(db, ttl_seconds))
+        now = self._clock.now
+        return await self._connections.write(lambda db: transactions.grant(db, ttl_seconds, now()))
 
     async def renew(self, lease: int) -> bool:
-        return await self._connections.write(lambda db: transactions.renew(db, lease))
+        now = self._clock.now
+        return await self._connections.write(lambda db: transactions.renew(db, lease, now()))
 
     async def revoke(self, lease: int) -> None:
         await self._connections.write(lambda db: transactions.revoke(db, lease))
@@ -133,8 +136,10 @@ class SqliteStore:
         self._tell()
 
     async def _select(self, query: str, **values: Any) -> list[Row]:
-        bound = {**values, "now": time.time()}
-        return await self._connections.read(lambda db: db.execute(query, bound).fetchall())
+        now = self._clock.now
+        return await self._connections.read(
+            lambda db: db.execute(query, {**values, "now": now()}).fetchall()
+        )
 
     async def _page(
         self, prefix: str, after: str, limit: int, values: bool, size: int
@@ -158,7 +163,7 @@ class SqliteStore:
         """What has happened since, and up to which revision. Raises _Trimmed."""
         ((revision, next_end),) = await self._select(sql.STATE)
         self._next_end = math.inf if next_end is None else next_end
-        if next_end is not None and next_end <= time.time():
+        if next_end is not None and next_end <= self._clock.now():
             await self._sweep()
         elif revision == delivered:
             return [], revision
@@ -172,7 +177,8 @@ class SqliteStore:
         return [Change(*row[2:]) for row in rows if row[2] is not None], revision
 
     async def _sweep(self) -> None:
-        await self._connections.write(transactions.sweep)
+        now = self._clock.now
+        await self._connections.write(lambda db: transactions.sweep(db, now()))
         self._tell()
 
     async def _wait(self, news: asyncio.Event, seen: int | None) -> None:
@@ -181,7 +187,7 @@ class SqliteStore:
         while not news.is_set() and time.monotonic() < until:
             await _happens(news)
             self._connections.stamp.check()
-            if seen is None or self.stamp() != seen or time.time() >= self._next_end:
+            if seen is None or self.stamp() != seen or self._clock.now() >= self._next_end:
                 return
 
     def _seen(self, entry: Entry) -> Entry:

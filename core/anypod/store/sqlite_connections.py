@@ -16,6 +16,7 @@ import aiosqlite
 
 from anypod.store import sqlite_schema as sql
 from anypod.store.kv import StoreUnavailable
+from anypod.store.sqlite_clock import Clock
 from anypod.store.sqlite_stamp import Stamp
 
 _CALL_SECONDS = 5.0
@@ -39,6 +40,7 @@ class Connections:
 
     def __init__(self, path: Path) -> None:
         self.stamp = Stamp(path)
+        self.clock = Clock()
         self._path = path
         self._opening = asyncio.Lock()
         self._opened: tuple[_Connection, _Connection] | None = None
@@ -102,6 +104,7 @@ class Connections:
         await connection
         try:
             await connection.run(_prepare)
+            await connection.run(self.clock.read)
         except BaseException:
             await connection.close()
             raise

@@ -21,7 +21,7 @@ INSERT OR IGNORE INTO meta VALUES (1, 1, 0);
 CREATE TABLE IF NOT EXISTS leases (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     ttl REAL NOT NULL,
-    ends REAL NOT NULL  -- by the wall clock, which all processes share
+    ends REAL NOT NULL  -- by sqlite_clock, which all processes share
 );
 CREATE INDEX IF NOT EXISTS leases_by_end ON leases (ends);
 

@@ -2,7 +2,6 @@
 
 import json
 import sqlite3
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,9 +22,10 @@ def commit(
     writes: Sequence[Write],
     when: Sequence[tuple[str, int]],
     bound: LogBound,
+    now: float,
 ) -> int:
     """The new revision. Raises Conflict, LeaseEnded."""
-    sweep(db)
+    sweep(db, now)
     _check_versions(db, when)
     _check_leases(db, writes)
     db.execute(sql.NEXT_REVISION)
@@ -35,9 +35,9 @@ def commit(
     return int(db.execute(sql.REVISION).fetchone()[0])
 
 
-def sweep(db: sqlite3.Connection) -> None:
+def sweep(db: sqlite3.Connection, now: float) -> None:
     """Delete what belongs to ended leases, as a revision of its own."""
-    ended = db.execute(sql.ENDED, (time.time(),)).fetchall()
+    ended = db.execute(sql.ENDED, (now,)).fetchall()
     if not ended:
         return
     db.execute(sql.NEXT_REVISION)
@@ -45,14 +45,14 @@ def sweep(db: sqlite3.Connection) -> None:
     db.executemany(sql.REVOKE, ended)
 
 
-def grant(db: sqlite3.Connection, ttl: float) -> int:
-    lease = db.execute(sql.GRANT, {"ttl": ttl, "ends": time.time() + ttl}).lastrowid
+def grant(db: sqlite3.Connection, ttl: float, now: float) -> int:
+    lease = db.execute(sql.GRANT, {"ttl": ttl, "ends": now + ttl}).lastrowid
     assert lease is not None
     return lease
 
 
-def renew(db: sqlite3.Connection, lease: int) -> bool:
-    return db.execute(sql.RENEW, {"lease": lease, "now": time.time()}).rowcount > 0
+def renew(db: sqlite3.Connection, lease: int, now: float) -> bool:
+    return db.execute(sql.RENEW, {"lease": lease, "now": now}).rowcount > 0
 
 
 def revoke(db: sqlite3.Connection, lease: int) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -257,7 +258,7 @@ async def test_a_write_whose_process_died_before_its_stamp_is_seen(
     def write_unstamped() -> int:
         file = sqlite3.connect(path, isolation_level=None)
         file.execute("BEGIN IMMEDIATE")
-        revision = transactions.commit(file, [Put("/x/a", b"1")], [], LogBound())
+        revision = transactions.commit(file, [Put("/x/a", b"1")], [], LogBound(), time.time())
         file.execute("COMMIT")
         file.close()
         return revision
