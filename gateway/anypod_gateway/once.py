@@ -3,8 +3,9 @@
 The first call makes a record in the store, runs, and writes its answer there before it is told. It
 runs to its end though its caller leaves: that is what the caller comes back for. A repeated call
 waits for the answer, through whichever gateway it comes. What the platform could not do is not
-kept, so that the next call runs; what a dead gateway was at is told once as lost, for it may have
-happened, unless the program is idempotent: then it is run again.
+kept, so that the next call runs; what was lost with a dead gateway, or while nobody waited for it,
+is told once as lost, for it may have happened, unless the program is idempotent: then it is run
+again.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from anypod.api.problems import error
+from anypod.api.problems import AnyPodError, error
 from anypod.store.checks import Write
 from anypod.store.keys import PoolKeys
 from anypod.store.kv import Conflict, KeyValue, StoreUnavailable, ValueTooLarge
@@ -29,6 +30,9 @@ _LAST_LOOK = 0.5
 """Between two looks at whether the first call has its answer."""
 _SETTLE_AGAIN_SECONDS = 1.0
 _LAST_SECONDS = 2.0
+
+_NOBODY = ""
+"""The owner of what was lost while nobody waited for it: as of a dead gateway, it is told once."""
 
 Perform = Callable[[], Awaitable[Answer]]
 
@@ -72,8 +76,13 @@ class Once:
             return run.answer, True
         told: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         told.add_done_callback(_seen)
-        self._errands.run(self._perform(call, run, perform, told))
-        return await asyncio.shield(told), False
+        left = asyncio.Event()
+        self._errands.run(self._perform(call, run, perform, told, left))
+        try:
+            return await asyncio.shield(told), False
+        except asyncio.CancelledError:
+            left.set()
+            raise
 
     async def accept(
         self,
@@ -140,12 +149,12 @@ class Once:
         _check_same(found, call)
         if found.answer is not None:
             return found
-        if await self._runs.is_alive(found.owner):
+        if found.owner != _NOBODY and await self._runs.is_alive(found.owner):
             return None
         return await self._inherit(call, found)
 
     async def _inherit(self, call: Keyed, found: Run) -> Run | None:
-        """What a gateway was at that is no more."""
+        """What a gateway was at that is no more, or nobody was told of."""
         with contextlib.suppress(Conflict):
             if call.idempotent:
                 mine = msgspec.structs.replace(self._mine(call), version=found.version)
@@ -153,7 +162,7 @@ class Once:
             await self._runs.forget(call.digest, found)
             raise error(
                 "worker-lost",
-                "the gateway that ran it was lost; the execution may have happened",
+                "the worker or gateway that ran it was lost; the execution may have happened",
                 execution=found.execution,
             )
         return None  # somebody else was quicker
@@ -208,35 +217,43 @@ class Once:
     # running
 
     async def _perform(
-        self, call: Keyed, run: Run, perform: Perform, told: "asyncio.Future[Answer]"
+        self,
+        call: Keyed,
+        run: Run,
+        perform: Perform,
+        told: "asyncio.Future[Answer]",
+        left: asyncio.Event,
     ) -> None:
+        """``left``: its caller has."""
         try:
             answer = await perform()
         except asyncio.CancelledError:
             told.cancel()
             raise
         except Exception as failure:  # noqa: BLE001 - it is raised to the caller
-            await self._settle(call.digest, run, None)
+            untold = left.is_set() and _may_have_happened(call, failure)
+            rest = msgspec.structs.replace(run, owner=_NOBODY) if untold else None
+            await self._settle(call.digest, run, rest)
             told.set_exception(failure)
         else:
-            await self._settle(call.digest, run, answer)
+            await self._settle(call.digest, run, msgspec.structs.replace(run, answer=answer))
             told.set_result(answer)
 
-    async def _settle(self, digest: str, run: Run, answer: Answer | None) -> None:
-        """Write what became of it before it is told; later, if the store is away."""
-        if not await self._is_settled(digest, run, answer):
-            self._errands.run(self._settle_later(digest, run, answer))
+    async def _settle(self, digest: str, run: Run, rest: Run | None) -> None:
+        """Write what remains of it before it is told; later, if the store is away."""
+        if not await self._is_settled(digest, run, rest):
+            self._errands.run(self._settle_later(digest, run, rest))
 
-    async def _settle_later(self, digest: str, run: Run, answer: Answer | None) -> None:
-        while not await self._is_settled(digest, run, answer):  # noqa: ASYNC110 - no event comes
+    async def _settle_later(self, digest: str, run: Run, rest: Run | None) -> None:
+        while not await self._is_settled(digest, run, rest):  # noqa: ASYNC110 - no event comes
             await asyncio.sleep(_SETTLE_AGAIN_SECONDS)
 
-    async def _is_settled(self, digest: str, run: Run, answer: Answer | None) -> bool:
+    async def _is_settled(self, digest: str, run: Run, rest: Run | None) -> bool:
         try:
-            if answer is None:
+            if rest is None:
                 await self._runs.forget(digest, run)
             else:
-                await self._keep(digest, run, answer)
+                await self._keep(digest, rest)
         except Conflict:
             log.info("execution %s: its record is another's or settled already", run.execution)
         except StoreUnavailable as away:
@@ -244,12 +261,20 @@ class Once:
             return False
         return True
 
-    async def _keep(self, digest: str, run: Run, answer: Answer) -> None:
+    async def _keep(self, digest: str, rest: Run) -> None:
         try:
-            await self._put(digest, msgspec.structs.replace(run, answer=answer))
+            await self._put(digest, rest)
         except ValueTooLarge:
-            unkept = msgspec.structs.replace(answer, body=None)
-            await self._put(digest, msgspec.structs.replace(run, answer=unkept))
+            assert rest.answer is not None
+            unkept = msgspec.structs.replace(rest.answer, body=None)
+            await self._put(digest, msgspec.structs.replace(rest, answer=unkept))
+
+
+def _may_have_happened(call: Keyed, failure: Exception) -> bool:
+    """And may not happen again unless somebody says so."""
+    return (
+        not call.idempotent and isinstance(failure, AnyPodError) and failure.type == "worker-lost"
+    )
 
 
 def _check_same(found: Run, call: Keyed) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from anypod.api.problems import AnyPodError, error
 from anypod.store.checks import Write
 from anypod.store.keys import PoolKeys
 from anypod.store.kv import KeyValue, Put, StoreUnavailable
@@ -83,3 +84,27 @@ async def test_a_store_that_does_not_say_whether_the_record_is_written(
     with pytest.raises(StoreUnavailable):
         await once.run(call("x-1"), performed)
     assert await once.run(call("x-2"), performed) == (Answer(200, body="{}"), False)
+
+
+async def test_a_loss_that_its_caller_was_not_there_to_hear_of_is_told_to_the_next(
+    once: Once, wavering: Wavering
+) -> None:
+    """Who comes back must not have it run again unasked."""
+    wavering.goes_on.set()
+    begun, lost = asyncio.Event(), asyncio.Event()
+
+    async def performed_and_lost() -> Answer:
+        begun.set()
+        await lost.wait()
+        raise error("worker-lost", "its worker was lost")
+
+    leaving = asyncio.ensure_future(once.run(call("x-1"), performed_and_lost))
+    await asyncio.wait_for(begun.wait(), 60)
+    leaving.cancel()
+    await asyncio.wait({leaving})
+    back = asyncio.ensure_future(once.run(call("x-2"), performed))
+    lost.set()
+    with pytest.raises(AnyPodError) as told:
+        await back
+    assert (told.value.type, told.value.problem.execution) == ("worker-lost", "x-1")
+    assert await once.run(call("x-3"), performed) == (Answer(200, body="{}"), False)

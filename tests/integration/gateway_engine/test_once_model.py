@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 from anypod.api.problems import AnyPodError, error
 from anypod.store.keys import PoolKeys
 from anypod.store.kv import KeyValue
-from anypod.store.once import Answer
+from anypod.store.once import Answer, OnceStore
 from anypod.store.open import open_store
 from anypod_gateway import once as module
 from anypod_gateway.errands import Errands
@@ -68,6 +68,7 @@ class Model:
     run: str = ""
     """Execution that is at it, or was when its gateway died."""
     gateway: "Gateway | None" = None
+    idempotent: bool = False
     caller: Asked | None = None
     """None when it has left."""
     waiting: list[Asked] = field(default_factory=list)
@@ -164,19 +165,29 @@ class Machine(RuleBasedStateMachine):
         assert asked.told == expected
 
     @precondition(lambda self: self._running())
-    @rule(data=st.data(), kept=st.booleans())
-    def end(self, data: st.DataObject, kept: bool) -> None:
+    @rule(data=st.data(), how=st.sampled_from(["kept", "no-worker", "worker-lost"]))
+    def end(self, data: st.DataObject, how: Any) -> None:
         """As the program has it, or because the platform could not."""
         key, model = data.draw(st.sampled_from(self._running()))
-        if kept:
+        if how == "kept":
             answer = Answer(200, body=f'"{model.run}"')
             self.at[model.run].set_result(answer)
             self._told_all(model, (answer, False), (answer, True))
             self.model[key] = Model("kept", model.request, model.run, answer=answer)
-        else:
-            self.at[model.run].set_exception(error("no-worker", "none is free"))
-            self._told_all(model, "no-worker", None)
-            self._settle(key, model)
+            return
+        self.at[model.run].set_exception(error(how, "as it was told"))
+        self._told_all(model, how, None)
+        if how == "worker-lost" and model.caller is None and not model.idempotent:
+            model.state = "orphan"
+            if not model.waiting:
+                self.do(self._nobodys(key))
+        self._settle(key, model)
+
+    async def _nobodys(self, key: str) -> None:
+        """Until that is written."""
+        runs = OnceStore(self.gateways[0].store, self.keys)
+        while (found := await runs.get(key)) is None or found.owner:
+            await asyncio.sleep(LOOK)
 
     def _told_all(self, model: Model, caller: Any, others: Any) -> None:
         if model.caller is not None:
@@ -260,7 +271,15 @@ class Machine(RuleBasedStateMachine):
 
 
 def _running(asked: Asked, request: str, waiting: list[Asked] | None = None) -> Model:
-    return Model("running", request, asked.execution, asked.gateway, asked, waiting or [])
+    return Model(
+        "running",
+        request,
+        asked.execution,
+        asked.gateway,
+        asked.idempotent,
+        asked,
+        waiting or [],
+    )
 
 
 @pytest.mark.timeout(300)
