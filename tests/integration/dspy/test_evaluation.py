@@ -156,8 +156,8 @@ def test_a_budget_of_calls_is_kept(client: Client, lm: LmServer) -> None:
 
 def test_examples_are_asked_for_at_once_as_far_as_is_said(client: Client, lm: LmServer) -> None:
     put(client, "capitals")
-    lm.script = lambda _: Reply(chat(answer="Paris"), delay=0.2)
-    client.evaluate("capitals", DATASET * 4, "f1", concurrency=3).result(SECONDS)
+    lm.script = lambda _: Reply(chat(answer="Paris"), delay=0.5)
+    client.evaluate("capitals", DATASET * 2, "f1", concurrency=3).result(SECONDS)
     assert lm.most_at_once == 3
 
 

