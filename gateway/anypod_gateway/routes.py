@@ -505,6 +505,7 @@ TABLE = (
             *JOB_PROBLEMS,
             "program-not-found",
             *RUN_PROBLEMS,
+            "budget-spent",
             "job-not-finished",
             "job-cancelled",
         ),
