@@ -65,12 +65,12 @@ class Optimised:
 
     async def revised(self, job: Job, code: Code | None, outputs: bytes) -> Revised:
         """Of an evaluation, its outputs as they are. Raises StoreUnavailable."""
-        task = tasks.task_of(code) if code is not None else None
-        if task is None or task.optimizer is None:
+        if job.task != "optimize":
             return Revised(outputs)
-        told = {**json.loads(outputs), "parent": job.task_of, "revision": None}
+        told = {**_object(outputs), "parent": job.task_of, "revision": None}
         try:
-            revision = await self._revision(job, task, task.optimizer, outputs)
+            task, optimizer = _optimizing(code)
+            revision = await self._revision(job, task, optimizer, outputs)
             following = await self._following(job, revision)
         except _Kept as why:
             return Revised(_encoded(told, reason=str(why)))
@@ -120,6 +120,23 @@ class Optimised:
                     raise
             await asyncio.sleep(_PAUSE_SECONDS)
         return await checked(self.runner, program, given, origin)
+
+
+def _object(outputs: bytes) -> dict[str, Any]:
+    """What an executor gave; empty when it is no object."""
+    found = json.loads(outputs)
+    return found if isinstance(found, dict) else {}
+
+
+def _optimizing(code: Code | None) -> tuple[tasks.Task, tasks.Optimizer]:
+    """Raises _Kept when a newer gateway has asked for what is not known here."""
+    try:
+        task = tasks.task_of(code) if code is not None else None
+    except msgspec.DecodeError as unknown:
+        raise _Kept(f"this gateway does not know what was asked for: {unknown}") from None
+    if task is None or task.optimizer is None:
+        raise _Kept("what was asked for is not known any more")
+    return task, task.optimizer
 
 
 def _with_state(parent: Revision, state: dict[str, Any]) -> DspyCode:

@@ -22,8 +22,8 @@ class Timing:
     """For a process that has just begun."""
     between: float = 0.5
     between_starting: float = 0.05
-    spawn: float = 20.0
-    """For the nursery to fork a worker."""
+    spawn: float = 60.0
+    """For the nursery to fork a worker, and before the first one to import what all preload."""
     stable: float = 30.0
     """A process that was well for this long is started again at once when it dies."""
     first_pause: float = 0.5

@@ -106,6 +106,13 @@ class JobStore:
         entry = await self._store.get(self._keys.record(job))
         return decode(entry, Job) if entry is not None else None
 
+    async def is_held(self, held: Held) -> bool:
+        """Nobody else has it now, and nothing was written about it."""
+        wanted = self._still(held)
+        found, _ = await self._store.get_many([key for key, _ in wanted])
+        versions = [0 if entry is None else entry.version for entry in found]
+        return versions == [version for _, version in wanted]
+
     async def load(self, job: str) -> Loaded | None:
         keys = self._keys
         wanted = [keys.record(job), keys.inputs(job), keys.code(job)]

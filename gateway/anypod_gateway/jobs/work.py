@@ -265,7 +265,10 @@ class Work:
         if not self._held.job.task_of:
             return await self._gave(answer)
         while True:
-            revised = await self._revised(answer.outputs)
+            try:
+                revised = await self._revised(answer.outputs)
+            except Exception as failure:  # noqa: BLE001 - the job ends with it, and it is logged
+                return await self._failed(problem_of(failure, Call()))
             found = msgspec.structs.replace(answer, outputs=revised.outputs)
             try:
                 return await self._gave(found, revised.following)
@@ -283,13 +286,13 @@ class Work:
         return found[0]
 
     async def _is_ours(self) -> bool:
-        found: list[Job | None] = []
+        found: list[bool] = []
 
         async def look() -> None:
-            found.append(await self._around.store.get(self._held.job.id))
+            found.append(await self._around.store.is_held(self._held))
 
         await self._insist(look)
-        return found[0] is not None and found[0].version == self._held.job.version
+        return found[0]
 
     async def _gave(self, answer: ExecutionAnswer, following: Following = NOTHING_FOLLOWS) -> State:
         info = answer.info

@@ -154,6 +154,27 @@ def test_a_budget_of_calls_is_kept(client: Client, lm: LmServer) -> None:
     assert spent.value.problem.usage.calls == 3
 
 
+ASKS_AGAIN = """
+import dspy
+
+def metric(example, prediction):
+    return dspy.Predict("answer -> good: bool")(answer=prediction.answer).good
+"""
+
+
+def test_what_a_metric_asks_of_the_lm_is_paid_too(client: Client, lm: LmServer) -> None:
+    put(client, "capitals")
+    lm.script = lambda asked: chat(good=True) if "`good`" in asked.prompt else chat(answer="Rome")
+    budget = {"lmCalls": 3}
+    job = client.evaluate(
+        "capitals", DATASET, {"source": ASKS_AGAIN}, budget=budget, concurrency=1, max_errors=0
+    )
+    with pytest.raises(Refused) as spent:
+        job.result(SECONDS)
+    assert spent.value.type == "budget-spent"
+    assert len(lm.asked) == 3
+
+
 def test_examples_are_asked_for_at_once_as_far_as_is_said(client: Client, lm: LmServer) -> None:
     put(client, "capitals")
     lm.script = lambda _: Reply(chat(answer="Paris"), delay=0.5)

@@ -71,6 +71,32 @@ def test_what_is_found_is_the_next_revision(client: Client, lm: LmServer) -> Non
     assert client.programs.rollback("learner", now.revision).revision == now.revision
 
 
+ASKS = """
+import dspy
+
+def metric(example, prediction, trace=None):
+    asked = dspy.Predict("said, right -> good: bool")
+    return asked(said=prediction.answer, right=example.answer).good
+"""
+
+
+def test_a_metric_may_ask_the_lm_and_wait(client: Client, lm: LmServer) -> None:
+    put(client, "asked-by-metric")
+
+    def script(asked: Asked) -> str:
+        if "`good`" not in asked.prompt:
+            return learns(asked)
+        said, right = re.findall(r"\[\[ ## (?:said|right) ## \]\]\n(.*)", asked.last)[-2:]
+        return chat(good=said == right)
+
+    lm.script = script
+    given = client.optimize(
+        "asked-by-metric", "BootstrapFewShot", TRAINSET, {"source": ASKS}, valset=VALSET
+    )
+    found = given.result(SECONDS).outputs
+    assert (found["before"]["score"], found["after"]["score"]) == (0.5, 1.0)
+
+
 def test_demos_are_those_that_the_metric_lets_through(client: Client, lm: LmServer) -> None:
     put(client, "picky")
     lm.script = learns

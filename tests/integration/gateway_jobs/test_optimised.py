@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from anypod.api.jobs import new_job_id
@@ -15,7 +16,7 @@ from anypod.resources import WorkerPoolSpec
 from anypod.store.job_records import Claim, Job
 from anypod.store.jobs import JobStore
 from anypod.store.keys import PoolKeys
-from anypod.store.kv import KeyValue, StoreUnavailable
+from anypod.store.kv import Delete, KeyValue, StoreUnavailable
 from anypod.store.open import open_store
 from anypod.store.programs import ProgramStore
 from anypod.store.revisions import Revision, new_revision
@@ -100,11 +101,12 @@ async def ended(
     optimised = Optimised(lambda: ProgramStore(store, KEYS), runner, lambda: POOL)
     around = Surroundings(
         store=own,
-        runner=runner,
+        run=runner.run,
         code=code,
         revised=wrap(optimised.revised),
         holds=lambda: True,
         is_gone=lambda _: True,
+        is_well=lambda _: True,
         grace=lambda: 0.0,
         keep_seconds=lambda: 60.0,
     )
@@ -113,7 +115,7 @@ async def ended(
     now, result = await own.get(job.id), await own.result(job.id)
     assert now is not None
     assert result is not None
-    return state, now, json.loads(result)["outputs"]
+    return state, now, json.loads(result).get("outputs")
 
 
 async def test_it_becomes_the_programs_revision(store: KeyValue, programs: ProgramStore) -> None:
@@ -211,3 +213,42 @@ async def test_a_program_that_was_deleted_stays_deleted(
     _, _, outputs = await ended(store, Ran(), wrap=late)
     assert outputs["revision"] is None
     assert await programs.get("p") is None
+
+
+async def test_a_job_that_is_not_ours_any_more_is_left_alone(
+    store: KeyValue, programs: ProgramStore
+) -> None:
+    """Its claim has ended with its lease: its end cannot be written, however often it is tried."""
+
+    def late(revise: Callable[..., Any]) -> Callable[..., Any]:
+        async def revised(job: Job, *arguments: Any) -> Revised:
+            found: Revised = await revise(job, *arguments)
+            await store.commit([Delete(KEYS.jobs.claim(job.id))])
+            return found
+
+        return revised
+
+    with pytest.raises(AssertionError, match="is not None"):  # it has no result
+        await ended(store, Ran(), wrap=late)
+    assert len(await programs.revisions("p")) == 1
+
+
+async def test_what_nobody_foresaw_ends_the_job(store: KeyValue) -> None:
+    def broken(_: Callable[..., Any]) -> Callable[..., Any]:
+        async def revised(*_: Any) -> Revised:
+            raise RecursionError
+
+        return revised
+
+    state, job, _ = await ended(store, Ran(), wrap=broken)
+    assert (state, job.problem) == ("failed", "internal-error")
+
+
+async def test_outputs_that_are_no_object_are_told_with_the_reason(store: KeyValue) -> None:
+    class Strange(Ran):
+        async def run(self, request: ExecutionRequest) -> ExecutionAnswer:
+            return msgspec.structs.replace(await super().run(request), outputs=b"[]")
+
+    state, _, outputs = await ended(store, Strange())
+    assert (state, outputs["revision"]) == ("succeeded", None)
+    assert "no outputs of an optimisation" in outputs["reason"]

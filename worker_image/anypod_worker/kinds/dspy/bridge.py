@@ -27,6 +27,7 @@ class Bridge:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._loops_thread = threading.get_ident()
         self._lock = threading.Lock()
         self._awaited: set[concurrent.futures.Future[Any]] = set()
         self._is_closed = False
@@ -55,6 +56,10 @@ class Bridge:
             await asyncio.wait({done}, timeout=_END_SECONDS)
             if done.done():
                 done.exception()  # it has been raised, or nobody is there any more
+
+    def is_in_the_loop(self) -> bool:
+        """Where ``wait`` would wait for itself."""
+        return threading.get_ident() == self._loops_thread
 
     def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Called in the thread. Raises BrokenOff, and what the coroutine raises."""

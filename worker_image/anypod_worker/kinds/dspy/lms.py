@@ -100,7 +100,9 @@ class PoolLm(dspy.LM):  # type: ignore[misc]
         self._until = _loop_time() + (given.seconds or math.inf)
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        if self.bridge is None:
+        if self.bridge is None or self.bridge.is_in_the_loop():
+            # Of a tool or a metric that does not await: the loop waits for it, as it must.
+            self._pay()
             return super().__call__(*arguments, **named)
         return self.bridge.wait(self._tracked(*arguments, **named))
 
