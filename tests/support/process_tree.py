@@ -49,7 +49,7 @@ def is_alive(pid: int) -> bool:
     return any(p.pid == pid and p.state not in "ZX" for p in _all())
 
 
-async def until_gone(pids: list[int], seconds: float = 10.0) -> list[int]:
+async def until_gone(pids: list[int], seconds: float = 60.0) -> list[int]:
     """Who of them is still there at the end of that time."""
     end = time.monotonic() + seconds
     while (left := [pid for pid in pids if is_alive(pid)]) and time.monotonic() < end:

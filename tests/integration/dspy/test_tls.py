@@ -35,7 +35,7 @@ def lm(authority: Authority) -> Iterator[LmServer]:
 def pool(folder: Path, lm: LmServer, **spec: Any) -> Path:
     lms = [{"name": "only", "model": "hosted_vllm/x", "apiBase": lm.url, "retries": 0}]
     kind = {"apiVersion": "anypod.dev/v1alpha1", "kind": "WorkerPool"}
-    spec |= {"preload": ["dspy"], "executors": 1, "lms": lms}
+    spec |= {"replicas": 1, "executors": 1, "preload": ["dspy"], "lms": lms}
     file = folder / "pool.yaml"
     file.write_text(yaml.safe_dump({**kind, "metadata": {"name": "default"}, "spec": spec}))
     return file
