@@ -99,40 +99,41 @@ class Execution(Work):
         self.gateway.send(Refused(self.id, reason))
 
     def start(self, executor: Executor, code: Code, state: bytes | None = None) -> None:
-        message = self.message
+        session = self.message.session
         self.code = code
         self._begin(executor)
-        run = frames.Run(
-            message.id,
-            message.revision,
-            message.inputs,
-            None if message.revision in executor.revisions else code,
-            message.stream,
-            message.session.key if message.session is not None else None,
-            state,
-            message.progress,
+        executor.run(
+            self, self._frame(executor, code, session.key if session is not None else None, state)
         )
-        if code.kind == "dspy":
-            run = self._with_lms(run)
-        executor.run(self, run)
 
     def start_beside(self, executor: Executor, code: Code) -> None:
         """In an executor where others of its group run."""
-        message = self.message
         self.code = code
         self._await_beginning(executor)
+        executor.run_beside(self, self._frame(executor, code, beside=True))
+
+    def _frame(
+        self,
+        executor: Executor,
+        code: Code,
+        session: str | None = None,
+        state: bytes | None = None,
+        *,
+        beside: bool = False,
+    ) -> frames.Run:
+        message = self.message
         run = frames.Run(
             message.id,
             message.revision,
             message.inputs,
             None if message.revision in executor.revisions else code,
             message.stream,
-            progress=message.progress,
-            beside=True,
+            session,
+            state,
+            message.progress,
+            beside=beside,
         )
-        if code.kind == "dspy":
-            run = self._with_lms(run)
-        executor.run_beside(self, run)
+        return self._with_lms(run) if code.kind == "dspy" else run
 
     def _with_lms(self, run: frames.Run) -> frames.Run:
         """With what a program needs that asks one."""
