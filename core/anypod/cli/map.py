@@ -18,7 +18,7 @@ from anypod.cli.waiting import waiting
 
 if TYPE_CHECKING:
     from anypod.cli.rows import Form
-    from anypod.client import Client, Item
+    from anypod.client import Item
     from anypod.client.calls import RunArguments
 
 MOST_TOLD = 20
@@ -56,7 +56,7 @@ def map_(
     with rows.opened(path) as file, connected(url, pool, session=session) as client:
         with waiting(f"preparing {target}"):
             program = run.prepare(client, target, id_, entrypoint)
-            schema = _schema(client, program) if form is rows.Form.CSV else None
+            schema = run.inputs_schema(client, program) if form is rows.Form.CSV else None
         total = rows.count(path, form) if sys.stderr.isatty() else None
         with Progress(program, total) as progress:
             results = Results(progress, "row" if form is rows.Form.CSV else "line", whole=whole)
@@ -85,10 +85,6 @@ def _checked(key: str) -> str:
         return key and idempotency.key_of(idempotency.header_of(key))
     except idempotency.BadKey as bad:
         raise Usage(f"--key: {bad}") from None
-
-
-def _schema(client: "Client", program: str) -> dict[str, Any] | None:
-    return client.programs.get(program.partition("@")[0]).inputs_schema
 
 
 class Results:

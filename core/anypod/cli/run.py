@@ -108,6 +108,11 @@ def prepare(
     return updates.put(client, id_ or source.id, source)
 
 
+def inputs_schema(client: "Client", program: str) -> "dict[str, Any] | None":
+    """Of the latest revision of ``id`` or ``id@revision``."""
+    return client.programs.get(program.partition("@")[0]).inputs_schema
+
+
 def _follow(events: "Stream", spinner: Waiting, *, whole: bool) -> None:
     from anypod.client import Chunk, LogText
 

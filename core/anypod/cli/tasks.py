@@ -64,10 +64,12 @@ def evaluate(
     url: Url = DEFAULT_URL,
 ) -> None:
     """Score a program of kind dspy on examples."""
+    from anypod.cli.run import inputs_schema
+
     options = _options(lm, concurrency, lm_calls, seconds, shown)
     with connected(url, pool) as client:
         program = _prepared(client, target)
-        dataset = _read(client, program, examples)
+        dataset = _read(examples, inputs_schema(client, program) or {})
         _follow(client.evaluate(program, dataset, _metric(metric, field), **options), async_)
 
 
@@ -101,15 +103,19 @@ def optimize(
 
     What is found is its next revision, unless the score is lower.
     """
+    from anypod.cli.run import inputs_schema
+
     options = _options(lm, concurrency, lm_calls, seconds, shown)
     with connected(url, pool) as client:
         program = _prepared(client, target)
+        chosen = _optimizer(optimizer)
+        schema = inputs_schema(client, program) or {}
         job = client.optimize(
             program,
-            _optimizer(optimizer),
-            _read(client, program, trainset),
+            chosen,
+            _read(trainset, schema),
             _metric(metric, field),
-            valset=None if valset is None else _read(client, program, valset),
+            valset=None if valset is None else _read(valset, schema),
             **options,
         )
         _follow(job, async_)
@@ -166,9 +172,8 @@ def _metric(given: str, field: str | None) -> "Metric":
 # examples
 
 
-def _read(client: "Client", program: str, path: str) -> "list[Example]":
+def _read(path: str, schema: Mapping[str, Any]) -> "list[Example]":
     """Raises Usage."""
-    schema = client.programs.get(program.partition("@")[0]).inputs_schema or {}
     with rows.opened(path) as file:
         return list(_examples(rows.read(file, rows.form_of(path, None), schema), schema))
 

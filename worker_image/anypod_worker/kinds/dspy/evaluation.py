@@ -63,10 +63,12 @@ class Evaluation:
     """Hears how many are judged, and the score so far."""
     judged: list[Judged] = field(default_factory=list)
     errors: int = 0
+    _total: float = 0.0
+    """Of the scores so far: it is told with each of thousands of examples."""
 
     @property
     def score(self) -> float:
-        return sum(one.score for one in self.judged) / len(self.judged)
+        return self._total / len(self.judged)
 
     def document(self) -> dict[str, Any]:
         worst = sorted(self.judged, key=lambda one: (one.score, one.index))
@@ -92,7 +94,9 @@ class Evaluation:
 
     async def _work(self, rest: Iterator[tuple[int, Example]]) -> None:
         for index, example in rest:
-            self.judged.append(await self._one(index, example))
+            judged = await self._one(index, example)
+            self.judged.append(judged)
+            self._total += judged.score
             self.tell(len(self.judged), self.score)
 
     async def _one(self, index: int, example: Example) -> Judged:
