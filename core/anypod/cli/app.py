@@ -18,8 +18,18 @@ from anypod.cli.options import (
     Pool,
     Session,
     Url,
+    Whole,
 )
 from anypod.cli.rows import Form
+
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE",
+        help="A program's file or folder; a definition in YAML or JSON; or the id of a "
+        "program, or id@revision.",
+    ),
+]
 
 
 def make_app(began: float) -> typer.Typer:
@@ -121,14 +131,7 @@ def _up(began: float) -> Callable[..., None]:
 
 
 def _run(
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE",
-            help="A program's file or folder; a definition in YAML or JSON; or the id of a "
-            "program, or id@revision.",
-        ),
-    ],
+    target: Target,
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -176,9 +179,7 @@ def _run(
         typer.Option("--label", "-l", metavar="KEY=VALUE", help="To find a job by."),
     ] = None,
     logs: Annotated[bool, typer.Option("--logs", help="Show what it prints, on stderr.")] = False,
-    json_: Annotated[
-        bool, typer.Option("--json", help="Print the whole answer as JSON; as -o json.")
-    ] = False,
+    json_: Whole = False,
     output: Output = Format.TABLE,
     pool: Pool = DEFAULT_POOL,
     url: Url = DEFAULT_URL,
@@ -230,14 +231,7 @@ def _run(
 
 
 def _map(
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE",
-            help="A program's file or folder; a definition in YAML or JSON; or the id of a "
-            "program, or id@revision.",
-        ),
-    ],
+    target: Target,
     inputs: Annotated[
         str,
         typer.Argument(

@@ -14,6 +14,7 @@ from anypod.cli.options import (
     Output,
     Pool,
     Url,
+    Whole,
     complete_job,
     connected,
     group,
@@ -119,9 +120,7 @@ def _get_job(
 def _get_result(
     job: JobId,
     wait: Annotated[bool, typer.Option("--wait", help="Until it has ended.")] = False,
-    json_: Annotated[
-        bool, typer.Option("--json", help="Print the whole answer as JSON; as -o json.")
-    ] = False,
+    json_: Whole = False,
     output: Output = Format.TABLE,
     pool: Pool = DEFAULT_POOL,
     url: Url = DEFAULT_URL,

@@ -19,7 +19,6 @@ from anypod.cli.waiting import waiting
 if TYPE_CHECKING:
     from anypod.cli.rows import Form
     from anypod.client import Item
-    from anypod.client.calls import RunArguments
 
 MOST_TOLD = 20
 """Failures that are told one by one."""
@@ -46,13 +45,7 @@ def map_(
 ) -> None:
     form = rows.form_of(path, form)
     key = _checked(secrets.token_hex(6) if key is None else key)
-    options: RunArguments = {"idempotency_key": key, "logs": logs}
-    if session is not None:
-        options["session"] = session
-    if timeout is not None:
-        options["timeout"] = timeout
-    if lm is not None:
-        options["lm"] = lm
+    options = run.options_of(session, timeout, lm, logs=logs, key=key)
     with rows.opened(path) as file, connected(url, pool, session=session) as client:
         with waiting(f"preparing {target}"):
             program = run.prepare(client, target, id_, entrypoint)

@@ -37,6 +37,7 @@ Pool = Annotated[
     str, typer.Option("--pool", envvar="ANYPOD_POOL", help="The pool.", metavar="NAME")
 ]
 Output = Annotated[Format, typer.Option("--output", "-o", help="How results are printed.")]
+Whole = Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON; as -o json.")]
 Session = Annotated[str | None, typer.Option("--session", help="The session.", metavar="KEY")]
 
 Lm = Annotated[

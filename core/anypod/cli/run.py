@@ -38,13 +38,7 @@ def run(
 ) -> None:
     inputs = values.inputs_of(pairs)
     # Whoever breaks it off wants it to end.
-    options: RunArguments = {"logs": logs, "idempotency_key": ""}
-    if session is not None:
-        options["session"] = session
-    if timeout is not None:
-        options["timeout"] = timeout
-    if lm is not None:
-        options["lm"] = lm
+    options = options_of(session, timeout, lm, logs=logs, key="")
     with connected(url, pool, session=session) as client:
         with waiting(f"preparing {target}"):
             program = prepare(client, target, id_, entrypoint, concurrency)
@@ -55,6 +49,20 @@ def run(
                 return
             answer = client.run(program, inputs, **options)
     show_answer(answer, whole=whole)
+
+
+def options_of(
+    session: str | None, timeout: float | None, lm: str | None, *, logs: bool, key: str
+) -> "RunArguments":
+    """What the client is told of a run or a batch."""
+    options: RunArguments = {"logs": logs, "idempotency_key": key}
+    if session is not None:
+        options["session"] = session
+    if timeout is not None:
+        options["timeout"] = timeout
+    if lm is not None:
+        options["lm"] = lm
+    return options
 
 
 def submit(
