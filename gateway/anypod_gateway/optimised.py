@@ -70,7 +70,7 @@ class Optimised:
         told = {**_object(outputs), "parent": job.task_of, "revision": None}
         try:
             task, optimizer = _optimizing(code)
-            revision = await self._revision(job, task, optimizer, outputs)
+            revision = await self._revision(job, task, optimizer, told)
             following = await self._following(job, revision)
         except _Kept as why:
             return Revised(_encoded(told, reason=str(why)))
@@ -85,12 +85,12 @@ class Optimised:
         return following
 
     async def _revision(
-        self, job: Job, task: tasks.Task, optimizer: tasks.Optimizer, outputs: bytes
+        self, job: Job, task: tasks.Task, optimizer: tasks.Optimizer, told: dict[str, Any]
     ) -> Revision:
         """Raises _Kept, AnyPodError."""
         try:
-            found = msgspec.json.decode(outputs, type=_Found)
-        except msgspec.DecodeError as wrong:
+            found = msgspec.convert(told, _Found)
+        except msgspec.ValidationError as wrong:
             raise _Kept(f"these are no outputs of an optimisation: {wrong}") from None
         if found.after.score < found.before.score:
             raise _Kept("the score is lower than before")
