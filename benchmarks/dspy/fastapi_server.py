@@ -26,7 +26,7 @@ def program(milliseconds: str) -> dspy.Module:
     return dspy.asyncify(asked)
 
 
-programs = {milliseconds: program(milliseconds) for milliseconds in ("0", "50", "2000")}
+programs = {milliseconds: program(milliseconds) for milliseconds in ("50", "2000")}
 
 
 @app.post("/predict/{milliseconds}")

@@ -17,8 +17,7 @@ from benchmarks.dspy import rivals, runs
 from benchmarks.dspy.rivals import Rival
 from benchmarks.goals import Measured
 
-MOMENT, LONG = 50, 2000
-"""Milliseconds of the LM's own time."""
+MOMENT, LONG = rivals.MILLISECONDS
 SETTLE_SECONDS = 1.0
 """For an executor to be warm, which nothing says."""
 

@@ -12,7 +12,7 @@ from benchmarks import anypod_stack, processes
 from benchmarks.dspy.lm import ANSWER
 
 EXECUTORS = 4
-MILLISECONDS = (0, 50, 2000)
+MILLISECONDS = (50, 2000)
 """After which its models answer."""
 QUESTION = "What is the capital of France?"
 
