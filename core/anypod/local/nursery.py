@@ -62,6 +62,10 @@ class Nursery:
         if self._untold is not None:
             with suppress(BrokenPipeError):  # it has died, and the next is told too
                 os.write(self._untold, "\n".join(modules).encode())
+        self._end_telling()
+
+    def _end_telling(self) -> None:
+        if self._untold is not None:
             os.close(self._untold)
             self._untold = None
 
@@ -70,9 +74,7 @@ class Nursery:
 
     def close(self) -> None:
         """The nursery ends when its socket does. Who waits for its answer gets an error."""
-        if self._untold is not None:
-            os.close(self._untold)
-            self._untold = None
+        self._end_telling()
         if self._socket is not None:
             self._socket.shutdown(socket.SHUT_RDWR)
             asyncio.get_running_loop().call_later(1, self._socket.close)
