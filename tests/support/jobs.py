@@ -25,6 +25,15 @@ def main(file: str, name: str = "", seconds: float = 0, fail_first: int = 0, siz
         log.write(f"done {name}\\n")
     return "x" * size or f"ran {name}"
 """
+WHILE = """
+import os, time
+def main(file: str, name: str = "") -> str:
+    with open(file, "a") as log:
+        log.write(f"begun {name}\\n")
+    while not os.path.exists(f"{file}.go"):
+        time.sleep(0.01)
+    return name
+"""
 YIELDS = "def main(count: int):\n    yield from range(count)\n"
 TELLS = """
 import os, threading, time

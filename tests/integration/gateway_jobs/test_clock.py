@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.etcd import running_etcd
-from tests.support.jobs import NOTE, accepted, ended, job, running, wrote
+from tests.support.jobs import NOTE, WHILE, accepted, ended, job, running, wrote
 from tests.support.rig import Gateway, Rig, pool_of, rig
 from tests.support.wall_clock import WallClock
 
@@ -17,15 +17,6 @@ AN_HOUR = 3700
 """And somewhat more: sessions are kept for one."""
 RENEWALS = 6
 """More than a claim, or an owner, holds without one."""
-WHILE = """
-import os, time
-def main(file: str, name: str = "") -> str:
-    with open(file, "a") as log:
-        log.write(f"begun {name}\\n")
-    while not os.path.exists(f"{file}.go"):
-        time.sleep(0.01)
-    return name
-"""
 TALLY = """
 from anypod import session
 def main() -> int:

@@ -6,21 +6,12 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.support.jobs import NOTE, accepted, ended, job, submit, wrote
+from tests.support.jobs import NOTE, WHILE, accepted, ended, job, submit, wrote
 from tests.support.rig import Rig, pool_of, rig
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 DEPTH = 12
-WHILE = """
-import os, time
-def main(file: str, name: str = "") -> str:
-    with open(file, "a") as log:
-        log.write(f"begun {name}\\n")
-    while not os.path.exists(f"{file}.go"):
-        time.sleep(0.01)
-    return name
-"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
