@@ -55,7 +55,7 @@ chaos: $(TESTED) ## Break AnyPod under load, here and on a real Kubernetes; prin
 	@sh tests/install-system-packages etcd
 	@[ "$$(id -u)" -ne 0 ] || sh tests/install-system-packages buildah runc debootstrap
 	@$(BIN)/python -m tests.cluster prepare
-	$(BIN)/python -m pytest -n 0 tests/chaos $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 0 --at-length tests/chaos tests/integration/gateway_jobs/test_reckoning.py $(PYTEST_ARGS)
 
 test-fast: $(TESTED) lint ## The same without a cluster: no e2e
 	@sh tests/install-system-packages etcd faketime wrk nginx

@@ -15,6 +15,7 @@ settings.load_profile("any-machine")
 pytest_plugins = [
     "tests.cluster.pytest_options",
     "tests.parallel",
+    "tests.support.at_length",
     "tests.support.cluster_tests",
     "tests.support.figures",
     "tests.support.time_by_folder",

@@ -1,15 +1,15 @@
-"""A program that writes down what it does, and what its log says: the truth that answers must fit.
+"""Programs that write down what they do, and what their log says: the truth that answers must fit.
 
-Each line is one write to a file that is only ever appended to, so none is torn or lost, whoever is
-killed. A lock on a byte of the same file, which the kernel takes from a process that dies, shows
-whether two runs of the same name were ever at it at once.
+Each line is in the log before the program goes on, and none is lost, whoever is killed: the
+programs are processes of one machine, and it is a file. A lock on a byte of it, which the kernel
+takes from a process that dies, shows whether two runs of one name were ever at it at once.
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
-PROGRAM = """
+TO_A_FILE = """
 import fcntl, os, time
 def main(log: str, name: str, number: int, seconds: float = 0) -> str:
     run = os.urandom(8).hex()
@@ -26,7 +26,7 @@ def main(log: str, name: str, number: int, seconds: float = 0) -> str:
         os.close(out)
     return run
 """
-"""``number`` is another one for each name."""
+"""``number`` is another one for each name. Each line is one write that only ever appends."""
 
 
 @dataclass
@@ -39,9 +39,9 @@ class SideEffects:
     """Names of which two runs were at it at once."""
 
 
-def read(log: Path) -> SideEffects:
+def read(lines: Iterable[str]) -> SideEffects:
     found = SideEffects()
-    for line in log.read_text().splitlines():
+    for line in lines:
         what, name, run = line.split(" ")
         match what:
             case "begin":
