@@ -15,7 +15,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 TOGETHER: dict[str, str] = {
-    "tests/chaos": "a cluster that things are done to",
+    "tests/chaos": "a cluster with the project's images",
     "tests/e2e": "a cluster with the project's images",
     "tests/integration/cluster/test_cluster.py": "a cluster",
     "tests/integration/cluster/test_faults.py": "a cluster",

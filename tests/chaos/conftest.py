@@ -1,4 +1,5 @@
-"""AnyPod as its users install it, one release for a module: two gateways, one on each node.
+"""AnyPod as its users install it, one release for all of chaos: two gateways and eight workers on
+two nodes.
 
 etcd and the operator are beside the control plane, so that the loss of the other node takes one
 gateway and half of the workers, and not what there is only one of.
@@ -9,14 +10,24 @@ from collections.abc import Iterator
 import pytest
 from tests.cluster import Cluster
 from tests.support.chart import find_helm
-from tests.support.installed import Release
+from tests.support.installed import Object, Release
 
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
+POOL: Object = {
+    "replicas": 8,
+    "executors": 2,
+    "drainSeconds": 10,
+    "rollout": {"maxSurge": "50%"},
+    # Less than an executor may take: for want of memory it is the pod that is short.
+    "template": {
+        "spec": {"containers": [{"name": "worker", "resources": {"limits": {"memory": "640Mi"}}}]}
+    },
+}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def release(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Release]:
-    """Without a pool."""
+    """With a pool of eight workers."""
     if find_helm() is None:
         pytest.skip("chaos: no helm")
     made = Release(cluster, "anypod", "chaos")
@@ -35,9 +46,10 @@ def release(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Releas
                 "watchNamespaces": [made.namespace],
             }
         )
+        made.apply_pool(**POOL)
         yield made
     finally:
         if not request.config.getoption("--keep"):
             made.kubectl("delete", "wp", "--all", "--wait=false")
             made.uninstall()
-            cluster.kubectl("delete", *namespace, "--timeout=120s", timeout=150)
+            cluster.kubectl("delete", *namespace, "--wait=false")

@@ -12,22 +12,25 @@ from typing import Any
 import pytest
 from tests.support import workload
 from tests.support.figures import Figure
-from tests.support.installed import Object, Release
+from tests.support.installed import Release
+from tests.support.standing import look, restarts
 from tests.support.strangers import in_a_pod
 
 pytestmark = pytest.mark.timeout(3600)  # the first run on a machine builds Kubernetes
 
-WORKERS = 8
 CLIENTS = 64
-OPERATIONS = 5000
+OPERATIONS = 1_000
+OPERATIONS_AT_LENGTH = 5_000
 
 
-def test_what_one_gateway_has_answered_the_other_knows(release: Release, figure: Figure) -> None:
+def test_what_one_gateway_has_answered_the_other_knows(
+    release: Release, at_length: bool, figure: Figure
+) -> None:
     """And any worker runs it: what was just created, changed or deleted."""
-    release.apply_pool(replicas=WORKERS, executors=2)
+    operations = OPERATIONS_AT_LENGTH if at_length else OPERATIONS
     before = instances(release)
-    assert len(before) == WORKERS
-    assert {pod["spec"]["nodeName"] for pod in workers(release)} == set(release.cluster.nodes())
+    nodes = {pod["spec"]["nodeName"] for pod in look(release).workers.values()}
+    assert nodes == set(release.cluster.nodes())
     at = time.monotonic()
     told = in_a_pod(
         release,
@@ -36,41 +39,28 @@ def test_what_one_gateway_has_answered_the_other_knows(release: Release, figure:
         URL=f"http://{release.name}-gateway.{release.namespace}.svc",
         ANYPOD_API_KEY=release.secret(f"{release.name}-api-keys")["admin"],
         CLIENTS=str(CLIENTS),
-        OPERATIONS=str(OPERATIONS),
+        OPERATIONS=str(operations),
     )
     took = time.monotonic() - at
     tally: dict[str, Any] = json.loads(told)
-    served = {pod: requests_of(release, pod) for pod in gateways(release)}
+    served = [requests_of(release, pod) for pod in look(release).of("gateway")]
     figure(
         f"{tally['operations']} operations of {CLIENTS} clients: {len(tally['wrong'])} wrong,"
         f" {tally['unavailable']} repeated as the store was slow, {took:.0f} s;"
-        f" {', '.join(map(str, served.values()))} requests to the gateways;"
+        f" {', '.join(map(str, served))} requests to the gateways;"
         f" {tally['outcomes']}"
     )
     assert tally["wrong"] == []
-    assert tally["operations"] >= OPERATIONS
+    assert tally["operations"] >= operations
     assert len(served) == 2
-    assert all(count > OPERATIONS / 10 for count in served.values()), served
+    assert all(count > operations / 10 for count in served), served
     assert set(tally["workers"]) == set(before)
     assert instances(release) == before
 
 
-def workers(release: Release) -> list[Object]:
-    found: list[Object] = release.get("pods", "--selector=anypod.dev/pool=default")["items"]
-    return found
-
-
 def instances(release: Release) -> dict[str, int]:
     """Workers, and how often each was restarted."""
-    return {
-        pod["metadata"]["name"]: pod["status"]["containerStatuses"][0]["restartCount"]
-        for pod in workers(release)
-    }
-
-
-def gateways(release: Release) -> list[str]:
-    found = release.get("pods", "--selector=app.kubernetes.io/component=gateway")["items"]
-    return [pod["metadata"]["name"] for pod in found]
+    return {name: restarts(pod) for name, pod in look(release).workers.items()}
 
 
 def requests_of(release: Release, pod: str) -> int:

@@ -16,7 +16,7 @@ from tests.support import steady_load
 from tests.support.figures import Figure
 from tests.support.installed import Release
 from tests.support.steady_load import PLAIN, READ, SESSION, Sessions, Tick, Trouble
-from tests.support.strangers import stranger
+from tests.support.strangers import end_of, start
 
 POD = "load"
 PATIENCE = steady_load.TIMEOUT + 60.0
@@ -83,28 +83,22 @@ class LoadWatch:
     def namespace(self) -> str:
         return self.release.namespace
 
-    def start(self, node: str) -> None:
-        """On ``node``; calls go on when this returns."""
+    def start(self, node: str, *, callers: int = steady_load.CALLERS) -> None:
+        """On ``node``, so many of each kind; calls go on when this returns."""
         release = self.release
-        pod = stranger(
+        start(
+            release,
             POD,
             Path(steady_load.__file__).read_text(),
             node=node,
             URL=f"http://{release.name}-gateway.{release.namespace}.svc",
             ANYPOD_API_KEY=release.secret(f"{release.name}-api-keys")["admin"],
-        )
-        release.kubectl("apply", "-f", "-", input=json.dumps(pod))
-        release.kubectl(
-            "wait", "--for=condition=Ready", f"pod/{POD}", "--timeout=120s", timeout=150
+            CALLERS=str(callers),
         )
         self._wait(lambda: sum(tick.answers.get(SESSION, 0) for tick in self._ticks()) > 50)
 
     def stop(self) -> Sessions:
-        stop = "import os; os.kill(1, 15)"
-        self.release.kubectl("exec", POD, "--", "python", "-P", "-c", stop)
-        done = "--for=jsonpath={.status.phase}=Succeeded"
-        self.release.kubectl("wait", done, f"pod/{POD}", "--timeout=180s", timeout=210)
-        last = json.loads(self.release.kubectl("logs", POD, "--tail=1"))
+        last = json.loads(end_of(self.release, POD)[-1])
         return Sessions(**last["Sessions"])
 
     @contextmanager

@@ -25,7 +25,7 @@ from anypod.client import AnyPodError, AsyncClient, NoAnswer, NotFound
 IDEMPOTENT, PLAIN, SESSION = KINDS = ("idempotent", "plain", "session")
 READ = "read of a session"
 """After a call of one that was not answered."""
-CALLERS = 8
+CALLERS = int(os.environ.get("CALLERS", "8"))
 """Of each kind."""
 PAUSE_SECONDS = 0.15
 RUN_SECONDS = 0.05

@@ -1,25 +1,52 @@
 """Pods that belong to nobody: what they see of a release is what anybody in the cluster sees."""
 
 import json
+import time
+from contextlib import suppress
 
 from tests.cluster import images
-from tests.cluster.waiting import wait_until
+from tests.cluster.kubectl import KubectlError
 from tests.support.installed import Object, Release
 
 PATIENCE = 300.0
 ENDED = {"Succeeded", "Failed"}
 
 
-def in_a_pod(release: Release, name: str, script: str, **env: str) -> str:
-    """What a script prints in a pod that belongs to nobody."""
+def in_a_pod(
+    release: Release, name: str, script: str, *, patience: float = PATIENCE, **env: str
+) -> str:
+    """What a script prints in a pod that belongs to nobody; ``patience``: seconds for it to end."""
     release.kubectl("apply", "-f", "-", input=json.dumps(stranger(name, script, **env)))
     try:
-        wait_until(lambda: _phase(release, name) in ENDED, f"pod {name} has ended", PATIENCE)
-        told = release.kubectl("logs", name)
-        assert _phase(release, name) == "Succeeded", told
-        return told
+        return _output(release, name, patience)
     finally:
         release.kubectl("delete", "pod", name, "--wait=false")
+
+
+def start(release: Release, name: str, script: str, *, node: str = "", **env: str) -> None:
+    """It runs when this returns."""
+    pod = stranger(name, script, node=node, **env)
+    release.kubectl("apply", "-f", "-", input=json.dumps(pod))
+    release.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=120s", timeout=150)
+
+
+def end_of(release: Release, name: str) -> list[str]:
+    """It is told to end, and ends by itself; the lines that it has printed."""
+    release.kubectl("exec", name, "--", "python", "-P", "-c", "import os; os.kill(1, 15)")
+    return _output(release, name, PATIENCE).splitlines()
+
+
+def _output(release: Release, name: str, patience: float) -> str:
+    """All of it, when it has ended."""
+    until = time.monotonic() + patience
+    done = ("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}", "--timeout=5s")
+    while (phase := _phase(release, name)) not in ENDED:
+        assert time.monotonic() < until, f"{name} goes on after {patience:g} s"
+        with suppress(KubectlError):  # it may fail, too
+            release.kubectl(*done, timeout=30)
+    told = release.kubectl("logs", name)
+    assert phase == "Succeeded", told
+    return told
 
 
 def _phase(release: Release, pod: str) -> str:
@@ -47,4 +74,9 @@ def stranger(name: str, script: str, *, node: str = "", **env: str) -> Object:
         "containers": [container],
         **({"nodeSelector": {"kubernetes.io/hostname": node}} if node else {}),
     }
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": spec,
+    }
