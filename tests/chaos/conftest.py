@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.cluster import Cluster
+from tests.support import on_a_cluster, on_a_stack
 from tests.support.chart import find_helm
 from tests.support.installed import Object, Release
 
@@ -18,6 +19,8 @@ POOL: Object = {
     "executors": 2,
     "drainSeconds": 10,
     "rollout": {"maxSurge": "50%"},
+    "jobs": on_a_stack.JOBS,
+    "network": {"peers": [on_a_cluster.REACHES_IT]},
     # Less than an executor may take: for want of memory it is the pod that is short.
     "template": {
         "spec": {"containers": [{"name": "worker", "resources": {"limits": {"memory": "640Mi"}}}]}

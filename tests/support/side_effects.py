@@ -1,8 +1,10 @@
 """Programs that write down what they do, and what their log says: the truth that answers must fit.
 
-Each line is in the log before the program goes on, and none is lost, whoever is killed: the
-programs are processes of one machine, and it is a file. A lock on a byte of it, which the kernel
-takes from a process that dies, shows whether two runs of one name were ever at it at once.
+Each line is in the log before the program goes on, and none is lost, whoever is killed. Where the
+programs are processes of one machine, it is a file, and a lock on a byte of it, which the kernel
+takes from a process that dies, shows whether two runs of one name were ever at it at once. Where
+they are in pods, another pod keeps it, which is not killed (``witness``), and the lock is a
+connection.
 """
 
 from collections import defaultdict
@@ -27,6 +29,30 @@ def main(log: str, name: str, number: int, seconds: float = 0) -> str:
     return run
 """
 """``number`` is another one for each name. Each line is one write that only ever appends."""
+TO_A_WITNESS = """
+import os, socket, time
+def reach(host, port):
+    until = time.monotonic() + 60
+    while True:
+        try:
+            return socket.create_connection((host, port), 60)
+        except OSError:  # policies take a moment to hold for a new pod
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
+def main(log: str, name: str, number: int, seconds: float = 0) -> str:
+    run = os.urandom(8).hex()
+    host, _, port = log.rpartition(":")
+    with reach(host, int(port)) as way, way.makefile("rwb") as lines:
+        def tell(what):
+            lines.write(f"{what} {name} {run}\\n".encode())
+            lines.flush()
+            assert lines.readline(), "the witness has gone"
+        tell("begin")
+        time.sleep(seconds)
+        tell("end")
+    return run
+"""
 
 
 @dataclass
