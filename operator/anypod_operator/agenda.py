@@ -17,8 +17,9 @@ AT_ONCE = 8
 PAUSE = 0.2
 """Between two looks at one key; what happens in between is seen by the next."""
 MANY = 30
-"""Looks at one key within a minute, from which on the pause is a long one."""
-LONG_PAUSE = 10.0
+"""Looks at one key within a minute, from which on the pause is a long one. In the long run a loop
+looks no more often; and a pool whose many workers start slowly is not told late to be Ready."""
+LONG_PAUSE = 2.0
 _MINUTE = 60.0
 FIRST_RETRY, LONGEST_RETRY = 0.5, 60.0
 

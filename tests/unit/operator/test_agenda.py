@@ -8,6 +8,7 @@ import pytest
 from anypod_operator.agenda import (
     AT_ONCE,
     FIRST_RETRY,
+    LONG_PAUSE,
     LONGEST_RETRY,
     MANY,
     Agenda,
@@ -133,8 +134,9 @@ async def test_what_is_due_and_not_looked_at_is_overdue() -> None:
 
 
 async def test_a_key_that_never_rests_is_looked_at_now_and_then(
-    agenda: Agenda[str], looks: Looks
+    agenda: Agenda[str], looks: Looks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("anypod_operator.agenda.LONG_PAUSE", 1000.0)
     looks.again["a"] = 0.0
     agenda.add("a")
     await looks.until("a", MANY)
@@ -148,3 +150,7 @@ def test_retries_come_later_and_later_and_not_all_together() -> None:
     assert len({_backoff(5) for _ in range(10)}) > 1
     assert all(_backoff(n) <= LONGEST_RETRY for n in range(1, 2000))
     assert _backoff(1000) >= 0.75 * LONGEST_RETRY
+
+
+def test_in_the_long_run_no_key_is_looked_at_more_than_so_often_a_minute() -> None:
+    assert LONG_PAUSE >= 60.0 / MANY
