@@ -28,6 +28,8 @@ class Events:
     """Pool, and what an execution asked of one of its LMs."""
     job: Callable[[str, str], None] = _nothing
     """Pool, and the state that a job was brought to here."""
+    webhook: Callable[[str, str], None] = _nothing
+    """Pool, and how an attempt to tell of a job's end went."""
     executing: Callable[[str, bool], None] = _nothing
     """Pool, and whether an execution that no call waits for begins, or has ended."""
     executed: Callable[[str, float, float], None] = _nothing

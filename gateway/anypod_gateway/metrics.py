@@ -34,6 +34,7 @@ class Metrics:
         self._retries: Counter[tuple[str, str]] = Counter()
         self._sessions: Counter[tuple[str, str]] = Counter()
         self._jobs: Counter[tuple[str, str]] = Counter()
+        self._webhooks: Counter[tuple[str, str]] = Counter()
         self._authentications: Counter[str] = Counter(dict.fromkeys(AUTHENTICATIONS, 0))
         self._request_seconds = Histogram(
             "anypod_request_seconds", "Time to answer a request", ("route",)
@@ -83,6 +84,10 @@ class Metrics:
         """``state``: a final one of ``anypod.api.jobs.STATES``."""
         self._jobs[pool, state] += 1
 
+    def webhook(self, pool: str, outcome: str) -> None:
+        """``outcome``: ``delivered``, ``failed`` for now, or ``given-up``."""
+        self._webhooks[pool, outcome] += 1
+
     def authentication(self, outcome: str) -> None:
         """``outcome``: one of AUTHENTICATIONS."""
         self._authentications[outcome] += 1
@@ -109,6 +114,12 @@ class Metrics:
         yield from self._of_lms()
         yield _counter(
             "anypod_jobs_finished", "Jobs that ended here, by state", "state", self._jobs
+        )
+        yield _counter(
+            "anypod_webhook_attempts",
+            "Attempts to tell of jobs' ends, by what came of them",
+            "outcome",
+            self._webhooks,
         )
         authentications = CounterMetricFamily(
             "anypod_authentications", "Callers known and refused", labels=["outcome"]

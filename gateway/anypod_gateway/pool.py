@@ -26,6 +26,7 @@ from anypod_gateway.dispatch import Dispatcher
 from anypod_gateway.errands import Errands, vital
 from anypod_gateway.events import Events
 from anypod_gateway.groups import allowed
+from anypod_gateway.jobs.documents import ending
 from anypod_gateway.jobs.noted import Noted
 from anypod_gateway.jobs.openings import Room
 from anypod_gateway.jobs.queue import Hooks, Jobs
@@ -37,6 +38,8 @@ from anypod_gateway.roster import Roster
 from anypod_gateway.sessions import Sessions
 from anypod_gateway.shares import Share
 from anypod_gateway.standing import document
+from anypod_gateway.webhooks.deliveries import Deliveries, Site
+from anypod_gateway.webhooks.deliveries import Hooks as WebhookHooks
 from anypod_gateway.workers import Worker
 
 SILENT_SECONDS = 10.0
@@ -56,6 +59,7 @@ class Pool:
         identity: Identity,
         http: aiohttp.ClientSession,
         events: Events,
+        site: Site,
     ) -> None:
         self.name = desired.name
         self.manifest: WorkerPool = desired.manifest
@@ -118,6 +122,8 @@ class Pool:
             ),
         )
         self.watch.add(self._keys.jobs.watched, self.jobs.view)
+        self.webhooks = self._webhooks(site)
+        self.watch.add(self._keys.jobs.deliveries, self.webhooks.view)
         self.share = Share(self.roster.capacity)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -136,6 +142,7 @@ class Pool:
             vital(self._tick(), f"the clock of pool {self.name}", self._events.fault),
         ]
         self.jobs.start()
+        self.webhooks.start()
         self.apply(desired)
 
     def apply(self, desired: DesiredPool) -> None:
@@ -148,6 +155,7 @@ class Pool:
         self._admission.closed = why
         self._line.close(why)
         self._session_calls.close(why)
+        await self.webhooks.close()
         await self.jobs.close()
         await self._errands.close(LAST_COMMITS_SECONDS)
         await self.once.close()
@@ -211,6 +219,24 @@ class Pool:
             spare=0 if has_waiting else spare,
             places=lambda revision: 0 if has_waiting else self.roster.places(revision),
             allowed=self._allowed,
+        )
+
+    def _webhooks(self, site: Site) -> Deliveries:
+        events = self._events
+        return Deliveries(
+            self._store,
+            self._keys,
+            self.name,
+            owner=self._identity.gateway,
+            lease=self.jobs.lease,
+            site=site,
+            hooks=WebhookHooks(
+                policy=lambda: self.spec.webhooks,
+                message=lambda job: ending(self.name, job),
+                attempted=lambda outcome: events.webhook(self.name, outcome),
+                is_leaving=events.is_leaving,
+                fault=events.fault,
+            ),
         )
 
     def _around(self, store: JobStore, holds: Callable[[], bool]) -> Surroundings:

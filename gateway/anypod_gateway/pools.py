@@ -15,6 +15,7 @@ from anypod_gateway.errands import Errands, vital
 from anypod_gateway.events import Events
 from anypod_gateway.links import Identity
 from anypod_gateway.pool import Pool
+from anypod_gateway.webhooks.deliveries import Site
 
 __all__ = ["Pool", "Pools"]
 
@@ -31,6 +32,7 @@ class Pools:
         store: KeyValue,
         identity: Callable[[DesiredPool], Identity],
         events: Events = Events(),  # noqa: B008 - frozen
+        site: Site | None = None,
     ) -> None:
         self.synced = asyncio.Event()
         """Set once the pools are known, and what the store has of them."""
@@ -38,6 +40,7 @@ class Pools:
         self._store = store
         self._identity = identity
         self._events = events
+        self._site = site or Site.of(None, ())
         self._errands = Errands()
         self._source = source(self._apply)
         self._http: aiohttp.ClientSession | None = None
@@ -90,7 +93,7 @@ class Pools:
     def _add(self, desired: DesiredPool) -> None:
         assert self._http is not None
         identity = self._identity(desired)
-        pool = Pool(desired, self._store, identity, self._http, self._events)
+        pool = Pool(desired, self._store, identity, self._http, self._events, self._site)
         self._pools[pool.name] = pool
         pool.start(desired)
 

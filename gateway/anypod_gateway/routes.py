@@ -1,6 +1,6 @@
 """The table of routes: what is served, and what ``/openapi.json`` says, are both made from it."""
 
-from anypod.api import idempotency, ndjson, programs
+from anypod.api import idempotency, ndjson, programs, webhooks
 from anypod.api.dspy_programs import CreateDspyProgram, LmParameters, PutDspyProgram
 from anypod.api.dspy_tasks import EvaluateProgram, OptimizeProgram
 from anypod.api.executions import (
@@ -116,6 +116,12 @@ AS_JOB = (
         {"type": "string", "pattern": "^[^=]+=[^\\n]*$"},
         "Of a job: `key=value` to find it by.",
         repeatable=True,
+    ),
+    Parameter(
+        webhooks.HEADER,
+        "header",
+        {"type": "string", "format": "uri", "maxLength": webhooks.LONGEST_URL},
+        "Of a job: where its end is told, signed as Standard Webhooks are.",
     ),
 )
 

@@ -42,6 +42,7 @@ from anypod_gateway.routes import TABLE
 from anypod_gateway.services import SERVICES, KnownPools, Services
 from anypod_gateway.settings import Settings
 from anypod_gateway.shortcut import past_router
+from anypod_gateway.webhooks.deliveries import Site
 
 log = logging.getLogger(__name__)
 
@@ -236,12 +237,14 @@ def _pools(settings: Settings, life: Lifecycle, metrics: Metrics, gate: Gate | N
                 session=metrics.session,
                 lm=metrics.lm,
                 job=metrics.job,
+                webhook=metrics.webhook,
                 executing=metrics.under_way,
                 executed=metrics.execution,
                 under_way=lambda begins: life.begin() if begins else life.end(),
                 is_leaving=lambda: life.draining,
                 fault=life.fail,
             ),
+            site=Site.of(settings.webhook_secrets, settings.cluster_networks),
         )
         gauges = Gauges(lambda: known.current().values(), metrics.in_flight)
         metrics.add_gauges(gauges.collect)

@@ -25,6 +25,7 @@ from anypod_gateway.metrics import Metrics
 from anypod_gateway.once import Once
 from anypod_gateway.settings import Settings
 from anypod_gateway.shares import Share
+from anypod_gateway.webhooks.deliveries import Deliveries
 
 _AT_ONCE = 8
 
@@ -52,6 +53,9 @@ class Pool(Protocol):
 
     @property
     def jobs(self) -> Jobs: ...
+
+    @property
+    def webhooks(self) -> Deliveries: ...
 
     @property
     def share(self) -> Share:

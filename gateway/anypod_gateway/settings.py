@@ -1,6 +1,7 @@
 """What a gateway is told at its start; read once from the command line and passed down."""
 
 import argparse
+import ipaddress
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +37,10 @@ class Settings:
     """For whom such a token has to be made; empty: for the API server."""
     authentication: bool = True
     """False: whoever reaches this gateway may do everything."""
+    webhook_secrets: Path | None = None
+    """A directory with a file for each pool that may tell callers of the ends of their jobs."""
+    cluster_networks: tuple[str, ...] = ()
+    """The cluster's own, though they look public: no webhook is sent there."""
     etcd_ca: Path | None = None
     etcd_cert: Path | None = None
     etcd_key: Path | None = None
@@ -107,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a name beside localhost by which a gateway on loopback may be called; repeatable",
     )
     _add_callers(parser)
+    _add_webhooks(parser)
     _add_etcd(parser)
     add("--linger-seconds", type=_seconds, default=0.0, metavar="S")
     add("--drain-seconds", type=_seconds, default=30.0, metavar="S")
@@ -138,6 +144,25 @@ def _add_callers(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_webhooks(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--webhook-secrets",
+        type=Path,
+        metavar="DIR",
+        help="a file for each pool with what its webhooks are signed with",
+    )
+    add(
+        "--cluster-network",
+        dest="cluster_networks",
+        type=_network,
+        action=_Append,
+        default=(),
+        metavar="CIDR",
+        help="a network that no webhook is sent to, beside those that are not public; repeatable",
+    )
+
+
 def _add_etcd(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--etcd-ca", type=Path, metavar="FILE", help="who signed etcd's certificate; means TLS")
@@ -164,6 +189,10 @@ def _seconds(text: str) -> float:
     if not 0 <= value <= 86_400:
         raise ValueError(text)
     return value
+
+
+def _network(text: str) -> str:
+    return str(ipaddress.ip_network(text))
 
 
 def address(text: str) -> tuple[str, int]:

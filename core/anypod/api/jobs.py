@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from anypod.api.documents import AnswerModel, Listing
+from anypod.api.webhooks import DeliveryState
 
 JOB_ID = r"^j-[0-9a-f]{32}$"
 State = Literal["queued", "running", "succeeded", "failed", "cancelled", "lost"]
@@ -40,6 +41,19 @@ class JobProgress(AnswerModel):
     message: str = ""
 
 
+class WebhookDocument(AnswerModel):
+    """How it stands with telling of a job's end."""
+
+    origin: str
+    """Of the address; the rest of it may be secret."""
+    state: DeliveryState
+    """waiting: the job has not ended; pending: it has, and the receiver has not said yes yet."""
+    attempts: int
+    """How often it was tried."""
+    problem: str | None
+    """What the last attempt ended with, if that was no success."""
+
+
 class JobDocument(AnswerModel):
     """A job, without its outputs."""
 
@@ -70,6 +84,8 @@ class JobDocument(AnswerModel):
     progress: JobProgress | None
     problem: dict[str, Any] | None
     """``type`` and ``detail`` of what the last attempt ended with, if that was no success."""
+    webhook: WebhookDocument | None = None
+    """Null for a job that nobody is told of."""
 
 
 class JobList(Listing[JobDocument]):

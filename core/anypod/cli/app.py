@@ -178,6 +178,9 @@ def _run(
         list[str] | None,
         typer.Option("--label", "-l", metavar="KEY=VALUE", help="To find a job by."),
     ] = None,
+    webhook: Annotated[
+        str | None, typer.Option(metavar="URL", help="Of a job: where its end is told.")
+    ] = None,
     logs: Annotated[bool, typer.Option("--logs", help="Show what it prints, on stderr.")] = False,
     json_: Whole = False,
     output: Output = Format.TABLE,
@@ -196,9 +199,12 @@ def _run(
         not_before=None if not_before is None else jobs.time_of(not_before),
         max_attempts=attempts,
         labels=jobs.labels_of(label) or None,
+        webhook=webhook,
     )
     if as_job and not async_:
-        raise exits.Usage("--priority, --not-before, --attempts and --label are for --async")
+        raise exits.Usage(
+            "--priority, --not-before, --attempts, --label and --webhook are for --async"
+        )
     if async_:
         if stream or logs:
             raise exits.Usage("--stream and --logs are for who waits; see 'anypod jobs'")

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from anypod.api import webhooks
 from anypod.api.executions import Logs
 from anypod.api.jobs import OPEN, JobDocument, State
 from anypod.client import answers
@@ -31,6 +32,8 @@ class JobOptions(TypedDict, total=False):
     """More than 1 for idempotent programs only."""
     labels: Mapping[str, str]
     """To find it by."""
+    webhook: str
+    """A URL that is told of its end, if the pool has a secret to sign that with."""
 
 
 class JobArguments(ExecutionArguments, JobOptions, total=False):
@@ -139,11 +142,15 @@ def as_job(call: Call[Answer], given: JobOptions) -> Call[JobDocument]:
         call.path,
         answers.document(JobDocument),
         query=(*query, *_labels(given.get("labels"))),
-        headers={**call.headers, "Prefer": "respond-async"},
+        headers={**call.headers, "Prefer": "respond-async", **_webhook(given)},
         body=call.body,
         repeatable=call.repeatable,
         keyed=call.keyed,
     )
+
+
+def _webhook(given: JobOptions) -> dict[str, str]:
+    return {webhooks.HEADER: given["webhook"]} if "webhook" in given else {}
 
 
 def _labels(labels: Mapping[str, str] | None) -> list[tuple[str, str]]:

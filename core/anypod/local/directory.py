@@ -4,14 +4,17 @@ One ``anypod up`` at a time has it, which a lock on ``run/up.json`` says; the ke
 with the process, however that ends.
 """
 
+import contextlib
 import fcntl
 import json
 import os
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from anypod.api.webhooks import new_secret
 from anypod.local.settings import CannotStart
 
 LOCK = "up.json"
@@ -55,13 +58,22 @@ class Directory:
     def store(self) -> str:
         return f"sqlite:{self.root / 'store.db'}"
 
+    @property
+    def webhook_secrets(self) -> Path:
+        return self.root / "webhook-secrets"
+
+    def keep_webhook_secrets(self, pools: Iterable[str]) -> None:
+        """One for each pool, made when there is none, for receivers are told it once."""
+        self.webhook_secrets.mkdir(PRIVATE_FOLDER, exist_ok=True)
+        for pool in pools:
+            with contextlib.suppress(FileExistsError):
+                _write_private(self.webhook_secrets / pool, f"{new_secret()}\n")
+
     def new_token(self) -> str:
         """The link's secret of this start, also in a file that only this user can read."""
         token = secrets.token_urlsafe(32)
         self.token_file.unlink(missing_ok=True)
-        file = os.open(self.token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
-        with os.fdopen(file, "w") as stream:
-            stream.write(token)
+        _write_private(self.token_file, token)
         return token
 
     def announce(self, url: str) -> None:
@@ -77,6 +89,13 @@ class Directory:
     def _write(self, content: dict[str, Any]) -> None:
         os.ftruncate(self.lock, 0)
         os.pwrite(self.lock, json.dumps(content).encode(), 0)
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Raises FileExistsError."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
+    with os.fdopen(file, "w") as stream:
+        stream.write(text)
 
 
 def _in_use(root: Path, lock: int) -> str:

@@ -25,6 +25,7 @@ class GatewayOptions:
     store: str
     pools_file: Path
     token_file: Path
+    webhook_secrets: Path
     drain_seconds: float
     log_format: Literal["text", "json"]
 
@@ -34,6 +35,7 @@ class GatewayOptions:
             *("--die-with-parent", str(os.getpid()), "--no-authentication"),
             *("--name", "local", "--listen-fd", str(listen_fd), "--store", self.store),
             *("--pools-file", str(self.pools_file), "--link-token-file", str(self.token_file)),
+            *("--webhook-secrets", str(self.webhook_secrets)),
             *("--drain-seconds", f"{self.drain_seconds:g}", "--log-format", self.log_format),
         ]
 

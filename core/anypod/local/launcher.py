@@ -31,10 +31,12 @@ class Launcher:
         self._shared_preload = manifest.shared_preload(pools)
         self._board = Board(ground.directory.pools_file, pools)
         self._board.on_change = self._changed
+        ground.directory.keep_webhook_secrets(pool.metadata.name for pool in pools)
         self._options = GatewayOptions(
             ground.settings.store or ground.directory.store,
             ground.directory.pools_file,
             ground.directory.token_file,
+            ground.directory.webhook_secrets,
             max(pool.spec.drain_seconds for pool in pools),
             ground.log_format,
         )

@@ -4,6 +4,7 @@ A rule is said once, for two judges: the API server evaluates its CEL expression
 the operator evaluate ``holds``. Both give the same message.
 """
 
+import ipaddress
 import re
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, NamedTuple
@@ -43,6 +44,14 @@ def parse_share(value: Any) -> Any:
     elif isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError("must be 0 or more, or a percentage, as 25%")
     return value
+
+
+def is_network(text: str) -> bool:
+    """``10.1.0.0/16``, with no bits beyond the mask."""
+    try:
+        return "/" in text and bool(ipaddress.ip_network(text))
+    except ValueError:
+        return False
 
 
 Bytes = Annotated[int, BeforeValidator(parse_quantity)]

@@ -3,7 +3,6 @@
 Local mode takes a manifest that has them; ``docs/workerpool.md`` says what it makes of each.
 """
 
-import ipaddress
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
@@ -16,6 +15,7 @@ from anypod.resources.fields import (
     Rule,
     Share,
     VariableName,
+    is_network,
 )
 
 RESERVED_PREFIXES = ("ANYPOD_WORKER_", "ANYPOD_LINK_")
@@ -188,13 +188,6 @@ class Port(Model):
     """Of the transport."""
 
 
-def _is_network(peer: "Peer") -> bool:
-    try:
-        return peer.cidr is None or bool(ipaddress.ip_network(peer.cidr))
-    except ValueError:
-        return False
-
-
 class Peer(Model):
     """Somebody that programs may reach, whatever egress says."""
 
@@ -209,7 +202,7 @@ class Peer(Model):
         ),
         Rule(
             "!has(self.cidr) || (isCIDR(self.cidr) && cidr(self.cidr) == cidr(self.cidr).masked())",
-            _is_network,
+            lambda peer: peer.cidr is None or is_network(peer.cidr),
             "cidr must be a network, such as 10.1.0.0/16 or 2001:db8::/32",
         ),
     )

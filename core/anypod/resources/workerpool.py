@@ -9,7 +9,16 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from anypod.resources.fields import Bytes, HeaderName, Model, ModuleName, PoolName, Rule, Share
+from anypod.resources.fields import (
+    Bytes,
+    HeaderName,
+    Model,
+    ModuleName,
+    PoolName,
+    Rule,
+    Share,
+    is_network,
+)
 from anypod.resources.lms import RULES as LM_RULES
 from anypod.resources.lms import Lm
 from anypod.resources.surroundings import (
@@ -92,6 +101,24 @@ class Jobs(Model):
     """How long a job and its result are kept after its end."""
 
 
+class Webhooks(Model):
+    """What jobs may have called when they have ended."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.allowedNetworks.all(one, isCIDR(one) && cidr(one) == cidr(one).masked())",
+            lambda webhooks: all(map(is_network, webhooks.allowed_networks)),
+            "allowedNetworks must be networks, such as 10.1.0.0/16 or 2001:db8::/32",
+        ),
+    )
+
+    allowed_networks: list[Annotated[str, StringConstraints(max_length=64)]] = Field(
+        [], max_length=50
+    )
+    """Networks whose addresses may be called though they are not public, and without TLS, as
+    10.1.0.0/16. Gateways reach more than programs do: name no more than the receivers."""
+
+
 class Recycle(Model):
     """When an executor is replaced though nothing went wrong."""
 
@@ -131,6 +158,8 @@ class WorkerPoolSpec(Model):
     """How sessions are named, kept and ended."""
     jobs: Jobs = Jobs()
     """Runs whose callers do not wait."""
+    webhooks: Webhooks = Webhooks()
+    """What jobs may have called when they have ended."""
     recycle: Recycle = Recycle()
     """When an executor is replaced though nothing went wrong."""
     idempotency_ttl_seconds: float = Field(86_400, ge=60, le=30 * 86_400)

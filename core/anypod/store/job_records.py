@@ -10,6 +10,7 @@ from datetime import datetime
 import msgspec
 
 from anypod.api.jobs import OPEN, State, TaskKind
+from anypod.api.webhooks import DeliveryState, origin_of
 from anypod.dspy.spec import LmChoice
 from anypod.store.records import Record
 from anypod.wire.messages import Code
@@ -30,6 +31,16 @@ class Progress(Record, frozen=True, kw_only=True):
     done: float
     total: float | None = None
     message: str = ""
+
+
+class Webhook(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who is to be told of a job's end, and whether that was done."""
+
+    url: str
+    state: DeliveryState = "waiting"
+    attempts: int = 0
+    problem: str = ""
+    """Of the last attempt."""
 
 
 class Job(Record, frozen=True, kw_only=True):
@@ -53,6 +64,7 @@ class Job(Record, frozen=True, kw_only=True):
     """Its caller may see what an LM said that could not be used."""
     concurrency: int = 1
     """Executions of the revision that may share an executor, as the program says."""
+    webhook: Webhook | None = None
     task: TaskKind | None = None
     """What is done with the program; None: it is run."""
     task_of: str = ""
@@ -108,6 +120,20 @@ class OpenJob(Record, frozen=True, kw_only=True):
     priority: int = 0
     session: str | None = None
     not_before: datetime | None = None
+
+
+class Delivery(Record, frozen=True, kw_only=True):
+    """What gateways must know of an end that is to be told."""
+
+    job: str
+    origin: str = ""
+    """Where to."""
+    pause: float = 0.0
+    """Seconds until the next attempt, from when a gateway sees this: clocks are not compared."""
+
+    @classmethod
+    def of(cls, job: str, webhook: Webhook, pause: float = 0.0) -> "Delivery":
+        return cls(job=job, origin=origin_of(webhook.url), pause=pause)
 
 
 class Claim(Record, frozen=True, kw_only=True):

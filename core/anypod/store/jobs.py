@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from anypod.store.checks import Write
-from anypod.store.job_records import Claim, Job, JobCode, OpenJob, Printed, Progress
+from anypod.store.job_records import Claim, Delivery, Job, JobCode, OpenJob, Printed, Progress
 from anypod.store.keys import PoolKeys
 from anypod.store.kv import Delete, Entry, KeyValue, LeaseEnded, Put
 from anypod.store.records import Reader, decode, encode
@@ -231,12 +231,18 @@ class JobStore:
     ) -> Job:
         keys, job = self._keys, ended.job
         gone = (keys.open, keys.cancel, keys.progress, keys.inputs, keys.code)
+        if job.webhook is not None:
+            to_tell = msgspec.structs.replace(job.webhook, state="pending")
+            job = msgspec.structs.replace(job, webhook=to_tell)
         while True:
             lease = await self._kept.get(keep_seconds)
             kept = [
                 Put(keys.record(job.id), encode(job), lease),
                 Put(keys.result(job.id), ended.result, lease),
             ]
+            if job.webhook is not None:
+                delivery = Delivery.of(job.id, job.webhook)
+                kept.append(Put(keys.delivery(job.id), encode(delivery), lease))
             if ended.printed is not None:
                 kept.append(Put(keys.printed(job.id), encode(ended.printed), lease))
             deletes = [Delete(key(job.id)) for key in gone]
@@ -257,7 +263,8 @@ class JobStore:
     async def delete(self, job: Job) -> None:
         """A final one."""
         keys = self._keys
-        writes = [Delete(key(job.id)) for key in (keys.record, keys.result, keys.printed)]
+        gone = (keys.record, keys.result, keys.printed, keys.delivery)
+        writes = [Delete(key(job.id)) for key in gone]
         await self._store.commit(writes, when=[(keys.record(job.id), job.version)])
 
     async def entry(self, job: str) -> int:

@@ -70,6 +70,8 @@ class JobKeys:
     watched: str
     """The prefix of what is known of the open ones, at every gateway."""
     root: str
+    deliveries: str
+    """The prefix of what is known of the ends that are still to be told, at every gateway."""
 
     @property
     def records(self) -> str:
@@ -92,6 +94,13 @@ class JobKeys:
 
     def progress(self, job: str) -> str:
         return f"{self.watched}progress/{_job(job)}"
+
+    def delivery(self, job: str) -> str:
+        """There until the job's end is told, or given up."""
+        return f"{self.deliveries}open/{_job(job)}"
+
+    def delivery_claim(self, job: str) -> str:
+        return f"{self.deliveries}claims/{_job(job)}"
 
     def record(self, job: str) -> str:
         return self.records + _job(job)
@@ -130,7 +139,11 @@ class PoolKeys:
             histories=self._root + "histories/",
             blobs=self._root + "revisions/",
         )
-        self.jobs = JobKeys(watched=self.watched + "jobs/", root=self._root + "jobs/")
+        self.jobs = JobKeys(
+            watched=self.watched + "jobs/",
+            root=self._root + "jobs/",
+            deliveries=self.watched + "deliveries/",
+        )
 
     def pin(self, session: str) -> str:
         return self.pins + session_key(session)

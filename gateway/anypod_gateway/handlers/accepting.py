@@ -2,30 +2,24 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 from aiohttp import web
 from multidict import istr
 
 from anypod.api.idempotency import HEADER, REPLAYED
-from anypod.api.jobs import (
-    MAX_ATTEMPTS,
-    MAX_PRIORITY,
-    JobDocument,
-    JobProgress,
-    TaskKind,
-    new_job_id,
-)
+from anypod.api.jobs import MAX_ATTEMPTS, MAX_PRIORITY, JobDocument, TaskKind, new_job_id
 from anypod.api.problems import error
+from anypod.api.webhooks import HEADER as WEBHOOK
 from anypod.store.checks import Write
-from anypod.store.job_records import Job, Progress
+from anypod.store.job_records import Job
 from anypod.store.once import Answer
 from anypod_gateway import requests
 from anypod_gateway.answers import JSON_TYPE
 from anypod_gateway.calls import CALL, Call
 from anypod_gateway.executions import ExecutionRequest
 from anypod_gateway.handlers.keyed import keyed
+from anypod_gateway.jobs import documents
 from anypod_gateway.services import Pool
 
 PREFER = istr("Prefer")
@@ -65,9 +59,11 @@ async def accept(
     # Its attempts have ids of their own: this one never is.
     request[CALL].execution = ""
     execution = msgspec.structs.replace(execution, execution="")
-    job = msgspec.structs.replace(_job(request, execution, seconds), task=task, task_of=task_of).to(
-        "queued", datetime.now(UTC)
-    )
+    url = request.headers.get(WEBHOOK)
+    webhook = await pool.webhooks.asked(url) if url is not None else None
+    job = msgspec.structs.replace(
+        _job(request, execution, seconds), task=task, task_of=task_of, webhook=webhook
+    ).to("queued", datetime.now(UTC))
     has_own = task_of or not execution.program
     code = await execution.code() if has_own else None
     if HEADER not in request.headers:
@@ -77,7 +73,8 @@ async def accept(
     async def commit(write: Write, when: tuple[str, int]) -> object:
         return await pool.jobs.accept(job, execution.inputs, code, also=[write], when=[when])
 
-    call = keyed(request, execution, body, f"job?{request.query_string}")
+    told = f"#{url}" if url is not None else ""
+    call = keyed(request, execution, body, f"job?{request.query_string}{told}")
     first = Answer(202, job.id, encoded(pool, job).decode())
     answer, replayed = await pool.once.accept(call, first, commit)
     return _accepted(pool, answer.head, (answer.body or "").encode(), replayed=replayed)
@@ -162,43 +159,9 @@ def _labels(given: list[str]) -> dict[str, str]:
     return labels
 
 
-# documents
-
-
 def document(pool: Pool, job: Job) -> JobDocument:
-    progress = job.progress or pool.jobs.view.progress.get(job.id)
-    return JobDocument(
-        id=job.id,
-        pool=pool.name,
-        program=job.program or None,
-        revision=job.told_revision,
-        task=job.task,
-        session=job.session,
-        state=job.state,
-        labels=job.labels,
-        priority=job.priority,
-        not_before=job.not_before,
-        attempts=job.attempts,
-        max_attempts=job.max_attempts,
-        created_at=job.created_at,
-        started_at=job.started_at,
-        finished_at=job.finished_at,
-        execution=job.execution or None,
-        worker=job.worker or None,
-        progress=_progress(progress),
-        problem=_problem(job),
-    )
+    return documents.document(pool.name, job, pool.jobs.view.progress.get(job.id))
 
 
 def encoded(pool: Pool, job: Job) -> bytes:
     return document(pool, job).model_dump_json().encode()
-
-
-def _progress(progress: Progress | None) -> JobProgress | None:
-    if progress is None:
-        return None
-    return JobProgress(done=progress.done, total=progress.total, message=progress.message)
-
-
-def _problem(job: Job) -> dict[str, Any] | None:
-    return {"type": job.problem, "detail": job.detail} if job.problem else None

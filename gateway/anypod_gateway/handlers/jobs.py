@@ -80,11 +80,13 @@ async def delete_job(request: web.Request) -> web.Response:
     pool, job = await found(request)
     if job.is_open:
         raise error("job-not-finished", f"the job is {job.state}; cancel it first")
-    try:
-        await pool.jobs.store.delete(job)
-    except Conflict:  # it has just gone
-        raise no_job(job.id) from None
-    return web.Response(status=204)
+    while True:
+        try:
+            await pool.jobs.store.delete(job)
+        except Conflict:  # it has just gone, or its end was just told
+            job = await _read(pool, job)
+        else:
+            return web.Response(status=204)
 
 
 def no_job(job: str) -> AnyPodError:

@@ -68,8 +68,9 @@ class Jobs:
         self.store = JobStore(store, keys)
         self.view = JobView(keys.jobs, self._on_change)
         """To be added to the pool's watch."""
-        self._lease = Lease(store, lambda: self._around.grace())
-        self._around = around(self.store, lambda: self._lease.holds)
+        self.lease = Lease(store, lambda: self._around.grace())
+        """By which all that is claimed here holds."""
+        self._around = around(self.store, lambda: self.lease.holds)
         self._name = name
         self._limits = limits
         self._room = room
@@ -100,7 +101,7 @@ class Jobs:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with contextlib.suppress(StoreUnavailable, TimeoutError):
             async with asyncio.timeout(RENEW_SECONDS):
-                await self._lease.end()
+                await self.lease.end()
 
     # what handlers ask
 
@@ -226,12 +227,12 @@ class Jobs:
         return await self.store.end(ended, entry, self._around.keep_seconds())
 
     async def _claim(self, job: Job, entry: int, slot: int) -> Held:
-        lease = await self._lease.get()
+        lease = await self.lease.get()
         claimed = attempt_of(job, datetime.now(UTC))
         try:
             return await self.store.claim(claimed, entry, Claim(owner=self._name, slot=slot), lease)
         except LeaseEnded:
-            self._lease.ended(lease)
+            self.lease.ended(lease)
             raise
 
     async def _work(self, held: Held, loaded: Loaded) -> str | None:
@@ -252,7 +253,7 @@ class Jobs:
             await asyncio.sleep(RENEW_SECONDS)
             try:
                 async with asyncio.timeout(RENEW_SECONDS):
-                    holds = await self._lease.renew()
+                    holds = await self.lease.renew()
             except (StoreUnavailable, TimeoutError) as away:
                 log.warning("jobs: the store does not answer: %s", away)
                 self._let_go(only_repeatable=True)
@@ -262,7 +263,7 @@ class Jobs:
                     self._let_go(only_repeatable=False)
 
     def _let_go(self, *, only_repeatable: bool) -> None:
-        if self._lease.holds:
+        if self.lease.holds:
             return
         for work in list(self._works.values()):
             if work.may_be_taken_over or not only_repeatable:

@@ -134,6 +134,7 @@ ARGUMENTS: dict[str, Any] = {
     "not_before": datetime(2030, 1, 1, tzinfo=UTC),
     "max_attempts": 2,
     "labels": {"a": "b"},
+    "webhook": "https://example.com/ended",
 }
 CALLS: dict[str, tuple[type, Callable[[Any], Call[Any]]]] = {
     "run": (RunArguments, lambda given: API.run("p", {}, given)),

@@ -1,0 +1,139 @@
+"""Ends of jobs that are still to be told: claimed as jobs are, so a gateway's death loses none.
+
+What is to be told goes with the job, by the same lease. Whoever has claimed it and told it may die
+before that is written, and then it is told again: at least once, not exactly once.
+"""
+
+import contextlib
+import time
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from anypod.store.checks import Write
+from anypod.store.job_records import Delivery, Job, Webhook
+from anypod.store.keys import JobKeys
+from anypod.store.kv import Change, Conflict, Delete, Entry, KeyValue, Put
+from anypod.store.records import Reader, decode, encode
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """An end that is claimed."""
+
+    job: Job
+    webhook: Webhook
+    claim: int
+    """The claim's version."""
+    lease: int
+    """By which the job is kept."""
+
+
+class DeliveryStore:
+    """All methods may raise StoreUnavailable and UnreadableRecord."""
+
+    def __init__(self, store: KeyValue, keys: JobKeys) -> None:
+        self._store = store
+        self._keys = keys
+
+    async def claim(self, delivery: Delivery, owner: str, lease: int) -> Telling | None:
+        """None when its job has gone. Raises Conflict, LeaseEnded."""
+        keys, id_ = self._keys, delivery.job
+        entry = await self._store.get(keys.record(id_))
+        job = decode(entry, Job) if entry is not None else None
+        if entry is None or job is None or job.webhook is None:
+            await self._store.commit([Delete(keys.delivery(id_))])
+            return None
+        claim = await self._store.commit(
+            [Put(keys.delivery_claim(id_), owner.encode(), lease)],
+            when=[
+                (keys.delivery_claim(id_), 0),
+                (keys.delivery(id_), delivery.version),
+                (keys.record(id_), entry.version),
+            ],
+        )
+        return Telling(job, job.webhook, claim, entry.lease)
+
+    async def settle(self, telling: Telling, webhook: Webhook, pause: float | None) -> None:
+        """``pause``: until the next attempt; None when there is none."""
+        keys, job = self._keys, telling.job
+        record = msgspec.structs.replace(job, webhook=webhook)
+        writes: list[Write] = [
+            Put(keys.record(job.id), encode(record), telling.lease),
+            Delete(keys.delivery_claim(job.id)),
+        ]
+        if pause is None:
+            writes.append(Delete(keys.delivery(job.id)))
+        else:
+            later = Delivery.of(job.id, webhook, pause)
+            writes.append(Put(keys.delivery(job.id), encode(later), telling.lease))
+        claim = (keys.delivery_claim(job.id), telling.claim)
+        try:
+            await self._store.commit(writes, when=[claim, (keys.record(job.id), job.version)])
+        except Conflict:  # the job was deleted, or another gateway is at it
+            with contextlib.suppress(Conflict):
+                await self._store.commit([Delete(claim[0])], when=[claim])
+
+
+class DeliveryView:
+    """A ``pool_watch.View`` of ``JobKeys.deliveries``."""
+
+    def __init__(self, keys: JobKeys, on_change: Callable[[], None]) -> None:
+        """``on_change`` must not wait."""
+        self._keys = keys
+        self._on_change = on_change
+        self._reader = Reader()
+        self._open: dict[str, tuple[float, Delivery]] = {}
+        """With the time from which each is due, by this machine's monotonic clock."""
+        self._claims: set[str] = set()
+        self._order: list[tuple[float, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def due(self) -> Iterator[Delivery]:
+        """Those that nobody is at, as they have become due."""
+        now = time.monotonic()
+        for since, id_ in self._order:
+            if since > now:
+                return
+            if id_ not in self._claims:
+                yield self._open[id_][1]
+
+    def reset(self, entries: Iterable[Entry]) -> None:
+        before, self._open = self._open, {}
+        self._claims.clear()
+        self._order.clear()
+        for entry in entries:
+            self._take(entry.key, entry, before)
+        self._on_change()
+
+    def change(self, change: Change) -> None:
+        entry = None
+        if change.value is not None:
+            entry = Entry(change.key, change.value, change.version)
+        self._take(change.key, entry, {})
+        self._on_change()
+
+    def _take(
+        self, key: str, entry: Entry | None, before: dict[str, tuple[float, Delivery]]
+    ) -> None:
+        kind, _, id_ = key.removeprefix(self._keys.deliveries).partition("/")
+        if kind == "claims":
+            (self._claims.discard if entry is None else self._claims.add)(id_)
+            return
+        self._remove(id_)
+        delivery = self._reader.read(entry, Delivery) if entry is not None else None
+        if delivery is not None:
+            since, known = before.get(id_, (0.0, None))
+            if known is None or known.version != delivery.version:
+                since = time.monotonic() + delivery.pause
+            self._open[id_] = (since, delivery)
+            insort(self._order, (since, id_))
+
+    def _remove(self, id_: str) -> None:
+        found = self._open.pop(id_, None)
+        if found is not None:
+            del self._order[bisect_left(self._order, (found[0], id_))]

@@ -1,0 +1,224 @@
+"""The ends of a pool's jobs that are to be told, in this gateway: which next, and what came of it.
+
+They are claimed as jobs are, under the lease of this gateway's jobs. A receiver that does not
+answer takes few of the places, so that it does not hold up the others.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from anypod.api.problems import AnyPodError, error
+from anypod.api.webhooks import HEADER, BadSecret, BadUrl, check_url
+from anypod.resources.workerpool import Webhooks as Policy
+from anypod.store.deliveries import DeliveryStore, DeliveryView, Telling
+from anypod.store.job_records import Delivery, Job, Webhook
+from anypod.store.keys import PoolKeys
+from anypod.store.kv import Conflict, KeyValue, LeaseEnded, StoreUnavailable
+from anypod.store.records import UnreadableRecord
+from anypod_gateway.errands import Errands, vital
+from anypod_gateway.jobs.lease import Lease
+from anypod_gateway.webhooks import sender
+from anypod_gateway.webhooks.guard import Guard, Network, Refused, networks
+from anypod_gateway.webhooks.names import Names
+from anypod_gateway.webhooks.secrets import Secrets
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 16
+AT_ONCE_TO_ONE = 4
+"""To one origin."""
+MOST_ATTEMPTS = 10
+FIRST_PAUSE = 1.0
+PAUSE_GROWS = 4.0
+LONGEST_PAUSE = 7200.0
+LOOK_SECONDS = 0.5
+CLOSE_SECONDS = 2.0
+MOST_OPEN = 10_000
+"""Ends of one pool that wait to be told; then no job with a webhook is accepted."""
+RETRY_AFTER_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the gateway as a whole allows and has for webhooks."""
+
+    secrets: Secrets
+    names: Names
+    closed: tuple[Network, ...] = ()
+
+    @classmethod
+    def of(cls, directory: Path | None, closed: tuple[str, ...]) -> "Site":
+        return cls(Secrets(directory), Names(), networks(closed))
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Of the pool; nothing may wait or raise."""
+
+    policy: Callable[[], Policy]
+    message: Callable[[Job], bytes]
+    """What is told of a job."""
+    attempted: Callable[[str], None]
+    """``delivered``, ``failed`` for now, or ``given-up``."""
+    is_leaving: Callable[[], bool]
+    fault: Callable[[str], None]
+
+
+class Deliveries:
+    def __init__(
+        self,
+        store: KeyValue,
+        keys: PoolKeys,
+        pool: str,
+        *,
+        owner: str,
+        lease: Lease,
+        site: Site,
+        hooks: Hooks,
+    ) -> None:
+        """``pool``: as clients call it; ``owner``: this gateway's name, for people."""
+        self._store = DeliveryStore(store, keys.jobs)
+        self.view = DeliveryView(keys.jobs, lambda: self._wanted.set())
+        """To be added to the pool's watch."""
+        self._pool = pool
+        self._owner = owner
+        self._lease = lease
+        self._site = site
+        self._hooks = hooks
+        self._errands = Errands()
+        self._taken: dict[str, str] = {}
+        """Origins, by job."""
+        self._left_alone: set[tuple[str, int]] = set()
+        self._wanted = asyncio.Event()
+        self._choosing: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._choosing = vital(self._choose(), "the telling of jobs' ends", self._hooks.fault)
+
+    async def close(self) -> None:
+        """What is not told by then is left to others."""
+        if self._choosing is not None:
+            self._choosing.cancel()
+            await asyncio.wait({self._choosing})
+        await self._errands.close(CLOSE_SECONDS)
+
+    # what handlers ask
+
+    async def asked(self, url: str) -> Webhook:
+        """What a job is to keep of it. Raises AnyPodError."""
+        try:
+            webhook = Webhook(check_url(url))
+            self._guard(url).check_host(url)
+            has_secret = bool(await self._site.secrets.of(self._pool))
+        except (BadUrl, BadSecret, Refused) as wrong:
+            raise _refused(str(wrong)) from None
+        if not has_secret:
+            raise _refused("this pool has no webhooks: it was given no secret to sign them with")
+        if len(self.view) >= MOST_OPEN:
+            raise error(
+                "queue-full",
+                f"the ends of {len(self.view)} jobs wait to be told already",
+                retry_after=RETRY_AFTER_SECONDS,
+            )
+        return webhook
+
+    # choosing
+
+    async def _choose(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._wanted.wait()
+            self._wanted.clear()
+            if len(self.view) and not self._hooks.is_leaving():
+                self._take_some()
+
+    def _take_some(self) -> None:
+        origins = Counter(self._taken.values())
+        for one in self.view.due():
+            if len(self._taken) >= AT_ONCE:
+                return
+            if one.job in self._taken or (one.job, one.version) in self._left_alone:
+                continue
+            if origins[one.origin] < AT_ONCE_TO_ONE:
+                origins[one.origin] += 1
+                self._taken[one.job] = one.origin
+                self._errands.run(self._tell(one))
+
+    async def _tell(self, delivery: Delivery) -> None:
+        try:
+            lease = await self._lease.get()
+            telling = await self._claim(delivery, lease)
+            if telling is not None:
+                await self._settle(telling, await self._attempt(telling))
+        except (Conflict, StoreUnavailable) as why:
+            log.info("the end of job %s is not told from here: %s", delivery.job, why)
+        except UnreadableRecord as why:
+            log.warning("the end of job %s is left alone: %s", delivery.job, why)
+            self._left_alone.add((delivery.job, delivery.version))
+        finally:
+            del self._taken[delivery.job]
+            self._wanted.set()
+
+    async def _claim(self, delivery: Delivery, lease: int) -> Telling | None:
+        try:
+            return await self._store.claim(delivery, self._owner, lease)
+        except LeaseEnded:
+            self._lease.ended(lease)
+            raise
+
+    # telling
+
+    async def _attempt(self, telling: Telling) -> sender.Outcome:
+        job, url = telling.job, telling.webhook.url
+        try:
+            keys = await self._site.secrets.of(self._pool)
+        except BadSecret as wrong:
+            return sender.Outcome(str(wrong), is_final=False)
+        if not keys:
+            return sender.Outcome("the pool has no secret to sign with", is_final=False)
+        body = self._hooks.message(job)
+        return await sender.send(url, job.id, body, keys, self._guard(url), self._site.names)
+
+    def _guard(self, url: str) -> Guard:
+        allowed = networks(self._hooks.policy().allowed_networks)
+        return Guard(allowed, self._site.closed, is_plain=url.lower().startswith("http:"))
+
+    async def _settle(self, telling: Telling, outcome: sender.Outcome) -> None:
+        before = telling.webhook
+        attempts = before.attempts + 1
+        pause: float | None = None
+        if not outcome.problem:
+            state = told = "delivered"
+        elif outcome.is_final or attempts >= MOST_ATTEMPTS:
+            state, told = "failed", "given-up"
+        else:
+            state, told = "pending", "failed"
+            pause = pause_after(attempts, outcome.asked)
+        self._hooks.attempted(told)
+        log.info(
+            "the end of job %s: attempt %d to tell %s: %s",
+            *(telling.job.id, attempts, self._taken[telling.job.id], outcome.problem or "told"),
+        )
+        now = msgspec.structs.replace(
+            before, state=state, attempts=attempts, problem=outcome.problem
+        )
+        await self._store.settle(telling, now, pause)
+
+
+def pause_after(attempts: int, asked: int) -> float:
+    """Seconds until the next attempt; not the same for all that failed at once."""
+    pause = min(FIRST_PAUSE * PAUSE_GROWS ** (attempts - 1), LONGEST_PAUSE)
+    return max(pause * random.uniform(1.0, 1.2), asked)  # noqa: S311 - no secret
+
+
+def _refused(why: str) -> AnyPodError:
+    return error("bad-request", f"{HEADER}: {why}", path=HEADER)
