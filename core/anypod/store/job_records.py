@@ -33,6 +33,13 @@ class Progress(Record, frozen=True, kw_only=True):
     message: str = ""
 
 
+class Pause(Record, frozen=True, kw_only=True):
+    """A job waits between two attempts."""
+
+    seconds: float
+    """From when a gateway sees this: clocks are not compared."""
+
+
 class Webhook(msgspec.Struct, frozen=True, omit_defaults=True):
     """Who is to be told of a job's end, and whether that was done."""
 

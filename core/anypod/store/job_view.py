@@ -6,11 +6,12 @@ told yet only makes a view late, never wrong: an earlier job of a session was in
 
 import asyncio
 import logging
+import time
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
-from anypod.store.job_records import Claim, OpenJob, Progress
+from anypod.store.job_records import Claim, OpenJob, Pause, Progress
 from anypod.store.keys import JobKeys
 from anypod.store.kv import Change, Entry
 from anypod.store.records import R, UnreadableRecord, decode
@@ -36,6 +37,8 @@ class JobView:
         self.cancels: set[str] = set()
         self.progress: dict[str, Progress] = {}
         self.slots: set[int] = set()
+        self._pauses: dict[str, tuple[float, int]] = {}
+        """When each is over, by this machine's monotonic clock, and its version."""
         self._order: list[_Place] = []
         self._sessions: dict[str, list[tuple[int, str]]] = {}
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
@@ -51,8 +54,16 @@ class JobView:
             if id_ not in self.claims and self._is_due(job, now) and self._is_first(job):
                 yield job
 
+    def pause(self, job: str) -> int:
+        """The version of what it waits for, or has waited for; 0 for nothing."""
+        return self._pauses.get(job, (0.0, 0))[1]
+
     def _is_due(self, job: OpenJob, now: datetime) -> bool:
-        return job.not_before is None or job.not_before <= now or job.id in self.cancels
+        if job.id in self.cancels:
+            return True
+        if job.id in self._pauses and self._pauses[job.id][0] > time.monotonic():
+            return False
+        return job.not_before is None or job.not_before <= now
 
     def _is_first(self, job: OpenJob) -> bool:
         return job.session is None or self._sessions[job.session][0][1] == job.id
@@ -74,13 +85,17 @@ class JobView:
 
     def reset(self, entries: Iterable[Entry]) -> None:
         told = self.open.keys() | self._waiting.keys()
-        for known in (self.open, self.claims, self.progress, self._sessions):
+        paused = dict(self._pauses)
+        for known in (self.open, self.claims, self.progress, self._sessions, self._pauses):
             known.clear()
         for group in (self.cancels, self.slots):
             group.clear()
         self._order.clear()
         for entry in entries:
             self._take(entry.key, entry)
+        for id_, pause in paused.items():  # one that is known is not begun again
+            if self.pause(id_) == pause[1]:
+                self._pauses[id_] = pause
         for job in told | self.open.keys():
             self._tell(job)
 
@@ -102,6 +117,11 @@ class JobView:
                     self._add(job)
             case "claims":
                 self._keep(self.claims, name, self._read(entry, Claim))
+            case "pauses":
+                pause = self._read(entry, Pause)
+                self._pauses.pop(name, None)
+                if pause is not None:
+                    self._pauses[name] = (time.monotonic() + pause.seconds, pause.version)
             case "progress":
                 self._keep(self.progress, name, self._read(entry, Progress))
             case "cancels":

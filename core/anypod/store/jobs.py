@@ -6,12 +6,21 @@ nobody else touches the job; what the claimant writes, it writes only if the cla
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 
 from anypod.store.checks import Write
-from anypod.store.job_records import Claim, Delivery, Job, JobCode, OpenJob, Printed, Progress
+from anypod.store.job_records import (
+    Claim,
+    Delivery,
+    Job,
+    JobCode,
+    OpenJob,
+    Pause,
+    Printed,
+    Progress,
+)
 from anypod.store.keys import PoolKeys
 from anypod.store.kv import Delete, Entry, KeyValue, LeaseEnded, Put
 from anypod.store.records import Reader, decode, encode
@@ -155,17 +164,21 @@ class JobStore:
 
     # running
 
-    async def claim(self, job: Job, entry: int, claim: Claim, lease: int) -> Held:
+    async def claim(
+        self, job: Job, entry: int, claim: Claim, lease: int, *, pause: int = 0
+    ) -> Held:
         """``job`` as it is to be from now on, with the version of what was read; ``entry`` is the
-        version of its OpenJob. Raises Conflict, LeaseEnded."""
+        version of its OpenJob, ``pause`` of the Pause that is over. Raises Conflict, LeaseEnded."""
         keys = self._keys
         version = await self._store.commit(
             [
                 Put(keys.claim(job.id), encode(claim), lease),
                 Put(keys.slot(claim.slot), job.id.encode(), lease),
                 Put(keys.record(job.id), encode(job)),
+                Delete(keys.pause(job.id)),
             ],
             when=[
+                (keys.pause(job.id), pause),
                 (keys.claim(job.id), 0),
                 (keys.slot(claim.slot), 0),
                 (keys.open(job.id), entry),
@@ -174,24 +187,20 @@ class JobStore:
         )
         return Held(msgspec.structs.replace(job, version=version), version, claim.slot)
 
-    async def update(self, held: Held, job: Job) -> Held:
-        """Another attempt of what is claimed."""
-        record = Put(self._keys.record(job.id), encode(job))
-        version = await self._store.commit([record], when=self._still(held))
-        return replace(held, job=msgspec.structs.replace(job, version=version))
-
     async def tell(self, held: Held, progress: Progress) -> None:
         key = self._keys.progress(held.job.id)
         await self._store.commit([Put(key, encode(progress))], when=self._still(held))
 
-    async def release(self, held: Held, job: Job) -> None:
-        """For whoever comes next."""
+    async def release(self, held: Held, job: Job, pause: float = 0.0) -> None:
+        """For whoever comes next, not before that many seconds."""
         keys = self._keys
         writes: list[Write] = [
             Put(keys.record(job.id), encode(job)),
             Delete(keys.claim(job.id)),
             Delete(keys.slot(held.slot)),
         ]
+        if pause:
+            writes.append(Put(keys.pause(job.id), encode(Pause(seconds=pause))))
         await self._store.commit(writes, when=self._still(held))
 
     async def finish(
@@ -230,7 +239,7 @@ class JobStore:
         keep_seconds: float,
     ) -> Job:
         keys, job = self._keys, ended.job
-        gone = (keys.open, keys.cancel, keys.progress, keys.inputs, keys.code)
+        gone = (keys.open, keys.cancel, keys.pause, keys.progress, keys.inputs, keys.code)
         if job.webhook is not None:
             to_tell = msgspec.structs.replace(job.webhook, state="pending")
             job = msgspec.structs.replace(job, webhook=to_tell)

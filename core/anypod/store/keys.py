@@ -92,6 +92,10 @@ class JobKeys:
         """There while a running job is to be cancelled."""
         return f"{self.watched}cancels/{_job(job)}"
 
+    def pause(self, job: str) -> str:
+        """There from an attempt that failed to the beginning of the next."""
+        return f"{self.watched}pauses/{_job(job)}"
+
     def progress(self, job: str) -> str:
         return f"{self.watched}progress/{_job(job)}"
 

@@ -229,8 +229,11 @@ class Jobs:
     async def _claim(self, job: Job, entry: int, slot: int) -> Held:
         lease = await self.lease.get()
         claimed = attempt_of(job, datetime.now(UTC))
+        claim = Claim(owner=self._name, slot=slot)
         try:
-            return await self.store.claim(claimed, entry, Claim(owner=self._name, slot=slot), lease)
+            return await self.store.claim(
+                claimed, entry, claim, lease, pause=self.view.pause(job.id)
+            )
         except LeaseEnded:
             self.lease.ended(lease)
             raise

@@ -1,15 +1,15 @@
 """One claimed job: its attempts, and what each end of one means for it.
 
-An attempt that has certainly not begun is made again and counts for nothing. One that ended badly
-is made again after a pause, if the program is idempotent and has attempts left. The end is written
-before anything else may begin; while the store is away, it is kept here until the store is back.
+An attempt that has certainly not begun is made again and counts for nothing. After one that ended
+badly the job is put back to wait, if the program is idempotent and has attempts left. The end is
+written before anything else may begin; while the store is away, it is kept here until that is back.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import msgspec
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 LONGEST_PATIENCE = 600.0
-"""Where more is asked for: a job that pauses keeps its place among those that run."""
+"""Where more is asked for."""
 NOT_BEGUN_PAUSE = 0.5
 SETTLE_AGAIN_SECONDS = 1.0
 PROGRESS_SECONDS = 1.0
@@ -157,10 +157,11 @@ class Work:
             except AnyPodError as failure:
                 if not self._is_worth_another(failure):
                     return await self._failed(failure.problem)
-                await self._recover(failure)
+                pause = await self._recover(failure)
                 if self._stop.is_set():
                     return await self._broken_off()
-                await self._begin_again(failure.problem)
+                await self._put_back(failure.problem, pause)
+                return None
             else:
                 return await self._succeeded(answer)
 
@@ -226,13 +227,14 @@ class Work:
     def _is_worth_another(self, failure: AnyPodError) -> bool:
         return self._held.job.may_run_again and failure.type not in NOT_AGAIN
 
-    async def _recover(self, failure: AnyPodError) -> None:
+    async def _recover(self, failure: AnyPodError) -> float:
+        """Seconds until the next attempt, when nothing of this one can run any more."""
         if failure.type == "worker-lost":
             worker = failure.problem.worker or ""
             if isinstance(failure, ToldLost) and self._around.is_well(worker):
-                return  # it is not the worker that died, and what did is gone
+                return 0.0  # it is not the worker that died, and what did is gone
             await self._outlive(worker)
-        await self._pause(pause_after(self._held.job.attempts, failure.problem.retry_after))
+        return pause_after(self._held.job.attempts, failure.problem.retry_after)
 
     async def _outlive(self, worker: str) -> None:
         """Until what was lost there cannot run any more."""
@@ -249,15 +251,16 @@ class Work:
         except TimeoutError:
             pass
 
-    async def _begin_again(self, why: Problem) -> None:
+    async def _put_back(self, why: Problem, pause: float) -> None:
+        """So that others run while it waits."""
         now = datetime.now(UTC)
-        job = msgspec.structs.replace(self._held.job, problem=why.type, detail=why.detail)
-        job = job.to("queued", now)
-        job = ends.attempt_of(job, now)
-        await self._insist(lambda: self._update(job))
-
-    async def _update(self, job: Job) -> None:
-        self._held = await self._around.store.update(self._held, job)
+        job = msgspec.structs.replace(
+            self._held.job,
+            problem=why.type,
+            detail=why.detail,
+            not_before=now + timedelta(seconds=pause),
+        ).to("queued", now)
+        await self._insist(lambda: self._around.store.release(self._held, job, pause))
 
     # ends
 

@@ -110,3 +110,41 @@ async def test_a_job_whose_worker_dies_is_lost_or_run_again(small: Rig, file: Pa
     assert (found["state"], found["attempts"]) == ("succeeded", 2)
     assert (await job(gateway, again))["worker"] == "w2"
     assert file.read_text().count("begun lost") == 1
+
+
+async def test_jobs_that_wait_for_another_attempt_hold_nobody_up(small: Rig, file: Path) -> None:
+    """There are more of them than slots, and they were first."""
+    gateway = small.gateway
+    await gateway.create(NOTE + "# fails", "fails", idempotent=True)
+    failing = [
+        await accepted(
+            gateway, "fails", "?maxAttempts=10", file=f"{file}.{n}", fail_first=99, name="it"
+        )
+        for n in range(4)
+    ]
+    others = [await accepted(gateway, "note", file=str(file), name=f"{n}") for n in range(8)]
+    for id_ in others:
+        assert (await ended(gateway, id_))["state"] == "succeeded"
+    for n, id_ in enumerate(failing):
+        await wrote(Path(f"{file}.{n}"), "begun", 2)  # attempts go on meanwhile
+        waits = await job(small.gateways[n % 2], id_)
+        assert waits["attempts"] < 10, "the others had to wait for it"
+        answer = await gateway.ask("POST", f"/jobs/{id_}/cancel")
+        assert answer.status in (200, 202)
+        found = await ended(gateway, id_)
+        assert (found["state"], found["finishedAt"] is None) == ("cancelled", False)
+
+
+async def test_a_session_waits_for_the_next_attempt_of_its_first_job(
+    small: Rig, file: Path
+) -> None:
+    gateway, session = small.gateway, {"X-Session-ID": "waits"}
+    await gateway.create(NOTE + "# fails", "fails", idempotent=True)
+    first = await accepted(
+        gateway, "fails", headers=session, file=str(file), name="one", fail_first=1
+    )
+    second = await accepted(gateway, "note", headers=session, file=str(file), name="two")
+    assert (await ended(gateway, second))["state"] == "succeeded"
+    assert (await ended(gateway, first))["attempts"] == 2
+    begun = ["begun one", "begun one", "done one", "begun two", "done two"]
+    assert file.read_text().splitlines() == begun

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
-    consumes,
     initialize,
     invariant,
     precondition,
@@ -52,6 +51,9 @@ class Model:
     claim: int = 0
     slot: int | None = None
     holder: int | None = None
+    waits: bool = False
+    """It was put back, for an hour."""
+    asked_to_end: bool = False
     runs: int = 0
 
 
@@ -145,8 +147,12 @@ class Machine(RuleBasedStateMachine):
         read=reads,
         gateway=st.integers(0, GATEWAYS - 1),
         slot=st.integers(0, SLOTS - 1),
+        knows=st.booleans(),
     )
-    def claim(self, read: Read | None, gateway: int, slot: int) -> tuple[int, Held] | None:
+    def claim(
+        self, read: Read | None, gateway: int, slot: int, knows: bool
+    ) -> tuple[int, Held] | None:
+        """``knows``: of the pause that the job may have."""
         if read is None:
             return None
         job = read.loaded.job
@@ -157,42 +163,35 @@ class Machine(RuleBasedStateMachine):
             and slot not in taken
             and model.entry == read.entry
             and model.record == job.version
+            and (knows or not model.waits)
         )
+        pause = self._view().pause(job.id) if knows else 0
         begun = msgspec.structs.replace(job, attempts=job.attempts + 1).to("running", NOW)
         claim = Claim(owner=f"{gateway}", slot=slot)
-        made = self.store.claim(begun, read.entry, claim, self.leases[gateway])
+        made = self.store.claim(begun, read.entry, claim, self.leases[gateway], pause=pause)
         held: Held | None = self.holds(made, may)
         if held is None:
             return None
         model.claim = model.record = held.claim
         model.slot, model.holder, model.state = slot, gateway, "running"
         model.runs += 1
+        model.waits = False
         return gateway, held
 
     def _is_own(self, held: Held) -> bool:
         model = self.model[held.job.id]
         return model.claim == held.claim and model.record == held.job.version
 
-    @rule(target=helds, held=consumes(helds))
-    def begin_again(self, held: tuple[int, Held] | None) -> tuple[int, Held] | None:
-        if held is None:
-            return None
-        gateway, own = held
-        job = msgspec.structs.replace(own.job, attempts=own.job.attempts + 1).to("running", NOW)
-        updated = self.holds(self.store.update(own, job), self._is_own(own))
-        if updated is None:
-            return None
-        self.model[job.id].record = updated.job.version
-        return gateway, updated
-
-    @rule(held=helds)
-    def release(self, held: tuple[int, Held] | None) -> None:
+    @rule(held=helds, waits=st.booleans())
+    def release(self, held: tuple[int, Held] | None, waits: bool) -> None:
         if held is None:
             return
         own, model = held[1], self.model[held[1].job.id]
         may = self._is_own(own)
-        self.holds(self.store.release(own, own.job.to("queued", NOW)), may)
+        pause = 3600.0 if waits else 0.0
+        self.holds(self.store.release(own, own.job.to("queued", NOW), pause), may)
         if may:
+            model.waits = waits
             self._let_go(model)
             model.state = "queued"
             model.record = self.do(self.store.get(own.job.id)).version
@@ -223,8 +222,10 @@ class Machine(RuleBasedStateMachine):
     @rule(read=reads)
     def ask_for_its_end(self, read: Read | None) -> None:
         if read is not None:
-            job = read.loaded.job.id
-            self.holds(self.store.cancel(job, read.entry), self.model[job].entry == read.entry)
+            job, model = read.loaded.job.id, self.model[read.loaded.job.id]
+            may = model.entry == read.entry
+            self.holds(self.store.cancel(job, read.entry), may)
+            model.asked_to_end = model.asked_to_end or may
 
     @rule(gateway=st.integers(0, GATEWAYS - 1))
     def die(self, gateway: int) -> None:
@@ -263,7 +264,9 @@ class Machine(RuleBasedStateMachine):
         assert sorted(view.slots) == sorted(slots)
         first = min((m.entry for m in open_.values() if m.session), default=None)
         for job in view.may_run(NOW):
-            assert not open_[job.id].claim
+            model = open_[job.id]
+            assert not model.claim
+            assert not model.waits or model.asked_to_end
             assert job.session is None or job.version == first
 
     def _view(self) -> JobView:

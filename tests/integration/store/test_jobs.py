@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from anypod.api.jobs import new_job_id
-from anypod.store.job_records import STEPS_KEPT, Claim, Job, Printed, Progress
+from anypod.store.job_records import STEPS_KEPT, Claim, Job, OpenJob, Printed, Progress
 from anypod.store.job_view import JobView
 from anypod.store.jobs import Ended, Held, JobStore
 from anypod.store.keys import PoolKeys
@@ -67,6 +67,36 @@ async def test_a_slot_is_one_jobs(store: KeyValue, pool: PoolKeys) -> None:
     await claimed(store, pool, job(), slot=1)
 
 
+async def test_what_is_put_back_waits_and_keeps_nobody_waiting(
+    store: KeyValue, pool: PoolKeys
+) -> None:
+    jobs = JobStore(store, pool)
+    held = await claimed(store, pool, job(), slot=0)
+    await jobs.release(held, held.job.to("queued", NOW), 3600.0)
+    view = JobView(pool.jobs, lambda _: None)
+
+    async def look() -> list[OpenJob]:
+        view.reset((await store.page(pool.jobs.watched)).entries)
+        return list(view.may_run(NOW))
+
+    assert await look() == []
+    await claimed(store, pool, job(), slot=0)  # its slot is free
+    loaded = await jobs.load(held.job.id)
+    assert loaded is not None
+    entry, lease = await jobs.entry(held.job.id), await store.grant(60)
+    again, claim = loaded.job.to("running", NOW), Claim(owner="g", slot=1)
+    with pytest.raises(Conflict):  # by one that has not seen the pause
+        await jobs.claim(again, entry, claim, lease)
+    pause = view.pause(held.job.id)
+    held = await jobs.claim(again, entry, claim, lease, pause=pause)
+    await look()
+    assert view.pause(held.job.id) == 0
+    await jobs.release(held, held.job.to("queued", NOW), 3600.0)
+    # What is to be cancelled does not wait for that.
+    await jobs.cancel(held.job.id, entry)
+    assert [one.id for one in await look()] == [held.job.id]
+
+
 async def test_a_claim_goes_with_its_lease(store: KeyValue, pool: PoolKeys) -> None:
     jobs = JobStore(store, pool)
     accepted = await jobs.accept(job(), b"{}")
@@ -75,7 +105,6 @@ async def test_a_claim_goes_with_its_lease(store: KeyValue, pool: PoolKeys) -> N
     held = await jobs.claim(accepted.to("running", NOW), accepted.version, claim, lease)
     await store.revoke(lease)
     for late in (
-        jobs.update(held, held.job),
         jobs.release(held, held.job),
         jobs.tell(held, Progress(done=1)),
         jobs.finish(held, Ended(held.job.to("succeeded", NOW), b"1"), KEEP),
