@@ -33,6 +33,9 @@ WORDS = re.compile("a+")
 API_KEY = "abc"
 PROVIDER = "sk-0123456789abcdef"
 CONFIG = {"hosts": ["a"], "api_key": "abc"}
+ACCESS_TOKEN = b"abc"
+BYTES = [{b"sk-0123456789abcdef"}]
+CUSTOMERS = {"sk-0123456789abcdef": "Ada"}
 MAX_TOKENS = 7
 count = 0
 program = dspy.Predict("q -> a")
@@ -164,6 +167,9 @@ def test_annotations_of_the_future_stay_so(pushed: Callable[..., Any]) -> None:
         ("def f(x):\n    return API_KEY\n", "'API_KEY' looks like a secret"),
         ("def f(x):\n    return CONFIG\n", "'CONFIG' looks like a secret"),
         ("def f(x):\n    return PROVIDER\n", "'PROVIDER' looks like a secret"),
+        ("def f(x):\n    return ACCESS_TOKEN\n", "'ACCESS_TOKEN' looks like a secret"),
+        ("def f(x):\n    return BYTES\n", "'BYTES' looks like a secret"),
+        ("def f(x):\n    return CUSTOMERS\n", "'CUSTOMERS' looks like a secret"),
         ("def f(x):\n    global count\n    count += 1\n", "it changes 'count'"),
         ("def f(x):\n    return open(__file__)\n", "it uses __file__"),
         ("def f(x):\n    return nothing(x)\n", "it uses 'nothing', which there is not"),

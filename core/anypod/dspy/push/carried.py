@@ -106,8 +106,11 @@ def _is_secret(name: str, value: Any) -> bool:
     match value:
         case str():
             return bool(_SECRET.search(name) or _LOOKS_SECRET.match(value))
+        case bytes():
+            return _is_secret(name, value.decode("latin-1"))
         case dict():
-            return any(_is_secret(str(key), inner) for key, inner in value.items())
+            inner = [pair for key, one in value.items() for pair in ((str(key), one), ("", key))]
+            return any(_is_secret(key, one) for key, one in inner)
         case list() | tuple() | set():
             return any(_is_secret(name, inner) for inner in value)
     return False
