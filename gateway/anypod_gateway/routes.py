@@ -108,7 +108,8 @@ AS_JOB = (
         "maxAttempts",
         "query",
         {"type": "integer", "minimum": 1, "maximum": 10},
-        "Of a job: more than 1 for idempotent programs, which have 3 unless it is said.",
+        "Of a job: more than 1 for idempotent programs, which have 3 unless it is said; to "
+        "evaluate or optimise, 1.",
     ),
     Parameter(
         "label",

@@ -61,9 +61,8 @@ async def accept(
     execution = msgspec.structs.replace(execution, execution="")
     url = request.headers.get(WEBHOOK)
     webhook = await pool.webhooks.asked(url) if url is not None else None
-    job = msgspec.structs.replace(
-        _job(request, execution, seconds), task=task, task_of=task_of, webhook=webhook
-    ).to("queued", datetime.now(UTC))
+    job = _job(request, execution, seconds, task, task_of)
+    job = msgspec.structs.replace(job, webhook=webhook).to("queued", datetime.now(UTC))
     has_own = task_of or not execution.program
     code = await execution.code() if has_own else None
     if HEADER not in request.headers:
@@ -87,8 +86,16 @@ def _accepted(pool: Pool, job: str, body: bytes, *, replayed: bool) -> web.Respo
     return web.Response(status=202, body=body, content_type=JSON_TYPE, headers=headers)
 
 
-def _job(request: web.Request, execution: ExecutionRequest, seconds: float) -> Job:
+def _job(
+    request: web.Request,
+    execution: ExecutionRequest,
+    seconds: float,
+    task: TaskKind | None,
+    task_of: str,
+) -> Job:
     query = request.query
+    # The budget of a task is of each attempt: whoever gave one has not given three.
+    usual = _IDEMPOTENT_ATTEMPTS if execution.idempotent and task is None else 1
     return Job(
         id=new_job_id(),
         program=execution.program,
@@ -101,10 +108,12 @@ def _job(request: web.Request, execution: ExecutionRequest, seconds: float) -> J
         priority=_number(query.get("priority", "0"), "priority", -MAX_PRIORITY, MAX_PRIORITY),
         not_before=_time(query.get("notBefore")),
         idempotent=execution.idempotent,
-        max_attempts=_attempts(query.get("maxAttempts"), execution),
+        max_attempts=_attempts(query.get("maxAttempts"), usual, execution),
         lm=execution.lm,
         shows_replies=execution.shows_replies,
         concurrency=execution.concurrency,
+        task=task,
+        task_of=task_of,
     )
 
 
@@ -114,9 +123,9 @@ def owner_of(call: Call) -> str:
     return f"{type(caller).__name__}:{caller.name}" if caller is not None else ""
 
 
-def _attempts(given: str | None, execution: ExecutionRequest) -> int:
+def _attempts(given: str | None, usual: int, execution: ExecutionRequest) -> int:
     if given is None:
-        return _IDEMPOTENT_ATTEMPTS if execution.idempotent else 1
+        return usual
     attempts = _number(given, "maxAttempts", 1, MAX_ATTEMPTS)
     if attempts > 1 and not execution.idempotent:
         raise error(

@@ -154,6 +154,18 @@ def test_a_budget_of_calls_is_kept(client: Client, lm: LmServer) -> None:
     assert spent.value.problem.usage.calls == 3
 
 
+def test_a_budget_is_spent_once_unless_more_attempts_are_asked_for(
+    client: Client, lm: LmServer
+) -> None:
+    put(client, "repeatable", idempotent=True)
+    lm.script = lambda _: Reply(status=500)
+    given: Any = {"max_errors": 0, "concurrency": 1}
+    once = client.evaluate("repeatable", DATASET, "f1", **given).wait(SECONDS)
+    assert (once.state, once.attempts, once.max_attempts) == ("failed", 1, 1)
+    twice = client.evaluate("repeatable", DATASET, "f1", max_attempts=2, **given).wait(SECONDS)
+    assert (twice.state, twice.attempts) == ("failed", 2)
+
+
 ASKS_AGAIN = """
 import dspy
 

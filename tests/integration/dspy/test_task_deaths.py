@@ -37,7 +37,8 @@ def own(
 @pytest.fixture
 def begun(own: tuple[LocalPool, Client], lm: LmServer) -> list[Job]:
     """An evaluation of a program that may not run twice, and an optimisation of one that may: both
-    wait for the model, which will answer later calls at once."""
+    wait for the model, which will answer later calls at once. A second evaluation waits for them,
+    as no more jobs run at once."""
     client = own[1]
     eventually(lambda: ready_workers(client) == WORKERS, "all workers are ready")
     lm.script = lambda asked: Reply(learns(asked), delay=600 if len(lm.asked) <= 2 else 0)
@@ -46,24 +47,29 @@ def begun(own: tuple[LocalPool, Client], lm: LmServer) -> list[Job]:
     put(client, again, idempotent=True)
     jobs = [
         client.evaluate("once", DATASET, "exact-match", concurrency=1),
-        client.optimize(again, "BootstrapFewShot", DATASET, "exact-match", concurrency=1),
+        client.optimize(
+            again, "BootstrapFewShot", DATASET, "exact-match", concurrency=1, max_attempts=2
+        ),
     ]
     lm.wait_until(lambda server: len(server.asked) == 2)
+    jobs.append(client.evaluate("once", DATASET, "f1"))
+    assert jobs[-1].get().state == "queued"
     return jobs
 
 
 def check_the_ends(client: Client, jobs: list[Job], lm: LmServer) -> None:
-    lost, optimised = (job.wait(SECONDS) for job in jobs)
+    lost, optimised, waited = (job.wait(SECONDS) for job in jobs)
     assert (lost.state, lost.attempts) == ("lost", 1)
     assert lost.problem is not None
     assert lost.problem["type"] == "worker-lost"
     assert (optimised.state, optimised.attempts) == ("succeeded", 2)
+    assert (waited.state, waited.attempts) == ("succeeded", 1)
     found = jobs[1].result().outputs
     latest, *_ = client.programs.revisions(optimised.program or "")
     assert latest.revision == found["revision"]
     assert latest.origin is not None
     assert latest.origin.job == jobs[1].id
-    assert len(lm.asked) == 2 + 2 * len(DATASET) + 4  # it bootstraps four demos
+    assert len(lm.asked) == 2 + 3 * len(DATASET) + 4  # it bootstraps four demos
 
 
 def test_after_a_workers_death(
