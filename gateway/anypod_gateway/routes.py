@@ -312,7 +312,7 @@ TABLE = (
         request=OptimizeProgram,
         parameters=(IDEMPOTENCY_KEY, *AS_JOB),
         answers=TASK_ANSWERS,
-        problems=TASK_PROBLEMS,
+        problems=(*TASK_PROBLEMS, "revision-conflict"),
     ),
     Route(
         "POST",

@@ -49,10 +49,11 @@ async def _asked(request: web.Request, model: type[T]) -> tuple[Pool, bytes, T, 
         header = pool.spec.sessions.header
         raise error("bad-request", "this is for programs of the pool, not of a session",
                     path=header)  # fmt: skip
-    return pool, body, given, await _revision(pool, request.match_info["program_ref"])
+    only_latest = model is OptimizeProgram
+    return pool, body, given, await _revision(pool, request.match_info["program_ref"], only_latest)
 
 
-async def _revision(pool: Pool, program_ref: str) -> Revision:
+async def _revision(pool: Pool, program_ref: str, only_latest: bool) -> Revision:
     try:
         program, pinned = ids.split_program_ref(program_ref)
     except ids.InvalidName as invalid:
@@ -63,6 +64,14 @@ async def _revision(pool: Pool, program_ref: str) -> Revision:
     if head.kind != "dspy":
         raise error("bad-request", f"a program of kind {head.kind} asks no LM", program=program)
     named = head if not pinned else await version_at(pool, head, pinned)
+    if only_latest and named.revision != head.revision:
+        raise error(
+            "revision-conflict",
+            f"what is found would be the revision after {head.revision}, which is the latest: "
+            "roll back to the older one first, or make a program of its own of it",
+            program=program,
+            revision=named.revision,
+        )
     revision = await pool.cache.revision(head, named.revision)
     if revision is None:  # deleted since the head was read
         raise no_program(program)

@@ -360,6 +360,20 @@ def test_a_cancelled_reflection_leaves_no_thread_waiting(client: Client, lm: LmS
     assert len(lm.asked) == len(DATASET) + 2
 
 
+
+def test_an_older_revision_is_not_optimised(client: Client, lm: LmServer) -> None:
+    put(client, "outdated")
+    older = client.programs.get("outdated").revision
+    put(client, "outdated", instructions="Be brief.")
+    with pytest.raises(Refused) as refused:
+        client.optimize(f"outdated@{older}", "BootstrapFewShot", TRAINSET, "exact-match")
+    assert refused.value.type == "revision-conflict"
+    assert "roll back" in refused.value.problem.detail
+    assert not lm.asked
+    latest = client.programs.get("outdated").revision
+    client.optimize(f"outdated@{latest}", "BootstrapFewShot", TRAINSET, "f1").cancel()
+
+
 BAD = [
     ({"optimizer": "COPRO"}, "optimizer.name"),
     ({"optimizer": {"name": "MIPROv2", "maxRounds": 2}}, "optimizer"),
