@@ -360,6 +360,14 @@ def test_a_cancelled_reflection_leaves_no_thread_waiting(client: Client, lm: LmS
     assert len(lm.asked) == len(DATASET) + 2
 
 
+def test_a_threshold_of_zero_lets_every_answer_be_a_demo(client: Client, lm: LmServer) -> None:
+    put(client, "lenient")
+    lm.script = lambda _: chat(answer="I do not know.")
+    optimizer = {"name": "BootstrapFewShot", "maxLabeledDemos": 0, "threshold": 0}
+    job = client.optimize("lenient", optimizer, TRAINSET, "exact-match")
+    demos = job.result(SECONDS).outputs["state"]["self"]["demos"]
+    assert [demo["answer"] for demo in demos] == ["I do not know."] * 2
+
 
 def test_an_older_revision_is_not_optimised(client: Client, lm: LmServer) -> None:
     put(client, "outdated")

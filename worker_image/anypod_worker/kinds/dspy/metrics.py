@@ -45,6 +45,11 @@ def score(value: Any) -> float:
     return number
 
 
+def least(threshold: float) -> float:
+    """As DSPy takes it: 0 would be no threshold to it, and what scores 0 no demo."""
+    return threshold or math.nextafter(0.0, -1.0)
+
+
 def _of_source(function: Callable[..., Any]) -> Judge:
     async def judged(example: Any, prediction: Any) -> Any:
         value = function(example, prediction)

@@ -58,7 +58,7 @@ class Optimization:
         said = self.optimizer
         teleprompter = dspy.BootstrapFewShot(
             metric=self._score,
-            metric_threshold=said.threshold,
+            metric_threshold=metrics.least(said.threshold),
             max_bootstrapped_demos=said.max_bootstrapped_demos,
             max_labeled_demos=said.max_labeled_demos,
             max_rounds=said.max_rounds,

@@ -10,6 +10,7 @@ from typing import Any
 import dspy
 
 from anypod.dspy import tasks
+from anypod_worker.kinds.dspy import metrics
 from anypod_worker.runtime.loading import invalid
 
 _MINIBATCH = 35
@@ -43,7 +44,7 @@ def compiled(
         num_candidates=said.candidates,
         max_bootstrapped_demos=said.max_bootstrapped_demos,
         max_labeled_demos=said.max_labeled_demos,
-        metric_threshold=said.threshold,
+        metric_threshold=metrics.least(said.threshold),
         num_threads=threads,
         max_errors=1_000_000,  # they only score nothing
     )
