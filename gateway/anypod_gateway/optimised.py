@@ -31,6 +31,9 @@ _PAUSE_SECONDS = 1.0
 _PASSING = frozenset({"no-worker", "queue-full", "worker-lost", "deadline-exceeded"})
 """What says nothing of the state: it is checked again."""
 _CHANGED = "the program has changed meanwhile"
+_TOO_LARGE = (
+    "the store does not take its revision and the job's end at once: put the state yourself"
+)
 
 
 class _Score(msgspec.Struct, frozen=True):
@@ -41,8 +44,10 @@ class _Found(msgspec.Struct, frozen=True):
     """Of a task's outputs, what is looked at."""
 
     before: _Score
-    after: _Score
+    after: _Score | None
     state: dict[str, Any]
+    reason: str = ""
+    """Why there is no score after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,8 @@ class Revised:
 
     outputs: bytes
     following: Following = field(default_factory=Following)
+    lesser: "Revised | None" = None
+    """What it ends with when the store does not take all of that."""
 
 
 class _Kept(Exception):
@@ -67,16 +74,20 @@ class Optimised:
         """Of an evaluation, its outputs as they are. Raises StoreUnavailable."""
         if job.task != "optimize":
             return Revised(outputs)
-        told = {**_object(outputs), "parent": job.task_of, "revision": None}
+        found = _object(outputs)
+        told = {**found, "parent": job.task_of, "revision": None}
         try:
             task, optimizer = _optimizing(code)
-            revision = await self._revision(job, task, optimizer, told)
+            revision = await self._revision(job, task, optimizer, found)
             following = await self._following(job, revision)
         except _Kept as why:
-            return Revised(_encoded(told, reason=str(why)))
+            return _kept(told, str(why))
         except AnyPodError as refused:
-            return Revised(_encoded(told, reason=f"it was refused: {refused}"))
-        return Revised(_encoded(told, revision=revision.revision), following)
+            return _kept(told, f"it was refused: {refused}")
+        shorter = tasks.without_items(told)
+        name = revision.revision
+        lesser = Revised(_encoded(shorter, revision=name), following, _kept(shorter, _TOO_LARGE))
+        return Revised(_encoded(told, revision=name), following, lesser)
 
     async def _following(self, job: Job, revision: Revision) -> Following:
         following = await self.programs().following(job.program, revision, job.task_of)
@@ -85,13 +96,15 @@ class Optimised:
         return following
 
     async def _revision(
-        self, job: Job, task: tasks.Task, optimizer: tasks.Optimizer, told: dict[str, Any]
+        self, job: Job, task: tasks.Task, optimizer: tasks.Optimizer, outputs: dict[str, Any]
     ) -> Revision:
         """Raises _Kept, AnyPodError."""
         try:
-            found = msgspec.convert(told, _Found)
+            found = msgspec.convert(outputs, _Found)
         except msgspec.ValidationError as wrong:
             raise _Kept(f"these are no outputs of an optimisation: {wrong}") from None
+        if found.after is None:
+            raise _Kept(f"it could not be scored again: {found.reason}")
         if found.after.score < found.before.score:
             raise _Kept("the score is lower than before")
         parent = await self.programs().revision(job.program, job.task_of)
@@ -152,6 +165,12 @@ def _with_state(parent: Revision, state: dict[str, Any]) -> DspyCode:
     if parent.concurrency == model.most_at_once():
         return model
     return model.model_copy(update={"concurrency": parent.concurrency})
+
+
+def _kept(told: dict[str, Any], why: str) -> Revised:
+    """The program stays as it is."""
+    lesser = Revised(_encoded(tasks.without_items(told), reason=why))
+    return Revised(_encoded(told, reason=why), lesser=lesser)
 
 
 def _encoded(told: dict[str, Any], **more: str) -> bytes:

@@ -49,9 +49,8 @@ class Shared:
         return company.serve(self._wire.fileno(), lambda: self._take(company))
 
     def _start(self, company: Company, run: frames.Run) -> None:
-        company.start(
-            run.id, run.inputs, stream=run.stream, given=given.of_run(run), follows=run.progress
-        )
+        of_lm = given.of_run(run, self._limits.output_bytes)
+        company.start(run.id, run.inputs, stream=run.stream, given=of_lm, follows=run.progress)
 
     def _take(self, company: Company) -> None:
         found = self._wire.receive_now()

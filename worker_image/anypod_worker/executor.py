@@ -193,7 +193,7 @@ class Executor:
                 emit=lambda data: self._emit(frame.id, data),
                 session=self._session_of(frame),
                 output_limit=self._limits.output_bytes,
-                given=given.of_run(frame),
+                given=given.of_run(frame, self._limits.output_bytes),
             )
         finally:
             if frame.progress:

@@ -216,7 +216,10 @@ def _follow(job: "Job", is_async: bool) -> None:
     finally:
         if sys.stderr.isatty():
             typer.echo("\r\x1b[K", nl=False, err=True)
-    typer.echo(json.dumps(job.result().outputs, indent=2, ensure_ascii=False))
+    found = job.result().outputs
+    typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    if reason := found.get("reason"):
+        typer.echo(f"the program stays as it is: {reason}", err=True)
 
 
 def _told(progress: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ A task is one more file of the program's code, so an executor loads it as it loa
 its execution is an ordinary one: its inputs are the data, its outputs what was found.
 """
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -59,6 +59,15 @@ def with_task(code: Code, task: Task) -> Code:
     """The program's code, to be used like this."""
     text = msgspec.json.encode(task).decode()
     return msgspec.structs.replace(code, files={**code.files, FILE: text})
+
+
+def without_items(found: dict[str, Any]) -> dict[str, Any]:
+    """What a task has found, without the examples that it shows."""
+    told = [name for name in ("before", "after") if isinstance(found.get(name), dict)]
+    shorter: dict[str, Any] = {name: without_items(found[name]) for name in told}
+    if "items" in found:
+        shorter["items"] = []
+    return found | shorter
 
 
 def task_of(code: Code) -> Task | None:

@@ -88,6 +88,11 @@ class Revised(Protocol):
     @property
     def following(self) -> Following: ...
 
+    @property
+    def lesser(self) -> "Revised | None":
+        """What it is instead when the store does not take all of that."""
+        ...
+
 
 class NotBegun(Exception):
     """The attempt has certainly not begun, and may be made again."""
@@ -266,18 +271,30 @@ class Work:
 
     async def _succeeded(self, answer: ExecutionAnswer) -> State:
         if not self._held.job.task_of:
-            return await self._gave(answer)
+            try:
+                return await self._gave(answer)
+            except ValueTooLarge as large:
+                return await self._too_large(answer, large)
         while True:
             try:
                 revised = await self._revised(answer.outputs)
             except Exception as failure:  # noqa: BLE001 - the job ends with it, and it is logged
                 return await self._failed(problem_of(failure, Call()))
-            found = msgspec.structs.replace(answer, outputs=revised.outputs)
             try:
-                return await self._gave(found, revised.following)
+                return await self._ended_with(revised, answer)
             except Conflict:  # else its program has just changed
                 if not revised.following.writes or not await self._is_ours():
                     raise
+
+    async def _ended_with(self, revised: Revised, answer: ExecutionAnswer) -> State:
+        found = msgspec.structs.replace(answer, outputs=revised.outputs)
+        try:
+            return await self._gave(found, revised.following)
+        except ValueTooLarge as large:
+            if revised.lesser is None:
+                return await self._too_large(found, large)
+            unprinted = msgspec.structs.replace(answer, printed=None)
+            return await self._ended_with(revised.lesser, unprinted)
 
     async def _revised(self, outputs: bytes) -> Revised:
         found: list[Revised] = []
@@ -298,6 +315,7 @@ class Work:
         return found[0]
 
     async def _gave(self, answer: ExecutionAnswer, following: Following = NOTHING_FOLLOWS) -> State:
+        """Raises ValueTooLarge."""
         info = answer.info
         job = self._final(
             "succeeded",
@@ -311,23 +329,22 @@ class Work:
         told = msgspec.structs.replace(info, revision=job.told_revision)
         unprinted = msgspec.structs.replace(answer, info=told, printed=None)
         ended = Ended(job, answers.run_body(unprinted), ends.printed_of(answer.printed))
-        try:
-            await self._finish(ended, following)
-        except ValueTooLarge as large:
-            return await self._failed(
-                problem(
-                    "output-too-large",
-                    f"the result has {large.size} bytes; the store takes {large.limit}",
-                    limit=large.limit,
-                    execution=info.execution,
-                    program=info.program or None,
-                    revision=info.revision,
-                    worker=info.worker,
-                    session=info.session,
-                ),
-                ended.printed,
-            )
+        await self._finish(ended, following)
         return "succeeded"
+
+    async def _too_large(self, answer: ExecutionAnswer, large: ValueTooLarge) -> State:
+        info = answer.info
+        why = problem(
+            "output-too-large",
+            f"the result has {large.size} bytes; the store takes {large.limit}",
+            limit=large.limit,
+            execution=info.execution,
+            program=info.program or None,
+            revision=info.revision,
+            worker=info.worker,
+            session=info.session,
+        )
+        return await self._failed(why, ends.printed_of(answer.printed))
 
     async def _failed(self, why: Problem, printed: Printed | None = None) -> State:
         state: State = "lost" if why.type == "worker-lost" else "failed"

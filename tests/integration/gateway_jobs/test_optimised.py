@@ -180,6 +180,7 @@ async def test_an_end_that_was_written_unheard_is_not_written_again(
 
 KEPT: list[tuple[dict[str, Any], str]] = [
     ({"after": {"score": 0.25}}, "lower"),
+    ({"after": None, "reason": "lm-auth: no"}, "it could not be scored again: lm-auth: no"),
     ({"state": {}}, "nothing better"),
     ({"state": {"self": {"lm": {"api_base": "http://evil"}}}}, "state.self.lm"),
     ({"state": {"self": {"demos": [{"config": {}}]}}}, "state.self.demos.0.config"),
@@ -252,3 +253,39 @@ async def test_outputs_that_are_no_object_are_told_with_the_reason(store: KeyVal
     state, _, outputs = await ended(store, Strange())
     assert (state, outputs["revision"]) == ("succeeded", None)
     assert "no outputs of an optimisation" in outputs["reason"]
+
+
+SHOWN = {"score": 0.5, "items": [{"index": n, "outputs": "x" * 4000} for n in range(300)]}
+
+
+async def test_examples_that_the_store_does_not_take_are_left_out(
+    store: KeyValue, programs: ProgramStore
+) -> None:
+    state, _, outputs = await ended(store, Ran(before=SHOWN))
+    assert state == "succeeded"
+    assert outputs["before"] == {"score": 0.5, "items": []}
+    assert outputs["state"] == STATE
+    head = await programs.get("p")
+    assert head is not None
+    assert head.revision == outputs["revision"]
+
+
+async def test_a_state_that_the_store_takes_only_once_is_in_the_result(
+    store: KeyValue, programs: ProgramStore
+) -> None:
+    demos = [{"question": "?", "answer": "x" * 90_000} for _ in range(9)]
+    large = {"self": {"demos": demos}}
+    state, _, outputs = await ended(store, Ran(state=large, before=SHOWN))
+    assert (state, outputs["revision"]) == ("succeeded", None)
+    assert "put the state yourself" in outputs["reason"]
+    assert outputs["state"] == large
+    assert len(await programs.revisions("p")) == 1
+
+
+async def test_a_state_that_the_store_does_not_take_at_all_ends_the_job(
+    store: KeyValue, programs: ProgramStore
+) -> None:
+    demos = [{"question": "?", "answer": "x" * 90_000} for _ in range(13)]
+    state, job, _ = await ended(store, Ran(state={"self": {"demos": demos}}))
+    assert (state, job.problem) == ("failed", "output-too-large")
+    assert len(await programs.revisions("p")) == 1

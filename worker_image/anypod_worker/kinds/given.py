@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from anypod.dspy.spec import LmChoice
+from anypod.wire.codec import MAX_BODY_BYTES
 from anypod.wire.messages import Usage
 from anypod_worker import frames
 
@@ -21,10 +22,11 @@ class Given:
     """Set by the run."""
     lm_calls: int | None = None
     """That it may make yet; None: as many as it takes."""
+    output_limit: int = MAX_BODY_BYTES
 
 
-def of_run(frame: frames.Run) -> Given | None:
+def of_run(frame: frames.Run, output_limit: int) -> Given | None:
     """None for a program that asks no LM."""
     if frame.keys is None:
         return None
-    return Given(frame.lm, frame.keys, frame.stream, frame.seconds)
+    return Given(frame.lm, frame.keys, frame.stream, frame.seconds, output_limit=output_limit)

@@ -16,11 +16,14 @@ import dspy
 from anypod.dspy import tasks
 from anypod_worker.kinds.dspy import failures, history, metrics
 from anypod_worker.kinds.dspy.running import DspyPlan, predicted
-from anypod_worker.runtime.failures import Known, describe
+from anypod_worker.runtime.failures import Known
 
 _ENDS_ALL = frozenset({"lm-auth", "lm-refused", "budget-spent"})
 _MOST_SHOWN = 4 * 1024
 """Bytes of an example's outputs in the result."""
+_MOST_SHOWN_OF_ALL = 128 * 1024
+"""An optimisation tells of two evaluations, and a store's value is 1 MiB: what else is found has to
+have its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,15 @@ class Judged:
         told: dict[str, Any] = {"index": self.index, "score": self.score}
         if self.error:
             told["error"] = self.error
-        size = len(json.dumps(self.outputs, ensure_ascii=False).encode(errors="replace"))
+        size = size_of(self.outputs)
         if size > _MOST_SHOWN:
             return {**told, "outputsBytes": size}
         return {**told, "outputs": self.outputs}
+
+
+def size_of(document: Any) -> int:
+    """Bytes as JSON."""
+    return len(json.dumps(document, ensure_ascii=False).encode(errors="replace"))
 
 
 @dataclass(slots=True)
@@ -71,13 +79,23 @@ class Evaluation:
         return self._total / len(self.judged)
 
     def document(self) -> dict[str, Any]:
-        worst = sorted(self.judged, key=lambda one: (one.score, one.index))
         return {
             "score": round(self.score, 6),
             "count": len(self.judged),
             "errors": self.errors,
-            "items": [one.document() for one in worst[: self.task.shown]],
+            "items": list(self._items()),
         }
+
+    def _items(self) -> Iterator[dict[str, Any]]:
+        """The worst, as many as there is place for."""
+        worst = sorted(self.judged, key=lambda one: (one.score, one.index))
+        left = _MOST_SHOWN_OF_ALL
+        for one in worst[: self.task.shown]:
+            item = one.document()
+            left -= size_of(item)
+            if left < 0:
+                return
+            yield item
 
     async def run(self) -> "Evaluation":
         """All of them. Raises what ends it."""
@@ -121,4 +139,4 @@ class Evaluation:
             self.errors += 1
             if kind in _ENDS_ALL or self.errors > self.task.max_errors:
                 raise error
-        return Judged(index, 0.0, outputs, f"{kind}: {error}" if kind else describe(error))
+        return Judged(index, 0.0, outputs, failures.named(error, self.lm))

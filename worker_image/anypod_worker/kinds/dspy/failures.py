@@ -9,7 +9,7 @@ import math
 import dspy
 
 from anypod.wire.messages import Failure
-from anypod_worker.runtime.failures import Known, clean
+from anypod_worker.runtime.failures import Known, clean, describe
 
 MAX_MODEL_OUTPUT = 4 * 1024
 _RETRY_AFTER = 1
@@ -25,6 +25,14 @@ def told(error: Exception, lm: str) -> Exception:
     if isinstance(error, dspy.LMError):
         return Known(_of_lm(error, lm))
     return error
+
+
+def named(error: Exception, lm: str) -> str:
+    """With its type, in one line."""
+    known = told(error, lm)
+    if isinstance(known, Known):
+        return f"{known.failure.type}: {known}"
+    return describe(known)
 
 
 def unusable(why: str, reply: str) -> Known:

@@ -2,8 +2,10 @@
 
 The two evaluations are paid from the budget like all else. What the second will take is known from
 the first, and is set aside: when the rest is spent, the optimiser ends with what it has found.
+What was found and paid for is told even if it could not be scored again.
 """
 
+import asyncio
 import math
 import time
 from collections.abc import Sequence
@@ -15,7 +17,7 @@ import msgspec
 from anypod.dspy import tasks
 from anypod.reporting import progress
 from anypod.wire.messages import Failure
-from anypod_worker.kinds.dspy import metrics, modules
+from anypod_worker.kinds.dspy import failures, metrics, modules
 from anypod_worker.kinds.dspy.bridge import Bridge
 from anypod_worker.kinds.dspy.evaluation import Evaluation, Example
 from anypod_worker.kinds.dspy.optimizers import Optimization, State
@@ -25,7 +27,10 @@ from anypod_worker.runtime.failures import Known
 
 _MARGIN = 1.25
 """What is set aside for the second evaluation, of what the first one took."""
-_END_SECONDS = 1.0
+_SPARE_PART = 0.1
+"""Of the time: so much before the deadline the second evaluation has to have ended, to tell what
+was found; and so much longer than the first it may take."""
+_MOST_SPARE_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -41,6 +46,8 @@ class Improvement:
     valset: Sequence[Example]
     _until: float = math.inf
     """When the second evaluation has to begin."""
+    _end: float | None = None
+    """When it has to have ended."""
     _tried: int = 0
     _good: int = 0
 
@@ -51,11 +58,10 @@ class Improvement:
         state = await self._optimized()
         if self.given.lm_calls is not None:
             self.given.lm_calls += kept
-        after = await self._evaluated(self._with(state), "after", len(self.valset) + self._attempts)
         return {
             "optimizer": self.optimizer.name,
             "before": before,
-            "after": after,
+            **await self._scored_again(state),
             "state": msgspec.to_builtins(state),
         }
 
@@ -79,20 +85,33 @@ class Improvement:
         evaluation = Evaluation(plan, self.judge, self.task, self.lm, self.valset, tell)
         return (await evaluation.run()).document()
 
+    async def _scored_again(self, state: State) -> dict[str, Any]:
+        """The score with the state, or the reason why there is none."""
+        offset = len(self.valset) + self._attempts
+        try:
+            async with asyncio.timeout_at(self._end) as limit:
+                return {"after": await self._evaluated(self._with(state), "after", offset)}
+        except Exception as error:  # noqa: BLE001 - whatever it is, the state has been paid for
+            late = limit.expired()
+            why = "it did not end in time" if late else failures.named(error, self.lm)
+            return {"after": None, "reason": why}
+
     def _set_aside(self, began: float, calls: int | None) -> int:
-        """LM calls for the second evaluation. Raises Known if not even those are left."""
-        if self.given.seconds:
-            took = (time.monotonic() - began) * _MARGIN + _END_SECONDS
-            self._until = began + self.given.seconds - took
+        """Time, and LM calls, which are returned, for the second evaluation. Raises Known if not
+        even those are left."""
+        if seconds := self.given.seconds:
+            took = time.monotonic() - began
+            spare = min(seconds * _SPARE_PART, _MOST_SPARE_SECONDS)
+            self._end = began + seconds - spare
+            self._until = self._end - spare - took * _MARGIN
+            if self._until <= began + took:
+                raise _too_few(f"{took:.0f} of the {seconds:.0f} seconds")
         left = self.given.lm_calls
         if calls is None or left is None:
             return 0
         kept = math.ceil((calls - left) * _MARGIN)
         if kept > left:
-            raise _spent(
-                f"evaluating took {calls - left} of the {calls} LM calls of the budget: too few "
-                "are left to optimise and to evaluate again"
-            )
+            raise _too_few(f"{calls - left} of the {calls} LM calls")
         self.given.lm_calls = left - kept
         return kept
 
@@ -134,6 +153,12 @@ class Improvement:
         changed = self.plan.parts.with_state(state)
         modules.check(changed)
         return replace(self.plan, parts=changed)
+
+
+def _too_few(took: str) -> Known:
+    return _spent(
+        f"evaluating took {took} of the budget: too few are left to optimise and to evaluate again"
+    )
 
 
 def _spent(why: str) -> Known:

@@ -6,7 +6,7 @@ here and not by DSPy, which would wait for as long as a provider says.
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dspy
@@ -91,6 +91,8 @@ class PoolLm(dspy.LM):  # type: ignore[misc]
     """For an optimiser's threads, where it is called synchronously."""
     tracker: Any = None
     """Of usage, there: threads of DSPy's have copies of it."""
+    left: Callable[[], float | None] | None = None
+    """There, how many seconds an optimiser has yet. Raises Known when it has to end."""
 
     def __init__(self, lm: Lm, choice: LmChoice, given: Given, meter: Meter) -> None:
         super().__init__(**_arguments(lm, choice, given.keys.get(lm.name, _NO_KEY)))
@@ -111,6 +113,12 @@ class PoolLm(dspy.LM):  # type: ignore[misc]
             return await self.acall(*arguments, **named)
 
     async def acall(self, *arguments: Any, **named: Any) -> Any:
+        if self.left is None:
+            return await self._answered(*arguments, **named)
+        async with asyncio.timeout(self.left()):
+            return await self._answered(*arguments, **named)
+
+    async def _answered(self, *arguments: Any, **named: Any) -> Any:
         for attempt in range(1, self._attempts + 1):
             self._pay()
             try:

@@ -48,7 +48,7 @@ class Optimization:
             "GEPA": self._gepa,
         }[self.optimizer.name]
         lm = dspy.settings.lm.copy()
-        lm.bridge, lm.tracker = self.bridge, self._tracker
+        lm.bridge, lm.tracker, lm.left = self.bridge, self._tracker, self.check
         made = [[one.told() for one in examples] for examples in (trainset, valset)]
         with dspy.context(lm=lm, trace=[], max_trace_size=10_000):
             found = await self.bridge.run(lambda: optimize(student, *made))

@@ -13,7 +13,7 @@ from anypod.reporting import progress
 from anypod.session import Session
 from anypod.wire.messages import Failure
 from anypod_worker.kinds.dspy import metrics, proposals
-from anypod_worker.kinds.dspy.evaluation import Evaluation, Example
+from anypod_worker.kinds.dspy.evaluation import Evaluation, Example, size_of
 from anypod_worker.kinds.dspy.improvement import Improvement
 from anypod_worker.kinds.dspy.running import DspyPlan, asking
 from anypod_worker.kinds.given import Given
@@ -63,15 +63,21 @@ class TaskPlan:
         return self._done(data, given)
 
     async def _done(self, data: Data, given: Given) -> dict[str, Any]:
-        task, optimizer = self.task, self.task.optimizer
         async with asking(self.plan, given) as lm:
-            if optimizer is None:
-                return await self._evaluated(data["dataset"], lm)
-            trainset = data["trainset"]
-            valset = data.get("valset", trainset)
-            return await Improvement(
-                self.plan, self.judge, task, optimizer, lm, given, trainset, valset
-            ).run()
+            if self.task.optimizer is None:
+                found = await self._evaluated(data["dataset"], lm)
+            else:
+                found = await self._optimized(self.task.optimizer, data, lm, given)
+        return found if size_of(found) <= given.output_limit else tasks.without_items(found)
+
+    async def _optimized(
+        self, optimizer: tasks.Optimizer, data: Data, lm: str, given: Given
+    ) -> dict[str, Any]:
+        trainset = data["trainset"]
+        valset = data.get("valset", trainset)
+        return await Improvement(
+            self.plan, self.judge, self.task, optimizer, lm, given, trainset, valset
+        ).run()
 
     async def _evaluated(self, examples: list[Example], lm: str) -> dict[str, Any]:
         def tell(done: int, score: float) -> None:
