@@ -101,6 +101,23 @@ def test_what_an_optimiser_asks_for_itself_ends_with_the_time(
     assert found["after"]["score"] == found["before"]["score"] == 0.25
 
 
+@pytest.mark.parametrize(("optimizer", "script", "asks"), HANGING, ids=["GEPA", "MIPROv2"])
+def test_what_a_provider_says_to_an_optimiser_is_not_logged(
+    client: Client, lm: LmServer, optimizer: Any, script: Any, asks: str
+) -> None:
+    put(client, "discreet", instructions="Name the capital.")
+
+    def refuses(asked: Asked) -> Reply:
+        if "answer" in asked.last.partition("Respond with")[2]:
+            return Reply(script(asked))
+        return Reply(status=401, message="no such key: hunter2")
+
+    lm.script = refuses
+    job = client.optimize("discreet", optimizer, DATASET, "exact-match")
+    job.wait(SECONDS)
+    logs = job.logs()
+    assert "hunter2" not in logs.stdout + logs.stderr
+
 
 def test_time_that_one_evaluation_takes_up_is_not_spent_on_more(
     client: Client, lm: LmServer

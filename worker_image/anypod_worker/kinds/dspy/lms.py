@@ -15,6 +15,7 @@ from dspy.clients.backend_selection import select_backend
 from anypod.dspy.spec import LmChoice
 from anypod.wire.config import Lm
 from anypod.wire.messages import Failure, Usage
+from anypod_worker.kinds.dspy import failures
 from anypod_worker.kinds.dspy.bridge import Bridge
 from anypod_worker.kinds.given import Given
 from anypod_worker.runtime.failures import Known
@@ -96,6 +97,7 @@ class PoolLm(dspy.LM):  # type: ignore[misc]
 
     def __init__(self, lm: Lm, choice: LmChoice, given: Given, meter: Meter) -> None:
         super().__init__(**_arguments(lm, choice, given.keys.get(lm.name, _NO_KEY)))
+        self._name = lm.name
         self._attempts = lm.retries + 1
         self._meter = meter
         self._given = given
@@ -109,8 +111,12 @@ class PoolLm(dspy.LM):  # type: ignore[misc]
         return self.bridge.wait(self._tracked(*arguments, **named))
 
     async def _tracked(self, *arguments: Any, **named: Any) -> Any:
+        """What fails is told without the provider's words: DSPy's optimisers print it."""
         with dspy.context(usage_tracker=self.tracker):
-            return await self.acall(*arguments, **named)
+            try:
+                return await self.acall(*arguments, **named)
+            except dspy.LMError as error:
+                raise failures.told(error, self._name) from None
 
     async def acall(self, *arguments: Any, **named: Any) -> Any:
         if self.left is None:

@@ -47,7 +47,8 @@ class Proposer(InstructionProposer):  # type: ignore[misc]
             with dspy.context(lm=dspy.settings.lm.copy(temperature=1.0)):
                 proposed = super().__call__(candidate, reflective_dataset, components_to_update)
         except Exception as error:  # noqa: BLE001 - the LM's, or the budget's
-            log.warning("no new instructions were proposed: %s", error)
+            why = type(error).__name__  # its words may be the provider's, and repeat the prompt
+            log.warning("no new instructions were proposed: %s", why)
             return {name: candidate[name] for name in components_to_update}
         return proposed
 
