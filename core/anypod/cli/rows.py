@@ -1,15 +1,15 @@
 """The inputs of a batch from a file: lines of JSON, or rows of CSV under the names of its head.
 
 Lines of JSON go on as they are, for it is the gateway that says what is wrong with one. A cell is
-text; where the program wants a number or a boolean it is made one if it can be, and if not, it is
-the program's to refuse.
+text; where the program wants something else it is made that if it can be, and if not, it is the
+program's to refuse: but for columns of which the caller says that they have to fit.
 """
 
 import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -62,9 +62,12 @@ def count(path: str, form: Form) -> int | None:
     return max(0, lines + (last != b"\n") - (form is Form.CSV))
 
 
-def read(file: io.RawIOBase, form: Form, schema: Schema | None) -> Iterator[bytes]:
-    """The JSON of each item; blank lines of JSONL too, as their numbers count. Raises Usage."""
-    return _rows(file, schema or {}) if form is Form.CSV else _lines(file)
+def read(
+    file: io.RawIOBase, form: Form, schema: Schema | None, must_fit: Collection[str] = ()
+) -> Iterator[bytes]:
+    """The JSON of each item; blank lines of JSONL too, as their numbers count. Raises Usage, also
+    for cells of the columns of ``must_fit`` that are not what the schema says."""
+    return _rows(file, schema or {}, must_fit) if form is Form.CSV else _lines(file)
 
 
 def _lines(file: io.RawIOBase) -> Iterator[bytes]:
@@ -81,19 +84,21 @@ def _split(file: io.RawIOBase) -> Iterator[bytes | None]:
     yield from splitter.end()
 
 
-def _rows(file: io.RawIOBase, schema: Schema) -> Iterator[bytes]:
+def _rows(file: io.RawIOBase, schema: Schema, must_fit: Collection[str]) -> Iterator[bytes]:
     text = io.TextIOWrapper(cast("BinaryIO", file), encoding="utf-8-sig", newline="")
     reader = csv.reader(text, strict=True)
     number = 0
     try:
         head = next(reader, [])
-        kinds = [_Kind.of(schema, name) for name in _checked(head)]
+        kinds = [_Kind.of(schema, name, name in must_fit) for name in _checked(head)]
         for number, row in enumerate(filter(None, reader), start=1):
             if len(row) > len(head):
                 raise Usage(f"row {number} has {len(row)} cells, and the head {len(head)}")
-            cells = zip(head, kinds, row, strict=False)
-            found = {name: kind.value(cell) for name, kind, cell in cells if kind.has(cell)}
-            yield json.dumps(found).encode()
+            try:
+                yield json.dumps(dict(_values(head, kinds, row))).encode()
+            except Unfit as wrong:
+                line = reader.line_num - sum(cell.count("\n") for cell in row)
+                raise Usage(f"line {line}, column {wrong.column!r}: {wrong}") from None
     except (csv.Error, UnicodeDecodeError) as wrong:
         raise Usage(f"row {number + 1} is no CSV in UTF-8: {wrong}") from None
     finally:
@@ -108,17 +113,39 @@ def _checked(head: list[str]) -> list[str]:
     return head
 
 
+class Unfit(ValueError):
+    """A cell that is not what its column has to have."""
+
+    def __init__(self, column: str, why: str) -> None:
+        super().__init__(why)
+        self.column = column
+
+
+def _values(head: list[str], kinds: "list[_Kind]", row: list[str]) -> Iterator[tuple[str, Any]]:
+    """Raises Unfit."""
+    for name, kind, cell in zip(head, kinds, row, strict=False):
+        if kind.has(cell):
+            value = kind.value(cell)
+            if why := kind.refusal(value):
+                raise Unfit(name, why)
+            yield name, value
+
+
 class _Kind:
     """What a column's cells are made into."""
 
-    def __init__(self, types: frozenset[str]) -> None:
+    def __init__(self, types: frozenset[str], allowed: list[Any], must_fit: bool) -> None:
         self._types = types
+        self._allowed = allowed
+        self._must_fit = must_fit
         self._is_text = not types or "string" in types
         self._empty = "null" in types
 
     @classmethod
-    def of(cls, schema: Schema, name: str) -> "_Kind":
-        return cls(frozenset(_types(schema.get("properties", {}).get(name, {}))))
+    def of(cls, schema: Schema, name: str, must_fit: bool) -> "_Kind":
+        given = schema.get("properties", {}).get(name, {})
+        types = frozenset(_types(given, schema.get("$defs", {})))
+        return cls(types, given.get("enum", []), must_fit)
 
     def has(self, cell: str) -> bool:
         """An empty cell is nothing, where text is not what is wanted."""
@@ -136,11 +163,46 @@ class _Kind:
             return float(word)
         if "boolean" in self._types:
             return _BOOLEANS.get(word.lower(), cell)
+        return _of_json(cell) if self._types & {"array", "object"} else cell
+
+    def refusal(self, value: Any) -> str | None:
+        """Why a value cannot be in this column."""
+        if not self._must_fit:
+            return None
+        shown = json.dumps(value, ensure_ascii=False)[:100]
+        if self._allowed and value not in self._allowed:
+            return f"{shown} is none of {', '.join(map(json.dumps, self._allowed))}"
+        kind = _TYPES[type(value)]
+        wanted = self._types | ({"integer"} if "number" in self._types else set())
+        if self._types and kind not in wanted:
+            return f"{shown} is no {' or '.join(sorted(self._types))}"
+        return None
+
+
+_TYPES = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    type(None): "null",
+    list: "array",
+    dict: "object",
+}
+
+
+def _of_json(cell: str) -> Any:
+    """The cell itself, if it is none."""
+    try:
+        value = json.loads(cell)
+    except (ValueError, RecursionError):
         return cell
+    return value if isinstance(value, list | dict) else cell
 
 
-def _types(schema: Schema) -> Iterator[str]:
+def _types(schema: Schema, defined: Mapping[str, Any]) -> Iterator[str]:
     given = schema.get("type", ())
     yield from [given] if isinstance(given, str) else given
     for one in schema.get("anyOf", ()):
-        yield from _types(one)
+        yield from _types(one, defined)
+    if known := defined.get(schema.get("$ref", "").removeprefix("#/$defs/")):
+        yield from _types(known, {})  # a type that is only another's name is none

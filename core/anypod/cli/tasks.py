@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,12 +65,10 @@ def evaluate(
     url: Url = DEFAULT_URL,
 ) -> None:
     """Score a program of kind dspy on examples."""
-    from anypod.cli.run import inputs_schema
-
     options = _options(lm, concurrency, lm_calls, seconds, shown)
     with connected(url, pool) as client:
         program = _prepared(client, target)
-        dataset = _read(examples, inputs_schema(client, program) or {})
+        dataset = _read(examples, _Fields.of(client, program, metric))
         _follow(client.evaluate(program, dataset, _metric(metric, field), **options), async_)
 
 
@@ -103,19 +102,17 @@ def optimize(
 
     What is found is its next revision, unless the score is lower.
     """
-    from anypod.cli.run import inputs_schema
-
     options = _options(lm, concurrency, lm_calls, seconds, shown)
     with connected(url, pool) as client:
         program = _prepared(client, target)
         chosen = _optimizer(optimizer)
-        schema = inputs_schema(client, program) or {}
+        fields = _Fields.of(client, program, metric)
         job = client.optimize(
             program,
             chosen,
-            _read(trainset, schema),
+            _read(trainset, fields),
             _metric(metric, field),
-            valset=None if valset is None else _read(valset, schema),
+            valset=None if valset is None else _read(valset, fields),
             **options,
         )
         _follow(job, async_)
@@ -172,14 +169,45 @@ def _metric(given: str, field: str | None) -> "Metric":
 # examples
 
 
-def _read(path: str, schema: Mapping[str, Any]) -> "list[Example]":
+@dataclass(frozen=True, slots=True)
+class _Fields:
+    """Of a program, by which examples are read."""
+
+    schema: Mapping[str, Any]
+    inputs: Set[str]
+    must_fit: Set[str]
+
+    @classmethod
+    def of(cls, client: "Client", program: str, metric: str) -> "_Fields":
+        name, _, pinned = program.partition("@")
+        document = client.programs.get(name)
+        takes = document.inputs_schema or {}
+        gives = {} if pinned else document.outputs_schema or {}
+        inputs, outputs = _properties(takes), _properties(gives)
+        schema = {
+            "properties": {**outputs, **inputs},
+            "$defs": {**gives.get("$defs", {}), **takes.get("$defs", {})},
+        }
+        # Another metric may compare an output with something else than a right value of it.
+        must_fit = {*inputs, *(outputs if metric == "exact-match" else ())}
+        return cls(schema, inputs.keys(), must_fit)
+
+
+def _properties(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of an object that may be described apart."""
+    name = schema.get("$ref", "").removeprefix("#/$defs/")
+    found: Mapping[str, Any] = schema.get("$defs", {}).get(name, schema).get("properties", {})
+    return found
+
+
+def _read(path: str, fields: _Fields) -> "list[Example]":
     """Raises Usage."""
     with rows.opened(path) as file:
-        return list(_examples(rows.read(file, rows.form_of(path, None), schema), schema))
+        lines = rows.read(file, rows.form_of(path, None), fields.schema, fields.must_fit)
+        return list(_examples(lines, fields.inputs))
 
 
-def _examples(lines: Iterator[bytes], schema: Mapping[str, Any]) -> Iterator["Example"]:
-    names = schema.get("properties", {}).keys()
+def _examples(lines: Iterator[bytes], names: Set[str]) -> Iterator["Example"]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -192,7 +220,7 @@ def _examples(lines: Iterator[bytes], schema: Mapping[str, Any]) -> Iterator["Ex
         yield _example(row, names)
 
 
-def _example(row: dict[str, Any], names: Any) -> "Example":
+def _example(row: dict[str, Any], names: Set[str]) -> "Example":
     if row.keys() <= {"inputs", "expected"} and "inputs" not in names:
         return row
     inputs = {name: value for name, value in row.items() if name in names}

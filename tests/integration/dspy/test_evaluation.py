@@ -117,6 +117,47 @@ def test_objects_are_compared_as_json(client: Client, lm: LmServer) -> None:
     assert [item["score"] for item in found["items"]] == [0.0, 1.0]
 
 
+def test_what_is_expected_is_compared_as_the_outputs_type_has_it(
+    client: Client, lm: LmServer
+) -> None:
+    fields = [{"name": "item"}, {"name": "colour", "type": "str | None", "default": None}]
+    signature = "text -> line: Line, count: int, day: date"
+    put(client, "typed", signature=signature, types={"Line": {"fields": fields}})
+    said = {"line": {"item": "pen", "colour": None}, "count": 3, "day": "2030-01-31"}
+    lm.script = lambda _: chat(**said)
+    for field, expected in (
+        ("line", {"item": "pen"}),
+        ("line", [{"item": "ink"}, {"item": "pen"}]),
+        ("count", "3"),
+        ("count", [2, "3"]),
+        ("day", "2030-01-31"),
+    ):
+        dataset = [{"inputs": {"text": "?"}, "expected": {field: expected}}]
+        metric = {"name": "exact-match", "field": field}
+        assert client.evaluate("typed", dataset, metric).result(SECONDS).outputs["score"] == 1.0
+
+
+NEVER_EQUAL = [
+    ("int", "many", "Input should be a valid integer"),
+    ("int", [1, "many"], "Input should be a valid integer"),
+    ("list[int]", [[1], [2]], "Input should be a valid integer"),
+    ("Literal['good', 'bad']", "ugly", "Input should be 'good' or 'bad'"),
+    ("str", 7, "Input should be a valid string"),
+]
+
+
+@pytest.mark.parametrize(("type_", "expected", "said"), NEVER_EQUAL)
+def test_what_no_answer_could_equal_is_refused_before_the_lm_is_asked(
+    client: Client, lm: LmServer, type_: str, expected: Any, said: str
+) -> None:
+    put(client, "labelled", signature=f"text -> label: {type_}")
+    dataset = [{"inputs": {"text": "?"}, "expected": {"label": expected}}]
+    with pytest.raises(InvalidInputs, match=said) as refused:
+        client.evaluate("labelled", dataset, "exact-match").result(SECONDS)
+    assert (refused.value.problem.path or "").startswith("dataset.0.expected.label")
+    assert not lm.asked
+
+
 def test_what_cannot_be_used_scores_nothing_and_errors_are_counted(
     client: Client, lm: LmServer
 ) -> None:
@@ -192,6 +233,7 @@ def test_examples_are_asked_for_at_once_as_far_as_is_said(client: Client, lm: Lm
     lm.script = lambda _: Reply(chat(answer="Paris"), delay=0.5)
     client.evaluate("capitals", DATASET * 2, "f1", concurrency=3).result(SECONDS)
     assert lm.most_at_once == 3
+
 
 
 def test_a_cancelled_evaluation_leaves_the_provider(client: Client, lm: LmServer) -> None:

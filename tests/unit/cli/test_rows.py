@@ -79,6 +79,59 @@ def test_a_cell_is_what_the_program_wants_if_it_can_be(name: str, text: str, mea
     assert cell(name, text) == meant
 
 
+LABELS = {
+    "properties": {
+        "text": {"type": "string"},
+        "label": {"enum": ["good", "bad"], "type": "string"},
+        "count": {"type": "integer"},
+        "part": {"type": "number"},
+        "maybe": {"anyOf": [{"type": "boolean"}, {"type": "null"}]},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "line": {"$ref": "#/$defs/Line"},
+    },
+    "$defs": {"Line": {"type": "object"}},
+}
+
+
+def fitting(text: str) -> list[dict[str, Any]]:
+    with raw(text.encode()) as file:
+        items = rows.read(file, Form.CSV, LABELS, LABELS["properties"])
+        return [json.loads(item) for item in items]
+
+
+def test_columns_that_have_to_fit_are_what_the_schema_says() -> None:
+    head = "text,label,count,part,maybe,tags,line,other\n"
+    line = """7,good,3,3,,"[""a"", ""b""]","{""n"": 1}",x\n"""
+    assert fitting(head + line) == [
+        {
+            "text": "7",
+            "label": "good",
+            "count": 3,
+            "part": 3.0,
+            "maybe": None,
+            "tags": ["a", "b"],
+            "line": {"n": 1},
+            "other": "x",
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('text,count\na,1\n"b\nc",many\n', "line 3, column 'count': \"many\" is no integer"),
+        ('text,count\n"b\nc",1\nd,1.5\n', "line 4, column 'count': \"1.5\" is no integer"),
+        ("label\ngood\nugly\n", 'line 3, column \'label\': "ugly" is none of "good", "bad"'),
+        ("maybe\nperhaps\n", '"perhaps" is no boolean or null'),
+        ("tags\na b\n", '"a b" is no array'),
+        ("line\n[1]\n", "\\[1\\] is no object"),
+    ],
+)
+def test_a_cell_that_does_not_fit_is_told_with_line_and_column(text: str, said: str) -> None:
+    with pytest.raises(Usage, match=said):
+        fitting(text)
+
+
 def test_without_a_schema_all_is_text() -> None:
     assert table("whole\n3\n", None) == [{"whole": "3"}]
 

@@ -14,6 +14,7 @@ from anypod.session import Session
 from anypod.wire.messages import Failure
 from anypod_worker.kinds.dspy import metrics, proposals
 from anypod_worker.kinds.dspy.evaluation import Evaluation, Example, size_of
+from anypod_worker.kinds.dspy.expected import Expected
 from anypod_worker.kinds.dspy.improvement import Improvement
 from anypod_worker.kinds.dspy.running import DspyPlan, asking
 from anypod_worker.kinds.given import Given
@@ -33,13 +34,15 @@ class TaskPlan:
     plan: DspyPlan
     task: tasks.Task
     judge: metrics.Judge
+    expected: Expected | None
 
     @classmethod
     def of(cls, plan: DspyPlan, task: tasks.Task, folder: Path) -> "TaskPlan":
         """Raises InvalidProgram."""
         if task.optimizer is not None and task.optimizer.name == "MIPROv2":
             proposals.check()
-        return cls(plan, task, metrics.judge(task.metric, folder))
+        judge = metrics.judge(task.metric, folder)
+        return cls(plan, task, judge, Expected.of(task.metric, plan.models))
 
     def bind(
         self, inputs: bytes, session: Session | None, given: Given | None = None
@@ -52,11 +55,14 @@ class TaskPlan:
         return (data, given or Given()), {}
 
     def _example(self, place: str, one: dict[str, Any]) -> Example:
+        expected = one["expected"]
         try:
             values = self.plan.models.bind(json.dumps(one["inputs"]).encode())
+            if self.expected is not None:
+                expected = self.expected.made(expected)
         except Rejected as wrong:
             raise Rejected(_at(place, wrong.failure)) from None
-        return Example(values, one["expected"])
+        return Example(values, expected)
 
     def entry(self, data: Data, given: Given) -> Awaitable[Any]:
         given.lm_calls = self.task.lm_calls
