@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 import urllib.error
 import urllib.request
 from typing import Any
@@ -234,6 +235,29 @@ def test_examples_are_asked_for_at_once_as_far_as_is_said(client: Client, lm: Lm
     client.evaluate("capitals", DATASET * 2, "f1", concurrency=3).result(SECONDS)
     assert lm.most_at_once == 3
 
+
+def test_the_score_so_far_is_told_while_it_runs(client: Client, lm: LmServer) -> None:
+    put(client, "capitals")
+    may_go_on = threading.Event()
+
+    def script(asked: Asked) -> Reply:
+        if len(lm.asked) == 3:
+            assert may_go_on.wait(SECONDS)
+        # What comes within a tenth of a second of the last is not told.
+        return Reply(knows("France", "Spain")(asked), delay=0.3)
+
+    lm.script = script
+    job = client.evaluate("capitals", DATASET, "exact-match", concurrency=1)
+    told: list[tuple[float, float, str]] = []
+    for event in job.events():
+        if event.kind == "progress":
+            told.append((event.data["done"], event.data["total"], event.data["message"]))
+            if event.data["done"] == 2:
+                assert job.get().state == "running"
+                may_go_on.set()
+    assert (2, 4, "score 0.500") in told
+    assert told[-1] == (4, 4, "score 0.500")
+    assert job.result(SECONDS).outputs["score"] == 0.5
 
 
 def test_a_cancelled_evaluation_leaves_the_provider(client: Client, lm: LmServer) -> None:
