@@ -246,6 +246,16 @@ def test_members_find_each_other() -> None:
     assert "--quota-backend-bytes=2147483648" in container["command"]
 
 
+def test_a_member_founds_a_cluster_unless_it_is_told_to_join_one() -> None:
+    """By what need not be there, so that nothing has to be rolled out for it."""
+    etcd = pick(rendered({"etcd.members": 3}), "StatefulSet", "rel-anypod-etcd")
+    (container,) = etcd["spec"]["template"]["spec"]["containers"]
+    assert not any("--initial-cluster-state" in each for each in container["command"])
+    (state,) = (e for e in container["env"] if e["name"] == "ETCD_INITIAL_CLUSTER_STATE")
+    said_by = {"name": "rel-anypod-etcd-joins", "key": "state", "optional": True}
+    assert state["valueFrom"] == {"configMapKeyRef": said_by}
+
+
 @pytest.mark.parametrize("members", [1, 3])
 def test_all_members_have_the_name_that_gateways_call_etcd(members: int) -> None:
     """Whichever member the Service leads to, its certificate is for it."""

@@ -4,9 +4,12 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from tests.cluster import Cluster, images
+from tests.cluster.kubectl import KubectlError
+from tests.cluster.waiting import wait_until
 from tests.support.chart import CHART, find_helm
 from tests.support.figures import Figure
 from tests.support.installed import MINUTES, Object, Release
@@ -16,6 +19,7 @@ pytestmark = pytest.mark.timeout(3600)  # the first run on a machine builds Kube
 
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 MEMBERS = 3
+TRUST = {"cacert": "ca.crt", "cert": "server.crt", "key": "server.key"}
 ECHO = "def main(x: int) -> int:\n    return x\n"
 
 
@@ -85,6 +89,54 @@ async def test_three_members_do_without_one(release: Release, figure: Figure) ->
             await asyncio.to_thread(rolled_out, release, f"statefulset/{release.name}-etcd")
         figure(f"60 writes while each of 3 members of etcd was replaced: slowest {slowest:.2f} s")
         assert (await gateway.run("before", x=5)).outputs == 5
+
+
+async def test_a_member_that_lost_its_volume_joins_the_others(release: Release) -> None:
+    """By the steps of docs/failures.md; meanwhile the others do without it."""
+    lost, claim = member(release, 1), f"data-{member(release, 1)}"
+    before = release.get(f"pvc/{claim}")["metadata"]["uid"]
+    peer = f"https://{lost}.{release.name}-etcd-members.{release.namespace}.svc:2380"
+    identity = next(line for line in etcdctl(release, "member", "list") if lost in line)[:16]
+    for change in (["remove", identity], ["add", lost, f"--peer-urls={peer}"]):
+        wait_until(partial(changed, release, *change), f"member {change}", 120)
+    joins = ("configmap", f"{release.name}-etcd-joins")
+    release.kubectl("create", *joins, "--from-literal=state=existing")
+    release.kubectl("delete", "pvc", claim, "--wait=false")
+    release.kubectl("delete", "pod", lost, "--timeout=120s", timeout=150)
+    async with release.calling() as gateway:
+        await gateway.create(ECHO, "meanwhile")
+    await asyncio.to_thread(rolled_out, release, f"statefulset/{release.name}-etcd")
+    release.kubectl("delete", *joins)
+    assert release.get(f"pvc/{claim}")["metadata"]["uid"] != before
+    told = etcdctl(release, "member", "list")
+    assert [line.split(", ")[1] for line in told] == ["started"] * MEMBERS
+    assert "true" not in [line.split(", ")[-1] for line in told]  # that would be learners
+    release.kubectl("delete", "pod", member(release, 0), "--wait=false")  # so it is needed
+    async with release.calling() as gateway:
+        await gateway.create(ECHO, "with-it")
+    await asyncio.to_thread(rolled_out, release, f"statefulset/{release.name}-etcd")
+
+
+def changed(release: Release, *change: str) -> bool:
+    """Not until all others have been there for some seconds."""
+    try:
+        etcdctl(release, "member", *change)
+    except KubectlError as refused:
+        if "unhealthy cluster" not in str(refused):
+            raise
+        return False
+    return True
+
+
+def etcdctl(release: Release, *command: str) -> list[str]:
+    """What it prints in the first member."""
+    folder = "/etc/anypod/etcd"
+    trust = [f"--{name}={folder}/{file}" for name, file in TRUST.items()]
+    return release.kubectl(
+        *("exec", member(release, 0), "--", "etcdctl", "--endpoints=https://localhost:2379"),
+        *trust,
+        *("--command-timeout=20s", *command),
+    ).splitlines()
 
 
 async def test_certificates_are_renewed(release: Release) -> None:
