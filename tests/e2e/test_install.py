@@ -5,6 +5,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +117,37 @@ def test_eight_workers_become_ready(release: Release, figure: Figure) -> None:
     status = release.get("wp/eight")["status"]
     assert status["readyReplicas"] == 8
     figure(
-        f"a pool of 8 workers: all Ready {took:.1f} s after kubectl apply; the median worker: "
-        f"{status['timeToReady']}"
+        f"a pool of 8 workers: all Ready {took:.1f} s after kubectl apply; the last worker, in"
+        f" seconds of the pool: {last_of_each_phase(release, 'eight')}"
     )
     release.kubectl("delete", "wp/eight", "--timeout=60s", timeout=90)
+
+
+def last_of_each_phase(release: Release, pool: str) -> dict[str, int]:
+    """Kubernetes tells whole seconds."""
+    made = release.get(f"wp/{pool}")["metadata"]["creationTimestamp"]
+    pods = release.get("pods", f"--selector={names.POOL_LABEL}={pool}")["items"]
+    phases: list[tuple[str, Callable[[Object], str]]] = [
+        ("made", lambda pod: str(pod["metadata"]["creationTimestamp"])),
+        ("scheduled", lambda pod: became(pod, "PodScheduled")),
+        ("sandbox", lambda pod: became(pod, "PodReadyToStartContainers")),
+        ("started", started),
+        ("Ready", lambda pod: became(pod, "Ready")),
+    ]
+    return {what: seconds_between(made, max(map(when, pods))) for what, when in phases}
+
+
+def became(pod: Object, condition: str) -> str:
+    conditions = pod["status"]["conditions"]
+    return next(str(each["lastTransitionTime"]) for each in conditions if each["type"] == condition)
+
+
+def started(pod: Object) -> str:
+    return str(pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"])
+
+
+def seconds_between(one: str, other: str) -> int:
+    return int((datetime.fromisoformat(other) - datetime.fromisoformat(one)).total_seconds())
 
 
 WRONG: dict[str, Object] = {
