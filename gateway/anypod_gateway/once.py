@@ -3,9 +3,11 @@
 The first call makes a record in the store, runs, and writes its answer there before it is told. It
 runs to its end though its caller leaves: that is what the caller comes back for. A repeated call
 waits for the answer, through whichever gateway it comes. What the platform could not do is not
-kept, so that the next call runs; what was lost with a dead gateway, or while nobody waited for it,
-is told once as lost, for it may have happened, unless the program is idempotent: then it is run
-again.
+kept, so that the next call runs.
+
+What was lost with its gateway or its worker may have happened. All who waited for it are told so,
+and of what nobody was told, the next one who calls; only a call that comes after that is taken at
+its word and runs. It is run again at once if the program is idempotent.
 """
 
 import asyncio
@@ -32,7 +34,7 @@ _SETTLE_AGAIN_SECONDS = 1.0
 _LAST_SECONDS = 2.0
 
 _NOBODY = ""
-"""The owner of what was lost while nobody waited for it: as of a dead gateway, it is told once."""
+"""The owner of a loss."""
 
 Perform = Callable[[], Awaitable[Answer]]
 
@@ -94,12 +96,16 @@ class Once:
         run = Run(fingerprint=call.fingerprint, owner="", execution=call.execution, answer=answer)
         while True:
             found = await self._runs.get(call.digest)
-            if found is not None:
+            if found is not None and not found.told:
                 _check_same(found, call)
                 return found.answer or answer, True
+            version = found.version if found is not None else 0
             try:
                 await self._runs.put_with(
-                    call.digest, run, commit, keep_seconds=self._keep_seconds()
+                    call.digest,
+                    msgspec.structs.replace(run, version=version),
+                    commit,
+                    keep_seconds=self._keep_seconds(),
                 )
             except Conflict:
                 continue
@@ -119,12 +125,15 @@ class Once:
     async def _claim(self, call: Keyed) -> Run:
         """A run of ours that may begin, or one that has its answer."""
         loop = asyncio.get_running_loop()
-        pause = _FIRST_LOOK
+        pause, is_new = _FIRST_LOOK, True
         while True:
             await self._begin_owning()
-            claimed = await self._first(call) or await self._existing(call)
+            claimed = await self._first(call)
+            if claimed is None:
+                claimed = await self._existing(call, is_new=is_new)
             if claimed is not None:
                 return claimed
+            is_new = False  # what it found there may be lost from now on
             left = call.deadline - loop.time()
             if left <= 0:
                 raise error(
@@ -141,11 +150,14 @@ class Once:
         except Conflict:
             return None
 
-    async def _existing(self, call: Keyed) -> Run | None:
-        """None while it is still to be waited for, or has just gone."""
+    async def _existing(self, call: Keyed, *, is_new: bool) -> Run | None:
+        """None while it is still to be waited for, or has just changed. ``is_new``: the call has
+        seen nothing yet."""
         found = await self._runs.get(call.digest)
         if found is None:
             return None
+        if found.told and is_new:
+            return await self._take_over(call, found, after=found.execution)
         _check_same(found, call)
         if found.answer is not None:
             return found
@@ -154,18 +166,28 @@ class Once:
         return await self._inherit(call, found)
 
     async def _inherit(self, call: Keyed, found: Run) -> Run | None:
-        """What a gateway was at that is no more, or nobody was told of."""
-        with contextlib.suppress(Conflict):
-            if call.idempotent:
-                mine = msgspec.structs.replace(self._mine(call), version=found.version)
-                return await self._put_mine(call, mine)
-            await self._runs.forget(call.digest, found)
-            raise error(
-                "worker-lost",
-                "the worker or gateway that ran it was lost; the execution may have happened",
-                execution=found.execution,
-            )
-        return None  # somebody else was quicker
+        """What was lost."""
+        if call.idempotent:
+            return await self._take_over(call, found)
+        try:
+            if not found.told:
+                await self._put(call.digest, _loss(found, told=True))
+        except Conflict:  # somebody else was quicker
+            return None
+        except StoreUnavailable as away:  # then it may be told once more, which does no harm
+            log.warning("execution %s: that it was lost is not noted: %s", found.execution, away)
+        raise error(
+            "worker-lost",
+            "the worker or gateway that ran it was lost; the execution may have happened",
+            execution=found.execution,
+        )
+
+    async def _take_over(self, call: Keyed, found: Run, *, after: str = "") -> Run | None:
+        mine = msgspec.structs.replace(self._mine(call), version=found.version, after=after)
+        try:
+            return await self._put_mine(call, mine)
+        except Conflict:
+            return None
 
     def _mine(self, call: Keyed) -> Run:
         return Run(fingerprint=call.fingerprint, owner=self._owner.name, execution=call.execution)
@@ -190,7 +212,7 @@ class Once:
         try:
             found = await self._runs.get(call.digest)
             if found is not None and found.execution == call.execution and found.answer is None:
-                await self._runs.forget(call.digest, found)
+                await self._free(call.digest, found)
         except Conflict:
             log.info("execution %s: its record is another's", call.execution)
         except StoreUnavailable as away:
@@ -231,8 +253,8 @@ class Once:
             told.cancel()
             raise
         except Exception as failure:  # noqa: BLE001 - it is raised to the caller
-            untold = left.is_set() and _may_have_happened(call, failure)
-            rest = msgspec.structs.replace(run, owner=_NOBODY) if untold else None
+            is_lost = _may_have_happened(call, failure)
+            rest = _loss(run, told=not left.is_set()) if is_lost else None
             await self._settle(call.digest, run, rest)
             told.set_exception(failure)
         else:
@@ -251,7 +273,7 @@ class Once:
     async def _is_settled(self, digest: str, run: Run, rest: Run | None) -> bool:
         try:
             if rest is None:
-                await self._runs.forget(digest, run)
+                await self._free(digest, run)
             else:
                 await self._keep(digest, rest)
         except Conflict:
@@ -261,6 +283,14 @@ class Once:
             return False
         return True
 
+    async def _free(self, digest: str, run: Run) -> None:
+        """As it was before that run. Raises Conflict."""
+        if not run.after:
+            await self._runs.forget(digest, run)
+            return
+        before = msgspec.structs.replace(run, execution=run.after, after="")
+        await self._put(digest, _loss(before, told=True))
+
     async def _keep(self, digest: str, rest: Run) -> None:
         try:
             await self._put(digest, rest)
@@ -268,6 +298,10 @@ class Once:
             assert rest.answer is not None
             unkept = msgspec.structs.replace(rest.answer, body=None)
             await self._put(digest, msgspec.structs.replace(rest, answer=unkept))
+
+
+def _loss(run: Run, *, told: bool) -> Run:
+    return msgspec.structs.replace(run, owner=_NOBODY, told=told)
 
 
 def _may_have_happened(call: Keyed, failure: Exception) -> bool:

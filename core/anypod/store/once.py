@@ -41,6 +41,10 @@ class Run(Record, frozen=True, kw_only=True):
     """Of the gateway that runs it, or did."""
     execution: str
     answer: Answer | None = None
+    told: bool = False
+    """Of a loss: somebody was told that it may have happened. Who comes now knows, or is new."""
+    after: str = ""
+    """The execution of such a loss, that was the key's before this run."""
 
 
 class Owner:

@@ -3,6 +3,7 @@ of one line says, one run at most is at it, and whoever asked is told what the m
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from hypothesis.stateful import (
 from anypod.api.problems import AnyPodError, error
 from anypod.store.keys import PoolKeys
 from anypod.store.kv import KeyValue
-from anypod.store.once import Answer, OnceStore
+from anypod.store.once import Answer, OnceStore, Run
 from anypod.store.open import open_store
 from anypod_gateway import once as module
 from anypod_gateway.errands import Errands
@@ -36,7 +37,8 @@ LOOK = 0.003
 _pools = itertools.count()
 _executions = itertools.count()
 
-State = Literal["free", "running", "kept", "orphan"]
+State = Literal["free", "running", "kept", "orphan", "told"]
+"""orphan: lost, and nobody was told; told: lost, and whoever calls now is taken at their word."""
 
 
 @dataclass
@@ -73,6 +75,20 @@ class Model:
     """None when it has left."""
     waiting: list[Asked] = field(default_factory=list)
     answer: Answer | None = None
+    after_loss: bool = False
+
+
+class Noticing(Once):
+    """Knows how often calls have looked at what they wait for."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.looks: Counter[str] = Counter()
+
+    async def _existing(self, call: Keyed, *, is_new: bool) -> Run | None:
+        found = await super()._existing(call, is_new=is_new)
+        self.looks[call.execution] += 1
+        return found
 
 
 class Gateway:
@@ -81,7 +97,7 @@ class Gateway:
     def __init__(self, url: str, keys: PoolKeys) -> None:
         self.store: KeyValue = open_store(url)
         self.errands = Errands()
-        self.once = Once(self.store, keys, self.errands, lambda: 3600.0)
+        self.once = Noticing(self.store, keys, self.errands, lambda: 3600.0)
 
     async def die(self) -> None:
         """And its lease ends."""
@@ -131,19 +147,20 @@ class Machine(RuleBasedStateMachine):
     )
     def call(self, key: str, number: int, request: str, idempotent: bool) -> None:
         model, asked = self.model[key], self._ask(key, self.gateways[number], request, idempotent)
-        if model.state != "free" and request != model.request:
+        if model.state not in ("free", "told") and request != model.request:
             self._is_told(asked, "idempotency-key-reused")
         elif model.state == "kept":
             self._is_told(asked, (model.answer, True))
         elif model.state == "running":
             model.waiting.append(asked)
-            self.do(asyncio.sleep(5 * LOOK))
+            self.until(lambda: asked.gateway.once.looks[asked.execution] > 0)
         elif model.state == "orphan" and not idempotent:
             self._is_told(asked, "worker-lost")
-            self.model[key] = Model()
+            model.state = "told"
         else:
             self.until(lambda: asked.execution in self.at)
             self.model[key] = _running(asked, request)
+            self.model[key].after_loss = model.state == "told"
 
     def _ask(self, key: str, gateway: Gateway, request: str, idempotent: bool) -> Asked:
         execution = f"x-{next(_executions)}"
@@ -177,8 +194,12 @@ class Machine(RuleBasedStateMachine):
             return
         self.at[model.run].set_exception(error(how, "as it was told"))
         self._told_all(model, how, None)
-        if how == "worker-lost" and model.caller is None and not model.idempotent:
-            model.state = "orphan"
+        if how == "worker-lost" and not model.idempotent:
+            model.state = "orphan" if model.caller is None else "told"
+            if not model.waiting:
+                self.do(self._nobodys(key))
+        elif model.after_loss:
+            model.state = "told"
             if not model.waiting:
                 self.do(self._nobodys(key))
         self._settle(key, model)
@@ -199,8 +220,9 @@ class Machine(RuleBasedStateMachine):
                 self._is_told(asked, others)
 
     def _settle(self, key: str, model: Model) -> None:
-        """Of those who wait one goes on; of a dead gateway's key one may be told first."""
-        waiting, orphan = model.waiting, model.state == "orphan"
+        """Of those who wait one goes on; of what was lost all are told, but for who may run it
+        again anyway, and who waits for that one then."""
+        waiting, is_lost = model.waiting, model.state in ("orphan", "told")
 
         def next_one() -> list[Asked]:
             return [asked for asked in waiting if asked.execution in self.at]
@@ -208,15 +230,33 @@ class Machine(RuleBasedStateMachine):
         self.until(lambda: bool(next_one()) or all(asked.task.done() for asked in waiting))
         told = [asked for asked in waiting if asked.task.done()]
         assert [asked.told for asked in told] == ["worker-lost"] * len(told)
-        assert len(told) <= int(orphan)
+        assert is_lost or not told
         assert not any(asked.idempotent for asked in told)
         if not next_one():
-            self.model[key] = model if orphan and not told else Model()
+            assert is_lost or not waiting
+            model.state, model.waiting = "told" if told else model.state, []
+            self.model[key] = model if is_lost else Model()
             return
         (first,) = next_one()
-        assert told or first.idempotent or not orphan
+        self._look_again([asked for asked in waiting if asked is not first])
+        told = [asked for asked in waiting if asked.task.done()]
+        assert first.idempotent or not is_lost
         left = [asked for asked in waiting if asked is not first and asked not in told]
         self.model[key] = _running(first, model.request, left)
+
+    def _look_again(self, waiting: list[Asked]) -> None:
+        """A look that has begun already may see what was."""
+
+        def looks(asked: Asked) -> int:
+            return asked.gateway.once.looks[asked.execution]
+
+        before = {asked.execution: looks(asked) for asked in waiting}
+        self.until(
+            lambda: all(
+                asked.task.done() or looks(asked) >= before[asked.execution] + 2
+                for asked in waiting
+            )
+        )
 
     @precondition(lambda self: self._running())
     @rule(data=st.data())
