@@ -59,6 +59,8 @@ class Asked:
     model: str
     headers: dict[str, str]
     body: dict[str, Any]
+    connection: int = 0
+    """By the caller's port."""
     left: bool = False
     """The caller went away before it had the whole answer."""
 
@@ -98,6 +100,27 @@ class LmServer:
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _at_once: int = 0
     most_at_once: int = 0
+    _loop: asyncio.AbstractEventLoop | None = None
+    _server: web.Server | None = None
+
+    @property
+    def connections(self) -> set[int]:
+        """Over which it was asked."""
+        return {asked.connection for asked in self.asked}
+
+    def hang_up(self) -> None:
+        """Close all connections, as a provider does with idle ones."""
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop).result(PATIENCE)
+
+    async def _hang_up(self) -> None:
+        assert self._server is not None
+        for connection in self._server.connections:
+            assert connection.transport is not None
+            connection.transport.close()
+        while self._server.connections:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the sockets are closed right after
 
     def then(self, *replies: Reply | str) -> None:
         """Say these next, in their order, to whomever asks."""
@@ -119,7 +142,9 @@ class LmServer:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         key = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        asked = Asked(key, body.get("model", ""), dict(request.headers), body)
+        assert request.transport is not None
+        port = request.transport.get_extra_info("peername")[1]
+        asked = Asked(key, body.get("model", ""), dict(request.headers), body, port)
         self.asked.append(asked)
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
@@ -216,6 +241,7 @@ def lm_server(
         site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
         scheme = "http" if tls is None else "https"
+        server._loop, server._server = loop, runner.server
         server.url = f"{scheme}://127.0.0.1:{runner.addresses[0][1]}/v1"
         ready.set()
         await stop.wait()

@@ -67,7 +67,7 @@ class Executor:
     def serve(self, signals_confined: bool) -> None:
         """Until the supervisor closes the socket, or the process is of no more use."""
         self._wire.send(frames.Warm(signals_confined))
-        while (frame := self._wire.receive()) is not None:
+        while (frame := self._next()) is not None:
             if isinstance(frame, frames.Run):
                 fit = self._run_beside(frame) if frame.beside else self._run(frame)
                 if not fit:
@@ -76,6 +76,11 @@ class Executor:
                 self._wire.send(self._check(frame))
             elif isinstance(frame, frames.Ping):
                 self._wire.send(frames.Pong())
+
+    def _next(self) -> frames.ToExecutor | None:
+        while (left := kinds.tidy()) is not None and not self._wire.wait(left):
+            pass
+        return self._wire.receive()
 
     def _watch_signal(self) -> None:
         """Notice a SIGINT that comes while nothing runs: it may be for what is about to run."""

@@ -5,6 +5,7 @@ is an asyncio transport; both cut the bytes with ``FrameReader``. A program that
 can write to it: the supervisor believes a frame only as far as it harms that program alone.
 """
 
+import math
 import select
 import socket
 import threading
@@ -258,10 +259,12 @@ class Wire:
                 return None
         return self._frames.popleft()
 
-    def wait(self) -> None:
-        """Until ``receive`` would not block. Raising in here loses nothing."""
-        if not self._frames:
-            self._poll.poll()
+    def wait(self, seconds: float | None = None) -> bool:
+        """Until ``receive`` would not block; False if that takes longer. Raising in here loses
+        nothing."""
+        if self._frames:
+            return True
+        return bool(self._poll.poll(None if seconds is None else math.ceil(1000 * seconds)))
 
     def fileno(self) -> int:
         return self._end.fileno()

@@ -162,3 +162,15 @@ def test_waiting_can_be_interrupted_and_loses_nothing() -> None:
             timer.join()
     finally:
         signal.signal(signal.SIGUSR2, before)
+
+
+def test_waiting_ends_when_there_is_something_or_after_so_long() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        wire = frames.Wire(theirs, 1 << 20)
+        assert not wire.wait(0)
+        assert not wire.wait(0.001)
+        ours.sendall(frames.encode(frames.Ping()) * 2)
+        assert wire.wait(30)
+        assert wire.receive() == frames.Ping()
+        assert wire.wait(0)  # what has been read already

@@ -5,6 +5,7 @@ to arguments, its entry is called with them, and what comes back is awaited or i
 """
 
 import importlib
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -42,3 +43,11 @@ def of(kind: str, lms: Sequence[Lm]) -> Kind:
         ) from None
     made: Kind = importlib.import_module("anypod_worker.kinds.dspy.kind").kind(lms)
     return made
+
+
+def tidy() -> float | None:
+    """Let go of what a kind has kept long enough for runs to come. Seconds until there is more;
+    None: nothing is kept."""
+    connections = sys.modules.get("anypod_worker.kinds.dspy.connections")
+    left: float | None = None if connections is None else connections.idle.tidy()
+    return left

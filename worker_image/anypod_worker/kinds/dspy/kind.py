@@ -15,7 +15,7 @@ from anypod.dspy import spec, tasks
 from anypod.wire.config import Lm
 from anypod.wire.messages import Code
 from anypod_worker.kinds import Kind
-from anypod_worker.kinds.dspy import adapters, catalog, functions, lms, modules, tls
+from anypod_worker.kinds.dspy import adapters, catalog, engine, functions, lms, modules, tls
 from anypod_worker.kinds.dspy.models import Models
 from anypod_worker.kinds.dspy.running import DspyPlan
 from anypod_worker.kinds.dspy.tasks import TaskPlan
@@ -27,6 +27,7 @@ from anypod_worker.runtime.signatures import Description
 def kind(pool: Sequence[Lm]) -> Kind:
     catalog.prepare()
     tls.share()
+    engine.use()
     adapters.remember()
 
     def load(code: Code, revision: str, directory: Path) -> LoadedProgram:

@@ -17,7 +17,7 @@ import dspy
 from anypod.dspy.spec import Field as SpecField
 from anypod.dspy.spec import Module, Signature, Spec
 from anypod.wire.config import Lm
-from anypod_worker.kinds.dspy import adapters, catalog, modules, tls
+from anypod_worker.kinds.dspy import adapters, catalog, engine, modules, tls
 from anypod_worker.kinds.dspy.models import Models
 from anypod_worker.kinds.dspy.running import DspyPlan
 from anypod_worker.kinds.given import Given
@@ -33,6 +33,7 @@ def up() -> None:
         importlib.import_module(name)
     catalog.prepare()
     tls.share()
+    engine.use()
     adapters.remember()
     tls.context()
     with socket.socket() as closed:  # bound, and not listening: who calls is refused
