@@ -1,12 +1,14 @@
-"""DSPy's engine as ours: what an LM of the pool asks is asked as DSPy would."""
+"""DSPy's engine as ours: what an LM of the pool asks is asked as DSPy would, in its loop."""
 
+import asyncio
 import functools
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import dspy
 import pytest
-from dspy.clients import execution
+from dspy.clients import capabilities, execution
 from dspy.clients.engines import lm15_engine
 from dspy.utils.callback import BaseCallback
 from tests.support.lm_server import LmServer, Reply, chat, lm_server
@@ -36,6 +38,22 @@ def as_dspy_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Until ``engine.use``."""
     catalog.prepare()
     monkeypatch.setattr(execution, "AsyncLM15Engine", lm15_engine.AsyncLM15Engine)
+    for module in (execution, capabilities):
+        monkeypatch.setattr(module, "asyncio", asyncio)
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Threads."""
+    begun: list[str] = []
+    start = threading.Thread.start
+
+    def noted(thread: threading.Thread) -> None:
+        begun.append(thread.name)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", noted)
+    return begun
 
 
 class Seen(BaseCallback):  # type: ignore[misc]
@@ -116,6 +134,18 @@ def theirs_as_ours(lm: LmServer) -> Any:
     made = ours(lm)
     made.update_history = functools.partial(dspy.LM.update_history, made)
     return made
+
+
+async def test_a_pools_lm_needs_no_thread(lm: LmServer, begun: list[str]) -> None:
+    engine.use()
+    await asked(ours(lm))
+    assert begun == []
+
+
+async def test_somebody_elses_lm_is_asked_as_dspy_asks_it(lm: LmServer, begun: list[str]) -> None:
+    engine.use()
+    await asked(theirs(lm))
+    assert begun
 
 
 async def test_each_lm_has_an_engine_of_its_own_and_they_share_connections(

@@ -17,6 +17,7 @@ from anypod.wire.config import Lm
 from anypod.wire.messages import Failure, Usage
 from anypod_worker.kinds.dspy import failures
 from anypod_worker.kinds.dspy.bridge import Bridge
+from anypod_worker.kinds.dspy.engine import InTheLoop
 from anypod_worker.kinds.given import Given
 from anypod_worker.runtime.failures import Known
 from anypod_worker.runtime.loading import invalid
@@ -85,7 +86,7 @@ def _arguments(lm: Lm, choice: LmChoice, key: str) -> dict[str, Any]:
     }
 
 
-class PoolLm(dspy.LM):  # type: ignore[misc]
+class PoolLm(InTheLoop, dspy.LM):  # type: ignore[misc]
     """One LM for one run."""
 
     bridge: Bridge | None = None
