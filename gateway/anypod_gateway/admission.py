@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from anypod.api.problems import AnyPodError, Problem, error
 from anypod.resources.workerpool import Queue
+from anypod.wire.messages import PYTHON
 from anypod_gateway.groups import Share
 from anypod_gateway.workers import Worker
 
@@ -20,9 +21,9 @@ MAX_RETRY_SECONDS = 60
 SAMPLE_SECONDS = 10.0
 """How far back the throughput is looked at."""
 
-Pick = Callable[[Collection[str], Share | None], Worker | None]
+Pick = Callable[[Collection[str], Share | None, str], Worker | None]
 """A worker, taken, for a caller that would rather have none of these; and needs no executor of its
-own, if it has a share."""
+own, if it has a share; of a program of that kind."""
 GiveBack = Callable[[Worker, Share | None], None]
 
 
@@ -30,6 +31,7 @@ GiveBack = Callable[[Worker, Share | None], None]
 class Waiter:
     avoid: Collection[str]
     share: Share | None = None
+    kind: str = PYTHON
     future: "asyncio.Future[Worker | Problem | None]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -82,21 +84,25 @@ class Line:
         pick: Pick,
         give_back: GiveBack,
         describe: Callable[[], str],
+        all_know: Callable[[str], bool] = lambda _: True,
     ) -> None:
         """``give_back`` gets a worker that was picked for somebody who has left meanwhile;
-        ``describe`` says why there is none."""
+        ``describe`` says why there is none, ``all_know`` whether every worker can run a kind."""
         self._admission = admission
         self._pick = pick
         self._give_back = give_back
         self._describe = describe
+        self._all_know = all_know
         self._waiters: OrderedDict[Waiter, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._waiters)
 
-    def at_once(self, avoid: Collection[str] = (), share: Share | None = None) -> Worker | None:
+    def at_once(
+        self, avoid: Collection[str] = (), share: Share | None = None, kind: str = PYTHON
+    ) -> Worker | None:
         """A worker, if one is free and nobody has been waiting for it."""
-        return self._pick(avoid, share) if not self._waiters else None
+        return self._pick(avoid, share, kind) if not self._waiters else None
 
     async def wait(
         self,
@@ -104,6 +110,7 @@ class Line:
         deadline: float,
         avoid: Collection[str] = (),
         share: Share | None = None,
+        kind: str = PYTHON,
         *,
         again: bool = False,
     ) -> Worker:
@@ -111,7 +118,7 @@ class Line:
         ``again`` puts it first: it had its turn, and was refused."""
         admission = self._admission
         admission.enter(again=again)
-        waiter = Waiter(avoid, share)
+        waiter = Waiter(avoid, share, kind)
         self._waiters[waiter] = None
         if again:
             self._waiters.move_to_end(waiter, last=False)
@@ -143,11 +150,25 @@ class Line:
             if waiter.future.done():
                 del waiters[waiter]
                 continue
-            worker = self._pick(waiter.avoid, waiter.share)
-            if worker is None:
+            if not self._is_served(waiter):
+                if not self._all_know(waiter.kind):
+                    self._serve_others(waiter.kind)
                 return
-            del waiters[waiter]
-            waiter.future.set_result(worker)
+
+    def _serve_others(self, kind: str) -> None:
+        """Workers that do not know the kind of the first need not wait with it."""
+        others = [w for w in self._waiters if w.kind != kind and not w.future.done()]
+        for waiter in others:
+            if not self._is_served(waiter):
+                return
+
+    def _is_served(self, waiter: Waiter) -> bool:
+        worker = self._pick(waiter.avoid, waiter.share, waiter.kind)
+        if worker is None:
+            return False
+        del self._waiters[waiter]
+        waiter.future.set_result(worker)
+        return True
 
     def close(self, reason: Problem) -> None:
         for waiter in self._waiters:

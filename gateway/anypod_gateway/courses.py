@@ -14,6 +14,7 @@ from anypod.api import usage
 from anypod.api.ids import new_execution_id
 from anypod.api.problems import AnyPodError, error, from_failure, problem
 from anypod.wire.messages import (
+    PYTHON,
     Check,
     Checked,
     Code,
@@ -44,6 +45,9 @@ OVERDUE_SECONDS = 3.0
 """How much later than a worker its gateway takes a deadline for missed, beside the grace between
 the worker's interrupt and its kill."""
 
+KIND_RETRY_SECONDS = 30
+"""Until there may be other workers, of another image."""
+
 WORKER_LOST = "worker-lost"
 NOT_SENT = "not-sent"
 _AVOIDED = frozenset({NOT_SENT, "draining", "not-ready", "sessions-full"})
@@ -69,6 +73,8 @@ class Course:
         self.errands = errands
         self.share: Share | None = None
         """It needs no executor of its own."""
+        self.kind = PYTHON
+        """Of its program."""
         self.holds: Callable[[], bool] | None = None
         """Asked right before each time that it is sent."""
         self._worker = ""
@@ -169,6 +175,10 @@ class Course:
     def error(self, type_: str, detail: str, **members: Any) -> AnyPodError:
         return error(type_, detail, **self.members(), **members)
 
+    def unknown_kind(self, why: str) -> AnyPodError:
+        """No worker can run it, as they are."""
+        return self.error("invalid-program", why, path="kind")
+
     def named(self, failure: AnyPodError) -> AnyPodError:
         """The same error with what is known of the execution."""
         known = {
@@ -200,6 +210,7 @@ class Run(Course):
             errands=errands,
         )
         self.request = request
+        self.kind = request.kind
         self.holds = request.holds
         self.session: SessionRef | None = None
         self._stream = stream
@@ -207,6 +218,12 @@ class Run(Course):
     def hear(self, progress: Progress) -> None:
         if self.request.on_progress is not None:
             self.request.on_progress(progress)
+
+    def unknown_kind(self, why: str) -> AnyPodError:
+        """One that is there has been looked at by workers of another image."""
+        if not self.request.program:
+            return super().unknown_kind(why)
+        return self.error("no-worker", why, retry_after=KIND_RETRY_SECONDS)
 
     def _message(self, timeout: float) -> Execute:
         request = self.request
@@ -284,6 +301,7 @@ class Checking(Course):
         )
         self._revision = revision
         self._code = code
+        self.kind = code.kind
 
     def _message(self, timeout: float) -> Check:
         return Check(self.id, self._revision, self._code, timeout)

@@ -30,11 +30,12 @@ class Dispatcher:
         on_retry: Callable[[str], None],
         on_usage: Callable[[Usage], None] = lambda _: None,
         allowed: Callable[[int], int] = lambda concurrency: concurrency,
+        lacks: Callable[[str], str] = lambda _: "",
     ) -> None:
         """``line`` gives workers with a free executor; ``grace`` is the pool's between an
         interrupt and the kill; ``on_retry`` hears why an execution is placed again, ``on_usage``
         what one asked of an LM; ``allowed`` says what of a program's concurrency the pool
-        allows."""
+        allows, ``lacks`` why no worker can run a kind of programs."""
         self._admission = admission
         self._line = line
         self._sessions = sessions
@@ -43,6 +44,7 @@ class Dispatcher:
         self._on_retry = on_retry
         self._on_usage = on_usage
         self._allowed = allowed
+        self._lacks = lacks
 
     async def run(self, request: ExecutionRequest) -> ExecutionAnswer:
         course = self._course(request, stream=False)
@@ -112,14 +114,18 @@ class Dispatcher:
         return await self._place(course, stream=stream)
 
     async def _place(self, course: Course, *, stream: bool = False) -> Attempt:
-        worker = self._line.at_once(course.avoid, course.share)
+        worker = self._line.at_once(course.avoid, course.share, course.kind)
         if worker is None:
+            why = self._lacks(course.kind)
+            if why:
+                raise course.unknown_kind(why)
             try:
                 worker = await self._line.wait(
                     course.came,
                     course.deadline,
                     course.avoid,
                     course.share,
+                    course.kind,
                     again=course.placed > 0,
                 )
             except AnyPodError as failure:

@@ -11,7 +11,7 @@ import msgspec
 
 from anypod.api.problems import AnyPodError
 from anypod.dspy.spec import LmChoice
-from anypod.wire.messages import Checked, Chunk, Code, Log, Output, Progress, Usage
+from anypod.wire.messages import PYTHON, Checked, Chunk, Code, Log, Output, Progress, Usage
 
 
 class ExecutionRequest(msgspec.Struct, frozen=True):
@@ -25,6 +25,8 @@ class ExecutionRequest(msgspec.Struct, frozen=True):
     deadline: float
     """By the loop's clock (``loop.time()``)."""
     idempotent: bool = False
+    kind: str = PYTHON
+    """Of its program."""
     logs: bool = False
     session: str | None = None
     lm: LmChoice | None = None

@@ -80,6 +80,7 @@ class Pool:
             self.roster.take_executor,
             Worker.release,
             self.roster.describe,
+            self.roster.all_know,
         )
         self._session_calls = Sessions(
             self.sessions,
@@ -102,6 +103,7 @@ class Pool:
             on_retry=lambda why: events.retried(self.name, why),
             on_usage=self._note_usage,
             allowed=self._allowed,
+            lacks=self.roster.lacks,
         )
         self.once = Once(
             store, self._keys, self._errands, lambda: self.spec.idempotency_ttl_seconds

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Collection, Iterable
 
+from anypod.wire.messages import PYTHON
 from anypod_gateway import placement
 from anypod_gateway.discovery import Endpoint, diff
 from anypod_gateway.groups import Share
@@ -15,6 +16,10 @@ log = logging.getLogger(__name__)
 
 REMEMBERED = 1000
 """Instances of departed workers, so that their sessions are known to be lost at once."""
+_NEEDED = defaultdict(
+    lambda: "use an image of a version that knows it",
+    dspy="use an image that has dspy (the extra 'dspy')",
+)
 NAMED = 5
 """Workers that a message names; there may be hundreds."""
 
@@ -34,6 +39,10 @@ class Roster:
         self._make = make
         self._on_free = on_free
         self._on_link = on_link
+        self._able: list[Worker] = []
+        """Ready ones that can run whatever any of them can."""
+        self._known = frozenset((PYTHON,))
+        """Kinds of programs that all ready ones can run."""
         self._next = 0
         self._departed: OrderedDict[str, None] = OrderedDict()
         self._retired: set[Worker] = set()
@@ -88,9 +97,17 @@ class Roster:
         else:
             self.ready.remove(worker)
             log.info("worker %s is not ready: %s", worker.name, why_not_ready(worker))
+        self._compare()
         self._tell()
         if worker.is_placeable:
             self._on_free()
+
+    def _compare(self) -> None:
+        """During an upgrade some can run what others cannot."""
+        kinds = [worker.kinds for worker in self.ready]
+        every = frozenset((PYTHON,)).union(*kinds)
+        self._known = every.intersection(*kinds)
+        self._able = [worker for worker in self.ready if worker.kinds == every]
 
     def freed(self, worker: Worker) -> None:
         self._on_free()
@@ -136,23 +153,40 @@ class Roster:
         """Free ones in executors that run that revision."""
         return sum(worker.groups.free(revision) for worker in self.ready)
 
+    def all_know(self, kind: str) -> bool:
+        """All that are ready can run programs of that kind."""
+        return kind in self._known
+
+    def lacks(self, kind: str) -> str:
+        """Why no worker can run programs of that kind; empty if one can, or one that has not said
+        so yet."""
+        workers = self.workers.values()
+        if not workers or any(w.hello is None or kind in w.kinds for w in workers):
+            return ""
+        return f"no worker of the pool can run programs of kind {kind}: {_NEEDED[kind]}"
+
     # who gets the next
 
     def take_executor(
-        self, avoid: Collection[str] = (), share: Share | None = None
+        self, avoid: Collection[str] = (), share: Share | None = None, kind: str = PYTHON
     ) -> Worker | None:
         """A worker with an executor for us, or with a place in one, which is reserved."""
         self._next += 1
+        ready = self.ready
+        if kind not in self._known:
+            ready = [worker for worker in ready if kind in worker.kinds]
         if share is not None:
-            return self._take_place(share, avoid)
-        worker = placement.least_loaded(self.ready, self._next, avoid)
+            return self._take_place(ready, share, avoid)
+        worker = placement.least_loaded(ready, self._next, avoid)
         if worker is not None:
             worker.reserve()
         return worker
 
-    def _take_place(self, share: Share, avoid: Collection[str]) -> Worker | None:
+    def _take_place(
+        self, ready: list[Worker], share: Share, avoid: Collection[str]
+    ) -> Worker | None:
         worker = placement.most_places(
-            self.ready,
+            ready,
             lambda worker: worker.groups.free(share.revision),
             share.concurrency,
             self._next,
@@ -165,9 +199,12 @@ class Roster:
     def for_session(
         self, held: Callable[[Worker], int], avoid: Collection[str] = ()
     ) -> Worker | None:
-        """A worker with room for one more session."""
+        """A worker with room for one more session; best one that can run all that others can."""
         self._next += 1
-        return placement.fewest_sessions(self.ready, held, self._next, avoid)
+        able = placement.fewest_sessions(self._able, held, self._next, avoid)
+        if able is not None and able.name not in avoid:
+            return able
+        return placement.fewest_sessions(self.ready, held, self._next, avoid) or able
 
     def describe(self) -> str:
         """How the workers are, for who waited for one in vain."""

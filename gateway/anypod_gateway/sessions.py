@@ -309,7 +309,7 @@ class Sessions:
         pinned = self._pins.at(worker.hello.instance)
         return max(worker.sessions, pinned) + worker.coming_sessions
 
-    def _take_room(self, avoid: Collection[str], _: Share | None = None) -> Worker | None:
+    def _take_room(self, avoid: Collection[str], _: Share | None, __: str) -> Worker | None:
         worker = self._roster.for_session(self._holds_sessions, avoid)
         if worker is not None:
             worker.coming_sessions += 1

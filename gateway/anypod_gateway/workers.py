@@ -86,6 +86,8 @@ class Worker:
         """Of the process that was last linked."""
         self.load: Load | None = None
         self.executors = 0
+        self.kinds: frozenset[str] = frozenset()
+        """Of programs that it can run."""
         self.in_flight = 0
         self.groups = Groups()
         self.others = 0
@@ -233,6 +235,7 @@ class Worker:
             self._watcher.departed(before.instance)
             self._ends.clear()
         self.executors = hello.executors
+        self.kinds = frozenset(hello.kinds)
         self.load = None
         self.others = 0
         self.is_full = self._draining = self._not_ready = False

@@ -124,6 +124,7 @@ def request(
     logs: bool = False,
     session: str | None = None,
     concurrency: int = 1,
+    kind: str = "python",
     code: Callable[[], Awaitable[Code]] | None = None,
 ) -> ExecutionRequest:
     known = code_of(program) if isinstance(program, str) else program
@@ -142,6 +143,7 @@ def request(
         logs=logs,
         session=session,
         concurrency=concurrency,
+        kind=kind,
     )
 
 

@@ -21,7 +21,7 @@ from anypod.wire.messages import (
     Verdict,
     WorkerHello,
 )
-from anypod_worker import failures, logs
+from anypod_worker import abilities, failures, logs
 from anypod_worker.backlog import Backlog
 from anypod_worker.execution import Execution, RefusalReason
 from anypod_worker.groups import Groups
@@ -77,6 +77,7 @@ class Dispatch:
             max_sessions=config.max_sessions,
             max_body_bytes=config.limits.output_bytes,
             groups=True,
+            kinds=abilities.KINDS,
         )
 
     def welcome(self, link: Link) -> None:

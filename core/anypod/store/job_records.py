@@ -13,7 +13,7 @@ from anypod.api.jobs import OPEN, State, TaskKind
 from anypod.api.webhooks import DeliveryState, origin_of
 from anypod.dspy.spec import LmChoice
 from anypod.store.records import Record
-from anypod.wire.messages import Code
+from anypod.wire.messages import PYTHON, Code
 
 STEPS_KEPT = 64
 
@@ -72,6 +72,8 @@ class Job(Record, frozen=True, kw_only=True):
     concurrency: int = 1
     """Executions of the revision that may share an executor, as the program says."""
     webhook: Webhook | None = None
+    kind: str = PYTHON
+    """Of the program."""
     task: TaskKind | None = None
     """What is done with the program; None: it is run."""
     task_of: str = ""

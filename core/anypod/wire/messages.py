@@ -35,6 +35,9 @@ PROGRESS_SECONDS = 0.1
 PROGRESS_MESSAGE = 500
 """Characters of what is said beside the numbers."""
 
+PYTHON = "python"
+"""The kind of programs that all workers can run."""
+
 AHEAD_PER_EXECUTOR = 8
 """Executions that a gateway may send beyond a worker's executors, and that the worker lets wait."""
 
@@ -209,6 +212,8 @@ class WorkerHello(Message, frozen=True, tag="worker-hello"):
     protocol: int = PROTOCOL
     groups: bool = False
     """It knows groups; one that does not would take an executor for each execution."""
+    kinds: tuple[str, ...] = (PYTHON,)
+    """Of programs that it can run."""
 
 
 class Load(Message, frozen=True, tag="load"):

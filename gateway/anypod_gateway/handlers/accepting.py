@@ -112,6 +112,7 @@ def _job(
         lm=execution.lm,
         shows_replies=execution.shows_replies,
         concurrency=execution.concurrency,
+        kind=execution.kind,
         task=task,
         task_of=task_of,
     )

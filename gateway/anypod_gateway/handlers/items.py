@@ -58,6 +58,8 @@ class Wanted:
     shows_replies: bool
     concurrency: int
     """As the program says."""
+    kind: str
+    """Of the program."""
     key: str
     """Digest of the batch's; empty without one."""
 
@@ -147,6 +149,7 @@ class Items:
                 lm=wanted.lm,
                 shows_replies=wanted.shows_replies,
                 concurrency=wanted.concurrency,
+                kind=wanted.kind,
             )
             with services.running(pool):
                 answer = await self._placed(request)

@@ -190,6 +190,7 @@ async def _wanted(request: web.Request, services: Services, pool: Pool) -> Wante
         asked_lm=asked,
         shows_replies=shows_replies,
         concurrency=version.concurrency,
+        kind=version.kind,
         key=key_digest(request, program) if HEADER in request.headers else "",
     )
 

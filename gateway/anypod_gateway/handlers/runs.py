@@ -78,6 +78,7 @@ async def run_named(
             lm=lm,
             shows_replies=shows_replies,
             concurrency=version.concurrency,
+            kind=version.kind,
         ),
     )
 
@@ -146,6 +147,7 @@ async def run_inline(request: web.Request) -> web.StreamResponse:
             session=session,
             lm=lm,
             concurrency=program.concurrency,
+            kind=code.kind,
         ),
     )
 

@@ -122,6 +122,7 @@ async def _accept(
         inputs=_encoded(data),
         deadline=asyncio.get_running_loop().time() + seconds,
         idempotent=revision.idempotent,
+        kind=code.kind,
         lm=lm,
         shows_replies=shows_replies,
     )

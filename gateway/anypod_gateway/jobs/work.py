@@ -214,6 +214,7 @@ class Work:
             lm=job.lm,
             shows_replies=job.shows_replies,
             concurrency=job.concurrency,
+            kind=job.kind,
             holds=self._may_send,
             on_progress=self._heard,
         )

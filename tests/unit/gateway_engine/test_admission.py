@@ -26,7 +26,7 @@ class Bench:
             self.admission, self.pick, self.take_back, lambda: "the workers are asleep"
         )
 
-    def pick(self, avoid: Collection[str], share: Share | None) -> Worker | None:
+    def pick(self, avoid: Collection[str], share: Share | None, kind: str) -> Worker | None:
         self.avoided.append(avoid)
         self.shares.append(share)
         return self.free.pop(0) if self.free else None
