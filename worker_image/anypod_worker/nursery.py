@@ -8,6 +8,7 @@ link's secret is in the supervisor alone.
 
 import contextlib
 import gc
+import importlib
 import os
 import select
 import signal
@@ -39,12 +40,14 @@ def main(socket_fd: int, preload_fd: int) -> int:
 
 
 def _preload(told: int) -> None:
-    """What cannot be imported here, a worker's zygote finds so too, and says why."""
+    """What cannot be done here, a worker's zygote finds so too, and says why."""
     with os.fdopen(told) as lines:
         modules = lines.read().split()
     for module in modules:
         with contextlib.suppress(Exception):
-            zygote.preload(module)
+            importlib.import_module(module)
+    with contextlib.suppress(Exception):
+        zygote.warm()
 
 
 def _wait(requests: socket.socket) -> bool:

@@ -95,30 +95,43 @@ def _serve(control: socket.socket) -> None:
     assert isinstance(configure, Configure)
     environment.enter(environment.declared(configure.config))
     kernel.hide_memory()
-    if _preload(control, configure.config.preload):
+    if _preload(control, configure.config):
         _fork_on_request(control, configure)
 
 
-def _preload(control: socket.socket, modules: list[str]) -> bool:
+def _preload(control: socket.socket, config: WorkerConfig) -> bool:
     began = time.monotonic()
     importlib.import_module("anypod_worker.executor")
-    for module in modules:
+    for module in config.preload:
         try:
-            preload(module)
+            importlib.import_module(module)
         except BaseException as error:  # noqa: BLE001 - an import may raise SystemExit too
             traceback.print_exc()
-            last = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-            control.send(encode(PreloadFailed(module=module, error=last)))
+            control.send(encode(PreloadFailed(module=module, error=_last_line(error))))
             return False
+    warnings = _warmed() if config.lms else []
     gc.collect()
     gc.freeze()
-    control.send(encode(Preloaded(time.monotonic() - began, _fork_hazards())))
+    control.send(encode(Preloaded(time.monotonic() - began, [*warnings, *_fork_hazards()])))
     return True
 
 
-def preload(module: str) -> None:
-    """Import it; of DSPy, what its first use imports too. Raises whatever an import may."""
-    importlib.import_module(module)
+def _last_line(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+
+
+def _warmed() -> list[str]:
+    """It only saves time: a version of DSPy that is not known is used as it is."""
+    try:
+        warm()
+    except Exception as error:  # noqa: BLE001 - whatever is otherwise there
+        traceback.print_exc()
+        return [f"DSPy is not warm, and an executor's first run slower: {_last_line(error)}"]
+    return []
+
+
+def warm() -> None:
+    """Do what the first use of DSPy does, if it is imported."""
     if "dspy" in sys.modules:
         importlib.import_module("anypod_worker.kinds.dspy.warm").up()
 

@@ -41,7 +41,14 @@ def of(kind: str, lms: Sequence[Lm]) -> Kind:
             f": {error}",
             path="kind",
         ) from None
-    made: Kind = importlib.import_module("anypod_worker.kinds.dspy.kind").kind(lms)
+    try:
+        made: Kind = importlib.import_module("anypod_worker.kinds.dspy.kind").kind(lms)
+    except (ImportError, AttributeError) as error:
+        raise invalid(
+            "this pool's workers have a dspy of another version: use an image that has the one of "
+            f"the extra 'dspy': {error}",
+            path="kind",
+        ) from None
     return made
 
 
