@@ -98,7 +98,7 @@ def test_rollout_of_a_broken_image(release: Release, load: LoadWatch) -> None:
         assert now.condition("Degraded")["reason"] == "ImagePullFailed"
         assert image in now.condition("Degraded")["message"]
         assert now.is_true("Ready")
-        assert before <= now.ready_workers
+        assert before <= now.ready()
         patch(release, {"image": ""})
         until_whole(release, WORKERS)
     assert set(look(release).workers) == before
@@ -167,14 +167,14 @@ def test_a_killed_worker(release: Release, load: LoadWatch) -> None:
 
 def test_a_frozen_worker(release: Release, load: LoadWatch) -> None:
     """That comes back to a pool which has given it up."""
-    name = next(iter(look(release).ready_workers))
+    name = next(iter(look(release).ready()))
     frozen = Pod(release.namespace, name)
     faults = release.cluster.faults
     with load.row("a worker frozen until it is not Ready, and thawed") as row:
         row.died.add(name)
         faults.freeze_container(frozen)
         try:
-            until(release, lambda now: name not in now.ready_workers, "it is not Ready")
+            until(release, lambda now: name not in now.ready(), "it is not Ready")
         finally:
             faults.thaw_container(frozen)
         until_whole(release, WORKERS)
@@ -206,7 +206,7 @@ def test_a_lost_node(release: Release, load: LoadWatch) -> None:
         row.died |= {name for name, pod in there if pod["spec"]["nodeName"] == node}
         faults.stop_node(node)
         try:
-            until(release, lambda now: not row.died & now.ready_workers, "they are given up")
+            until(release, lambda now: not row.died & now.ready(), "they are given up")
         finally:
             faults.start_node(node)
         until_whole(release, WORKERS)
@@ -222,7 +222,7 @@ def test_every_session_has_what_was_answered(load: LoadWatch, release: Release) 
 
 def all_but(*gone: str) -> Callable[[Standing], bool]:
     """As many workers as there should be, and none of these."""
-    return lambda now: len(now.ready_workers - {*gone}) == WORKERS
+    return lambda now: len(now.ready() - {*gone}) == WORKERS
 
 
 def kill_a_worker(release: Release, row: Row) -> None:

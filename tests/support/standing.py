@@ -34,16 +34,16 @@ class Standing:
 
     @property
     def workers(self) -> Pods:
+        return self.staying("worker")
+
+    def staying(self, component: str) -> Pods:
         """None that is going."""
-        found = self.of("worker").items()
+        found = self.of(component).items()
         return {name: pod for name, pod in found if "deletionTimestamp" not in pod["metadata"]}
 
-    @property
-    def ready_workers(self) -> set[str]:
-        return {name for name, pod in self.workers.items() if is_ready(pod)}
-
-    def ready(self, component: str) -> set[str]:
-        return {name for name, pod in self.of(component).items() if is_ready(pod)}
+    def ready(self, component: str = "worker") -> set[str]:
+        """Of those that stay."""
+        return {name for name, pod in self.staying(component).items() if is_ready(pod)}
 
     def condition(self, kind: str) -> Object:
         """As it is told of the present spec."""
@@ -60,7 +60,7 @@ class Standing:
         """As it is told to be, and nothing but that; and what serves it."""
         return (
             self.condition("Progressing")["status"] == "False"
-            and len(self.workers) == len(self.ready_workers) == len(self.of("worker")) == replicas
+            and len(self.workers) == len(self.ready()) == len(self.of("worker")) == replicas
             and len(self.ready("gateway")) == GATEWAYS
         )
 
