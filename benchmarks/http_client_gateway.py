@@ -23,8 +23,8 @@ import msgspec
 from yarl import URL
 
 from anypod.api.problems import error
-from anypod_gateway import __main__ as product
 from anypod_gateway import pools
+from anypod_gateway import process as product
 from anypod_gateway.dispatch import Dispatcher
 from anypod_gateway.executions import ExecutionAnswer, ExecutionInfo, ExecutionRequest
 

@@ -1,6 +1,6 @@
 """The page at ``/docs``: the OpenAPI document for people.
 
-Rendered here, once, without a script: it fetches nothing, so it works where nothing else can be
+Rendered here without a script: it fetches nothing, so it works where nothing else can be
 reached, and needs no exception in any content policy.
 """
 

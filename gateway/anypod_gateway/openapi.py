@@ -10,9 +10,10 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json
 
 import anypod
 from anypod.api import problems
-from anypod.api.documents import RequestModel
+from anypod.api.documents import AnswerModel, RequestModel
 from anypod.api.dspy_programs import DspyCode
 from anypod.api.programs import ProgramCode
+from anypod.resources.texts import texts
 from anypod_gateway.routing import PATH_PARAMETERS, Answer, Parameter, Route, Schema
 
 REF = "#/components/schemas/{}"
@@ -192,7 +193,16 @@ def _schemas(table: Sequence[Route]) -> Schema:
 
 
 class _Generator(GenerateJsonSchema):
-    """Without titles, which only repeat names, and with rules for names that forbid others."""
+    """Without titles, which only repeat names, with the texts of answers' fields, and with rules
+    for names that forbid others."""
+
+    def model_schema(self, schema: Any) -> Schema:
+        made: Schema = super().model_schema(schema)
+        if issubclass(model := schema["cls"], AnswerModel):
+            for name, text in texts(model).items():
+                member = made["properties"][model.model_fields[name].alias]
+                member.setdefault("description", text)
+        return made
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False

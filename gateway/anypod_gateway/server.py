@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import msgspec
 from aiohttp import web
 
 import anypod
@@ -22,11 +21,12 @@ from anypod.resources import link_tokens
 from anypod.store.etcd_security import EtcdSecurity
 from anypod.store.kv import KeyValue
 from anypod.store.open import open_store
-from anypod_gateway import connections, docs_page, openapi, routing
+from anypod_gateway import connections, routing
 from anypod_gateway.access_log import AccessLog
 from anypod_gateway.callers.gate import Gate
 from anypod_gateway.callers.keys import ApiKeys
 from anypod_gateway.callers.tokens import Tokens
+from anypod_gateway.description import Description
 from anypod_gateway.discovery import Apply, DesiredPool, PoolsFileSource, Source
 from anypod_gateway.errands import vital
 from anypod_gateway.events import Events
@@ -142,14 +142,12 @@ def make_app(front: Front) -> web.Application:
 def services(
     settings: Settings, life: Lifecycle, metrics: Metrics, known: KnownPools, gate: Gate | None
 ) -> Services:
-    document = openapi.document(TABLE, secured=gate is not None)
     return Services(
         settings=settings,
         life=life,
         metrics=metrics,
         known=known,
-        openapi=msgspec.json.encode(document),
-        docs=docs_page.render(document).encode(),
+        description=Description(TABLE, secured=gate is not None),
         gate=gate,
     )
 

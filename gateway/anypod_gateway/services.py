@@ -18,6 +18,7 @@ from anypod.store.sessions import SessionStore
 from anypod_gateway import requests
 from anypod_gateway.callers.gate import Gate
 from anypod_gateway.calls import Call
+from anypod_gateway.description import Description
 from anypod_gateway.executions import ExecutionInfo, Runner
 from anypod_gateway.jobs.queue import Jobs
 from anypod_gateway.lifecycle import Lifecycle
@@ -100,8 +101,7 @@ class Services:
     life: Lifecycle
     metrics: Metrics
     known: KnownPools
-    openapi: bytes
-    docs: bytes
+    description: Description
     gate: Gate | None = None
     """None where everybody may do everything."""
 

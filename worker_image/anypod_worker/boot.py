@@ -5,6 +5,7 @@ configuration by its socket. While it imports what programs need, the supervisor
 needs itself. A container's worker and a nursery's worker differ only in who makes the process.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -46,8 +47,11 @@ def run(learn: Callable[[], Told], inherited: list[int]) -> int:
     kernel.allow_many_files()
     kernel.name_process("anypod-worker")
     control.send(zygote.encode(zygote.Configure(told.config, os.getpid())))
+    # What is made meanwhile stays; looking through it for garbage would take as long as some of it.
+    gc.disable()
     from anypod_worker import supervisor
 
+    gc.enable()
     return supervisor.run(told, zygote_pid, control, began)
 
 

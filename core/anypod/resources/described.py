@@ -1,24 +1,19 @@
 """The models as data: each field with its text, type, default and bounds.
 
 The CRD and the reference are both made of this, when they are generated; nothing here runs in a
-service. A field's text is the string under it, which Python itself throws away: it is read from the
-source.
+service.
 """
 
-import ast
-import inspect
-import itertools
-import textwrap
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, StringConstraints
 from pydantic.fields import FieldInfo
 
 from anypod.resources.fields import parse_quantity, parse_share
+from anypod.resources.texts import texts
 
 _BOUNDS = ("gt", "ge", "le", "pattern", "min_length", "max_length")
 _SIZES = ((2**30, "Gi"), (2**20, "Mi"), (2**10, "Ki"))
@@ -53,12 +48,12 @@ class Described:
 
 
 def fields(model: type[BaseModel]) -> Iterator[Described]:
-    texts = _texts(model)
+    said = texts(model)
     for name, field in model.model_fields.items():
         shape = _shape(field.annotation, field.metadata)
         yield Described(
             name=field.alias or name,
-            text=texts.get(name, ""),
+            text=" ".join(said.get(name, "").split()),
             shape=shape,
             required=field.is_required(),
             has_default=not field.is_required() and field.default is not None,
@@ -72,22 +67,6 @@ def quantity(value: int) -> str:
     return next(
         (f"{value // n}{unit}" for n, unit in _SIZES if value and not value % n), str(value)
     )
-
-
-@cache
-def _texts(model: type[BaseModel]) -> dict[str, str]:
-    tree = ast.parse(textwrap.dedent(inspect.getsource(model)))
-    (body,) = (node.body for node in tree.body if isinstance(node, ast.ClassDef))
-    found = {}
-    for node, after in itertools.pairwise(body):
-        if (
-            isinstance(node, ast.AnnAssign)
-            and isinstance(node.target, ast.Name)
-            and isinstance(after, ast.Expr)
-            and isinstance(after.value, ast.Constant)
-        ):
-            found[node.target.id] = " ".join(str(after.value.value).split())
-    return found
 
 
 def _shape(annotation: Any, metadata: Any = ()) -> Shape:

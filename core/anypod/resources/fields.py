@@ -86,7 +86,11 @@ class Rule(NamedTuple):
 
 class Model(BaseModel):
     model_config = ConfigDict(
-        extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True
+        extra="forbid",
+        frozen=True,
+        alias_generator=to_camel,
+        populate_by_name=True,
+        defer_build=True,
     )
 
     RULES: ClassVar[tuple[Rule, ...]] = ()

@@ -27,13 +27,13 @@ async def metrics(request: web.Request) -> web.Response:
 
 
 async def openapi_json(request: web.Request) -> web.Response:
-    body = request.app[SERVICES].openapi
+    body = await request.app[SERVICES].description.document()
     return web.Response(body=body, content_type="application/json")
 
 
 async def docs(request: web.Request) -> web.Response:
     return web.Response(
-        body=request.app[SERVICES].docs,
+        body=await request.app[SERVICES].description.page(),
         headers={
             "Content-Type": "text/html; charset=utf-8",
             "Content-Security-Policy": CONTENT_POLICY,
