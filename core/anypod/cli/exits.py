@@ -42,6 +42,7 @@ _TO_DO = {
     "lm-rate-limited": "try again later, or choose another LM of the pool",
     "lm-unavailable": "try again later, or choose another LM of the pool",
     "lm-context-window": "give it less, or choose an LM of the pool that takes more",
+    "model-output-unusable": "describe the outputs, give demos, or choose another LM of the pool",
     "budget-spent": "give it a larger budget, or fewer examples",
     "store-unavailable": "see the gateway's log; try again when its store is back",
 }
@@ -120,6 +121,8 @@ def _problem(problem: "Problem") -> list[str]:
         lines.append(f"  {', '.join(where)}")
     if len(problem.errors or ()) > 1:
         lines += [f"  {one.get('path')}: {one.get('message')}" for one in problem.errors or ()]
+    if problem.model_output:
+        lines += [f"  the model said: {line}" for line in problem.model_output.splitlines()]
     if problem.traceback:
         lines += [f"  {line}" for line in problem.traceback.rstrip().splitlines()]
     if problem.logs:

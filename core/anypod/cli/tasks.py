@@ -47,6 +47,7 @@ Concurrency = Annotated[int | None, typer.Option(min=1, max=64, help="Examples a
 LmCalls = Annotated[int | None, typer.Option(min=1, help="At most so many.")]
 Seconds = Annotated[float | None, typer.Option(min=0.001, help="That it may take.")]
 Shown = Annotated[int, typer.Option(min=0, max=200, help="Examples to tell of, the worst first.")]
+MaxErrors = Annotated[int | None, typer.Option(min=0, help="Examples that may fail; 10.")]
 Async = Annotated[bool, typer.Option("--async", help="Do not wait; print the id of the job.")]
 
 
@@ -59,13 +60,14 @@ def evaluate(
     concurrency: Concurrency = None,
     lm_calls: LmCalls = None,
     seconds: Seconds = None,
+    max_errors: MaxErrors = None,
     shown: Shown = 3,
     async_: Async = False,
     pool: Pool = DEFAULT_POOL,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Score a program of kind dspy on examples."""
-    options = _options(lm, concurrency, lm_calls, seconds, shown)
+    options = _options(lm, concurrency, lm_calls, seconds, max_errors, shown)
     with connected(url, pool) as client:
         program = _prepared(client, target)
         dataset = _read(examples, _Fields.of(client, program, metric))
@@ -93,6 +95,7 @@ def optimize(
     concurrency: Concurrency = None,
     lm_calls: LmCalls = None,
     seconds: Seconds = None,
+    max_errors: MaxErrors = None,
     shown: Shown = 0,
     async_: Async = False,
     pool: Pool = DEFAULT_POOL,
@@ -102,7 +105,7 @@ def optimize(
 
     What is found is its next revision, unless the score is lower.
     """
-    options = _options(lm, concurrency, lm_calls, seconds, shown)
+    options = _options(lm, concurrency, lm_calls, seconds, max_errors, shown)
     with connected(url, pool) as client:
         program = _prepared(client, target)
         chosen = _optimizer(optimizer)
@@ -123,6 +126,7 @@ def _options(
     concurrency: int | None,
     lm_calls: int | None,
     seconds: float | None,
+    max_errors: int | None,
     shown: int,
 ) -> "TaskArguments":
     budget = {"lmCalls": lm_calls, "seconds": seconds}
@@ -130,6 +134,7 @@ def _options(
         "lm": lm,
         "concurrency": concurrency,
         "budget": {name: value for name, value in budget.items() if value is not None} or None,
+        "max_errors": max_errors,
         "shown": shown,
     }
     return {name: value for name, value in given.items() if value is not None}  # type: ignore[return-value]

@@ -176,6 +176,19 @@ def test_a_problem_is_told_with_where_and_what_to_do(capsys: pytest.CaptureFixtu
     ]
 
 
+def test_what_a_model_said_is_shown_when_it_cannot_be_used(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = "Paris!\nWhat else?"
+    exits.report(error_of(problem("model-output-unusable", "no form", model_output=said)))
+    assert capsys.readouterr().err.splitlines() == [
+        "error: model-output-unusable: no form",
+        "  the model said: Paris!",
+        "  the model said: What else?",
+        "  describe the outputs, give demos, or choose another LM of the pool",
+    ]
+
+
 def test_cells_say_what_there_is() -> None:
     now = datetime.now(UTC)
     assert text(None) == text({}) == text([]) == text("") == "-"
