@@ -14,7 +14,7 @@ from tests.support.lm_server import LmServer, chat
 from tests.support.local import ANYPOD, PATIENCE
 
 from anypod.client import Client
-from anypod.dspy.push import definition
+from anypod.dspy.push import definition, examples, metric
 
 FILE = '''
 """What a notebook leaves: an agent that was optimised."""
@@ -212,3 +212,21 @@ def test_without_dspy_it_is_said_how_to_get_it(arguments: list[str], code: int, 
     )
     assert done.returncode == code, done.stderr
     assert said in done.stderr
+
+
+LONGEST = 5
+
+
+def short_and_right(example: dspy.Example, pred: dspy.Prediction, trace: object = None) -> bool:
+    return len(pred.answer) <= LONGEST and bool(example.answer == pred.answer)
+
+
+def test_a_notebooks_examples_and_metric_judge_a_program(client: Client, lm: LmServer) -> None:
+    client.programs.put("judged", **definition(dspy.Predict("question -> answer")))
+    devset = [
+        dspy.Example(question=f"{answer}?", answer=answer).with_inputs("question")
+        for answer in ("Paris", "Amsterdam")
+    ]
+    lm.script = lambda asked: chat(answer="Amsterdam" if "Amsterdam?" in asked.last else "Paris")
+    job = client.evaluate("judged", examples(devset), metric(short_and_right))
+    assert [item["score"] for item in job.result(120).outputs["items"]] == [0.0, 1.0]

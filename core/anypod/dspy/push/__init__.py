@@ -12,13 +12,14 @@ from pydantic import ValidationError
 
 from anypod.api.dspy_checks import Refused, spec_of
 from anypod.api.dspy_programs import CreateDspyProgram
+from anypod.dspy.push.evaluating import examples, metric
 from anypod.dspy.push.modules import document_of
 from anypod.dspy.push.refusals import CannotBeServed, Refusal, Refusals
 
 if TYPE_CHECKING:
     from anypod.client.calls import CodeArguments
 
-__all__ = ["CannotBeServed", "Refusal", "definition"]
+__all__ = ["CannotBeServed", "Refusal", "definition", "examples", "metric"]
 
 _ADAPTERS = {dspy.ChatAdapter: "chat", dspy.JSONAdapter: "json", dspy.XMLAdapter: "xml"}
 
