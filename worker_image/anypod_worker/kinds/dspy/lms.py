@@ -112,7 +112,7 @@ class PoolLm(InTheLoop, dspy.LM):  # type: ignore[misc]
         return self.bridge.wait(self._tracked(*arguments, **named))
 
     async def _tracked(self, *arguments: Any, **named: Any) -> Any:
-        """What fails is told without the provider's words: DSPy's optimisers print it."""
+        """What fails is told as callers know it, for DSPy's optimisers print it."""
         with dspy.context(usage_tracker=self.tracker):
             try:
                 return await self.acall(*arguments, **named)
