@@ -2,7 +2,8 @@
 
 import os
 import platform
-from importlib.metadata import version
+import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from benchmarks.goals import Measured
 
 
 def machine(*packages: str) -> str:
-    """In one line, with these packages' versions."""
+    """In one line, with these packages' versions. Exits where one is not installed."""
     model = next(
         (
             line.partition(":")[2].strip()
@@ -20,11 +21,21 @@ def machine(*packages: str) -> str:
         platform.machine(),
     )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    versions = ", ".join(f"{name} {_version(name)}" for name in packages)
     return (
         f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB; Linux {platform.release()}; "
         f"Python {platform.python_version()}; {versions}"
     )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        sys.exit(
+            f"{package} is not installed in {sys.prefix}, and the benchmark needs it: "
+            "pip install -c constraints.txt --group test"
+        )
 
 
 def as_json(results: list[Measured], samples: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks import reports
 
 ROOT = Path(__file__).parents[3]
 GOALS = 7
@@ -50,3 +51,8 @@ def test_the_quick_benchmark_of_dspy_programs_runs(tmp_path: Path) -> None:
     found = quick("benchmarks.dspy", tmp_path / "results.json")
     assert len(found["results"]) == GOALS_OF_DSPY
     assert len(found["samples"]) == 2
+
+
+def test_what_is_not_installed_is_named_with_how_to_get_it() -> None:
+    with pytest.raises(SystemExit, match=r"no-such-rival is not installed in .*--group test"):
+        reports.machine("aiohttp", "no-such-rival")
