@@ -15,7 +15,16 @@ from anypod.dspy import spec, tasks
 from anypod.wire.config import Lm
 from anypod.wire.messages import Code
 from anypod_worker.kinds import Kind
-from anypod_worker.kinds.dspy import adapters, catalog, engine, functions, lms, modules, tls
+from anypod_worker.kinds.dspy import (
+    adapters,
+    catalog,
+    engine,
+    functions,
+    lms,
+    modules,
+    resolutions,
+    tls,
+)
 from anypod_worker.kinds.dspy.models import Models
 from anypod_worker.kinds.dspy.running import DspyPlan
 from anypod_worker.kinds.dspy.tasks import TaskPlan
@@ -29,6 +38,7 @@ def kind(pool: Sequence[Lm]) -> Kind:
     tls.share()
     engine.use()
     adapters.remember()
+    resolutions.remember()
 
     def load(code: Code, revision: str, directory: Path) -> LoadedProgram:
         return _load(code, revision, directory, pool)

@@ -17,7 +17,7 @@ import msgspec
 from anypod.dspy.spec import Field as SpecField
 from anypod.dspy.spec import Module, Signature, Spec
 from anypod.wire.config import Lm
-from anypod_worker.kinds.dspy import adapters, catalog, engine, modules, tls
+from anypod_worker.kinds.dspy import adapters, catalog, engine, modules, resolutions, tls
 from anypod_worker.kinds.dspy.connections import idle
 from anypod_worker.kinds.dspy.models import Models
 from anypod_worker.kinds.dspy.running import DspyPlan
@@ -54,6 +54,7 @@ def up() -> None:
     tls.share()
     engine.use()
     adapters.remember()
+    resolutions.remember()
     tls.context()
     ours, theirs = socket.socketpair()
     with theirs:
