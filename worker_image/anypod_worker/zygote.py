@@ -17,10 +17,11 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 
 import msgspec
 
-from anypod.wire.config import WorkerConfig
+from anypod.wire.config import Lm, WorkerConfig
 from anypod_worker import environment, kernel
 
 MAX_PACKET_BYTES = 128 * 1024
@@ -109,7 +110,7 @@ def _preload(control: socket.socket, config: WorkerConfig) -> bool:
             traceback.print_exc()
             control.send(encode(PreloadFailed(module=module, error=_last_line(error))))
             return False
-    warnings = _warmed() if config.lms else []
+    warnings = _warmed(config.lms) if config.lms else []
     gc.collect()
     gc.freeze()
     control.send(encode(Preloaded(time.monotonic() - began, [*warnings, *_fork_hazards()])))
@@ -120,20 +121,22 @@ def _last_line(error: BaseException) -> str:
     return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
 
 
-def _warmed() -> list[str]:
+def _warmed(lms: Sequence[Lm]) -> list[str]:
     """It only saves time: a version of DSPy that is not known is used as it is."""
     try:
-        warm()
+        warm(lms)
     except Exception as error:  # noqa: BLE001 - whatever is otherwise there
         traceback.print_exc()
         return [f"DSPy is not warm, and an executor's first run slower: {_last_line(error)}"]
     return []
 
 
-def warm() -> None:
-    """Do what the first use of DSPy does, if it is imported."""
+def warm(lms: Sequence[Lm] = ()) -> None:
+    """Do what the first use of DSPy does, and of these LMs, if it is imported."""
     if "dspy" in sys.modules:
-        importlib.import_module("anypod_worker.kinds.dspy.warm").up()
+        module = importlib.import_module("anypod_worker.kinds.dspy.warm")
+        module.up()
+        module.know(lms)
 
 
 def _fork_hazards() -> list[str]:

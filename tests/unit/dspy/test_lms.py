@@ -1,10 +1,11 @@
 """Which LM a run asks, what that costs, and which LMs cannot be asked at all."""
 
 import pytest
+from dspy.clients import model_metadata
 
 from anypod.dspy.spec import LmChoice
 from anypod.wire.config import Lm
-from anypod_worker.kinds.dspy import lms
+from anypod_worker.kinds.dspy import catalog, lms
 from anypod_worker.runtime.loading import InvalidProgram
 
 FAST = Lm("fast", "hosted_vllm/x", "http://127.0.0.1:9/v1")
@@ -66,3 +67,19 @@ def test_what_dspy_cannot_ask_by_itself_is_refused(lm: Lm, choice: LmChoice) -> 
 )  # fmt: skip
 def test_what_it_can_is_not(model: str) -> None:
     lms.check(Lm("some", model), LmChoice())
+
+
+def test_what_is_looked_up_before_a_run_is_not_sought_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    catalog.prepare()
+    load, looked = model_metadata._load, []
+    monkeypatch.setattr(model_metadata, "_load", lambda: looked.append(1) or load())
+    lm = Lm("own", "hosted_vllm/a model that nobody has looked up", "http://127.0.0.1:9/v1")
+    for _ in range(2):
+        lms.look_up(lm)
+        assert len(looked) == 1
+
+
+def test_one_that_cannot_be_asked_is_looked_up_in_vain() -> None:
+    lms.look_up(Lm("odd", "no_such_provider/x"))

@@ -5,11 +5,13 @@ here and not by DSPy, which would wait for as long as a provider says.
 """
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dspy
+from dspy.clients import capabilities
 from dspy.clients.backend_selection import select_backend
 
 from anypod.dspy.spec import LmChoice
@@ -162,6 +164,12 @@ class PoolLm(InTheLoop, dspy.LM):  # type: ignore[misc]
 
 def _loop_time() -> float:
     return asyncio.get_running_loop().time()
+
+
+def look_up(lm: Lm) -> None:
+    """In DSPy's catalogue, so that it is known. That it cannot be asked, who asks it is told."""
+    with contextlib.suppress(Exception):
+        capabilities.capabilities(dspy.LM(**_arguments(lm, LmChoice(), _NO_KEY)))
 
 
 def check(lm: Lm, choice: LmChoice) -> None:

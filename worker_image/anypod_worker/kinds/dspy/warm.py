@@ -9,6 +9,7 @@ import asyncio
 import functools
 import importlib
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 import dspy
@@ -17,7 +18,7 @@ import msgspec
 from anypod.dspy.spec import Field as SpecField
 from anypod.dspy.spec import Module, Signature, Spec
 from anypod.wire.config import Lm
-from anypod_worker.kinds.dspy import adapters, catalog, engine, modules, resolutions, tls
+from anypod_worker.kinds.dspy import adapters, catalog, engine, lms, modules, resolutions, tls
 from anypod_worker.kinds.dspy.connections import idle
 from anypod_worker.kinds.dspy.models import Models
 from anypod_worker.kinds.dspy.running import DspyPlan
@@ -61,6 +62,12 @@ def up() -> None:
         idle.put(route(_URL).origin, Stream(ours))
         asyncio.run(_ask(theirs))
     _format(_noop)
+
+
+def know(pool: Sequence[Lm]) -> None:
+    """Its models."""
+    for lm in pool:
+        lms.look_up(lm)
 
 
 async def _ask(theirs: socket.socket) -> None:
