@@ -32,6 +32,11 @@ class TcpProxy:
         server, self._server = self._server, None
         if server is None:
             return
+        # A connection that asyncio has accepted but not begun to serve when its server closes is
+        # never closed. So first there are no more of these.
+        for listening in server.sockets:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+        await asyncio.sleep(0)
         server.close()
         for writer in list(self._writers):
             writer.transport.abort()
