@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 STORE_RETRY_SECONDS = 1
 
+_RUNS = ("/run", "/map")
+
 _STORE: dict[type[Exception], str] = {
     AlreadyExists: "already-exists",
     InvalidName: "bad-request",
@@ -39,16 +41,22 @@ def problem_of(failure: Exception, call: Call) -> Problem:
     return told
 
 
+def store_away(became: str) -> Problem:
+    """``became``: what is known of what was asked for."""
+    detail = f"the store did not answer in time; {became}"
+    return problem("store-unavailable", detail, retry_after=STORE_RETRY_SECONDS)
+
+
 def _problem_of(failure: Exception, call: Call) -> Problem:
     match failure:
         case AnyPodError():
             return failure.problem
         case StoreUnavailable():
-            return problem(
-                "store-unavailable",
-                "the store did not answer in time; a write may or may not have happened",
-                retry_after=STORE_RETRY_SECONDS,
-            )
+            # What a run asks the store for, it asks for before it begins; of a session's state,
+            # which is written afterwards, the session's run tells itself.
+            is_run = call.route.endswith(_RUNS)
+            became = "nothing has run" if is_run else "a write may or may not have happened"
+            return store_away(became)
         case ValueTooLarge():
             return problem(
                 "too-large",

@@ -9,17 +9,21 @@ from multidict import istr
 
 from anypod.api.idempotency import HEADER, REPLAYED
 from anypod.api.jobs import MAX_ATTEMPTS, MAX_PRIORITY, JobDocument, TaskKind, new_job_id
-from anypod.api.problems import error
+from anypod.api.problems import AnyPodError, error
 from anypod.api.webhooks import HEADER as WEBHOOK
 from anypod.store.checks import Write
 from anypod.store.job_records import Job
+from anypod.store.kv import StoreUnavailable
 from anypod.store.once import Answer
+from anypod.wire.messages import Code
 from anypod_gateway import requests
 from anypod_gateway.answers import JSON_TYPE
 from anypod_gateway.calls import CALL, Call
 from anypod_gateway.executions import ExecutionRequest
+from anypod_gateway.failures import store_away
 from anypod_gateway.handlers.keyed import keyed
 from anypod_gateway.jobs import documents
+from anypod_gateway.once import Keyed
 from anypod_gateway.services import Pool
 
 PREFER = istr("Prefer")
@@ -65,15 +69,24 @@ async def accept(
     job = msgspec.structs.replace(job, webhook=webhook).to("queued", datetime.now(UTC))
     has_own = task_of or not execution.program
     code = await execution.code() if has_own else None
-    if HEADER not in request.headers:
-        await pool.jobs.accept(job, execution.inputs, code)
+    kind = f"job?{request.query_string}" + (f"#{url}" if url is not None else "")
+    call = keyed(request, execution, body, kind) if HEADER in request.headers else None
+    try:
+        return await _accept(pool, job, execution.inputs, code, call)
+    except StoreUnavailable:
+        raise AnyPodError(store_away("whether the job is accepted is not known")) from None
+
+
+async def _accept(
+    pool: Pool, job: Job, inputs: bytes, code: Code | None, call: Keyed | None
+) -> web.Response:
+    if call is None:
+        await pool.jobs.accept(job, inputs, code)
         return _accepted(pool, job.id, encoded(pool, job), replayed=False)
 
     async def commit(write: Write, when: tuple[str, int]) -> object:
-        return await pool.jobs.accept(job, execution.inputs, code, also=[write], when=[when])
+        return await pool.jobs.accept(job, inputs, code, also=[write], when=[when])
 
-    told = f"#{url}" if url is not None else ""
-    call = keyed(request, execution, body, f"job?{request.query_string}{told}")
     first = Answer(202, job.id, encoded(pool, job).decode())
     answer, replayed = await pool.once.accept(call, first, commit)
     return _accepted(pool, answer.head, (answer.body or "").encode(), replayed=replayed)

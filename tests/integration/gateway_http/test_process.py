@@ -137,16 +137,22 @@ async def test_without_its_store_a_gateway_runs_what_it_knows_and_says_so(
                 assert (await gateway.run("known", x=1)).outputs == 1
             await asyncio.to_thread(etcd.kill)
             assert (await gateway.run("known", x=2)).outputs == 2
-            for method, path, body in (
-                ("POST", "/programs/unknown/run", {}),
-                ("GET", "/programs", None),
-                ("GET", "/programs/known", None),
-                ("DELETE", "/programs/known", None),
-                ("POST", "/programs", {"source": ECHO}),
+            write, run = "a write may or may not have happened", "nothing has run"
+            keyed, as_job = {"Idempotency-Key": "k"}, {"Prefer": "respond-async"}
+            accepted = "whether the job is accepted is not known"
+            for method, path, body, headers, became in (
+                ("POST", "/programs/unknown/run", {}, {}, run),
+                ("POST", "/programs/known/run", {"inputs": {"x": 3}}, keyed, run),
+                ("POST", "/programs/known/run", {"inputs": {"x": 3}}, as_job, accepted),
+                ("GET", "/programs", None, {}, write),
+                ("GET", "/programs/known", None, {}, write),
+                ("DELETE", "/programs/known", None, {}, write),
+                ("POST", "/programs", {"source": ECHO}, {}, write),
             ):
                 options = {"json": body} if body is not None else {}
-                answer = await gateway.ask(method, path, **options)
+                answer = await gateway.ask(method, path, headers=headers, **options)
                 assert answer.document["type"] == "store-unavailable", answer.body
+                assert answer.document["detail"].endswith(became)
                 assert answer.status == 503
                 assert int(answer.headers["Retry-After"]) >= 1
             async with asyncio.timeout(60):
