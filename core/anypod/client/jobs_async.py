@@ -66,6 +66,8 @@ class AsyncJob:
                             event = following.take(raw)
                             if event is not None:
                                 yield event
+                            if following.is_over:
+                                return
             except AnswerLost:
                 pass
             if not following.is_over:  # its gateway has gone, or is about to

@@ -41,14 +41,18 @@ def _last(request: web.Request) -> int:
 async def _frames(services: Services, pool: Pool, job: Job, last: int) -> AsyncIterator[bytes]:
     told: Progress | None = None
     while True:
-        for number, step in enumerate(job.steps, job.forgotten + 1):
-            if number > last:
-                yield _frame("state", _state(step), number)
-                last = number
+        steps = enumerate(job.steps, job.forgotten + 1)
+        new = [(number, step) for number, step in steps if number > last]
+        end = [] if job.is_open else new[-1:]  # nothing is told after it
+        for number, step in new[: len(new) - len(end)]:
+            yield _frame("state", _state(step), number)
         progress = job.progress or pool.jobs.view.progress.get(job.id)
-        if progress is not None and not _same(progress, told):
+        if progress is not None and not _same(progress, told) and (job.is_open or end):
             told = progress
             yield _frame("progress", _progress(progress))
+        for number, step in end:
+            yield _frame("state", _state(step), number)
+        last = new[-1][0] if new else last
         if not job.is_open or services.life.draining:
             return
         job = await newer(pool, job, LOOK_SECONDS)

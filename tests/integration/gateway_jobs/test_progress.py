@@ -25,7 +25,9 @@ async def test_progress_is_seen_while_it_runs_and_kept_at_the_end(pair: Rig, fil
         file.touch()
         body += await reading.read()
     kinds = [(kind, data.get("state") or data["message"]) for kind, _, data in events(body)]
-    assert kinds[-2:] == [("state", "succeeded"), ("progress", "all")]
+    assert kinds[-2:] == [("progress", "all"), ("state", "succeeded")]
+    again = await here.ask("GET", f"/jobs/{id_}/events", headers={"Last-Event-ID": "3"})
+    assert events(again.body) == []
     found = await ended(here, id_)
     assert found["progress"] == {"done": 2.0, "total": 2.0, "message": "all"}
 
