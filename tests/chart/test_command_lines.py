@@ -61,6 +61,24 @@ def test_the_gateway_takes_whatever_can_be_said(namespaces: list[str]) -> None:
     assert settings.log_format == "text"
 
 
+def test_a_gateway_is_told_of_webhooks_secrets_where_there_are_some() -> None:
+    networks = {"workers.clusterNetworks": ["8.8.0.0/16"]}
+    settings = gateway.parse(arguments(networks, "gateway"))
+    assert (settings.webhook_secrets, settings.cluster_networks) == (None, ())
+    values = {"gateway.webhooks.secret": "hooks", **networks}
+    settings = gateway.parse(arguments(values, "gateway"))
+    assert settings.webhook_secrets == Path("/etc/anypod/webhooks")
+    assert settings.cluster_networks == ("8.8.0.0/16",)
+    deployment = pick(rendered(values), "Deployment", "rel-anypod-gateway")
+    spec = deployment["spec"]["template"]["spec"]
+    (volume,) = [each for each in spec["volumes"] if each["name"] == "webhooks"]
+    assert volume["secret"]["secretName"] == "hooks"
+    (mount,) = [
+        each for each in spec["containers"][0]["volumeMounts"] if each["name"] == "webhooks"
+    ]
+    assert (mount["mountPath"], mount["readOnly"]) == ("/etc/anypod/webhooks", True)
+
+
 def test_a_gateway_may_be_told_to_ask_nobody() -> None:
     settings = gateway.parse(arguments({"authentication.enabled": False}, "gateway"))
     assert not settings.authentication

@@ -364,6 +364,15 @@ def test_who_may_call_gateways_can_be_said() -> None:
     assert reachers(objects, "gateway", "http") == {"test"}
 
 
+def test_what_gateways_reach_is_everything_unless_it_is_said() -> None:
+    policy = pick(rendered(), "NetworkPolicy", "rel-anypod-gateway")["spec"]
+    assert policy["policyTypes"] == ["Ingress"]
+    to = [{"ipBlock": {"cidr": "10.0.0.0/8"}}]
+    policy = pick(rendered({"networkPolicy.gatewayTo": to}), "NetworkPolicy", "rel-anypod-gateway")
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert policy["spec"]["egress"] == [{"to": to}]
+
+
 # what is made only when it is asked for
 
 

@@ -42,6 +42,12 @@
 {{- else }}
 - --no-authentication
 {{- end }}
+{{- if .Values.gateway.webhooks.secret }}
+- --webhook-secrets=/etc/anypod/webhooks
+{{- range .Values.workers.clusterNetworks }}
+- --cluster-network={{ . }}
+{{- end }}
+{{- end }}
 # Until no proxy sends anything here any more, and no connection is kept alive.
 - --linger-seconds=5
 - --drain-seconds={{ .Values.gateway.drainSeconds }}
