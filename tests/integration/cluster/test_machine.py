@@ -44,3 +44,22 @@ def test_what_a_cluster_left_is_seen_while_another_ends(
 ) -> None:
     for _ in range(100):
         assert not [left for left in left_by(plan) if left.startswith("control group")]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="control groups are made by root only")
+def test_the_pods_of_a_node_count_as_more_than_one_process() -> None:
+    """Or they would all but stand still on a machine that is busy with other programs."""
+    name = f"heavy-{os.getpid()}"
+    cgroups.create(name)
+    try:
+        files = {"cpu.shares": 1024, "cpu.weight": 100}
+        weights = [
+            int((group / file).read_text()) / of_a_process
+            for group in cgroups.found(name)
+            for file, of_a_process in files.items()
+            if (group / file).exists()
+        ]
+    finally:
+        cgroups.remove(name)
+    assert weights
+    assert min(weights) > 1
