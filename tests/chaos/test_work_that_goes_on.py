@@ -1,6 +1,9 @@
 """Jobs and keyed calls, through the Service, while gateways, workers and etcd are killed: not one
 is lost or run twice.
 
+The last file of chaos by its name: Kubernetes starts what dies often later and later, and there is
+one etcd, whose outage would be another one in the table.
+
 tests/integration/gateway_jobs/test_reckoning.py does it to processes of this machine.
 """
 
@@ -13,8 +16,7 @@ from tests.support.on_a_cluster import release_ground
 from tests.support.reckoning import Size, play
 
 SHORT = Size(Load(jobs=240, calls=60), Deaths(gateways=1, workers=2, etcds=1, pause=5.0))
-# etcd comes back in its pod, and later each time.
-AT_LENGTH = Size(Load(10_000, 2_000), Deaths(gateways=12, workers=34, etcds=4, pause=12.0))
+AT_LENGTH = Size(Load(10_000, 2_000), Deaths(gateways=12, workers=35, etcds=3, pause=12.0))
 
 
 @pytest.mark.timeout(3600)
