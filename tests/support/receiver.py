@@ -14,7 +14,8 @@ from aiohttp import web
 from anypod.api.webhooks import parse_secret, signature
 
 SECRET = "whsec_YW55cG9kIHNpZ25zIHdoYXQgaXQgdGVsbHMgb2Ygam9icw=="
-PATIENCE = 60.0
+PATIENCE = 120.0
+"""Another gateway takes over what a dead one was at within 40 seconds."""
 
 
 @dataclass
