@@ -73,8 +73,13 @@ class DeliveryStore:
         try:
             await self._store.commit(writes, when=[claim, (keys.record(job.id), job.version)])
         except Conflict:  # the job was deleted, or another gateway is at it
-            with contextlib.suppress(Conflict):
-                await self._store.commit([Delete(claim[0])], when=[claim])
+            await self.release(job.id, telling.claim)
+
+    async def release(self, job: str, claim: int) -> None:
+        """``claim``: its version; nothing happens if it is another one by now."""
+        key = self._keys.delivery_claim(job)
+        with contextlib.suppress(Conflict):
+            await self._store.commit([Delete(key)], when=[(key, claim)])
 
 
 class DeliveryView:
@@ -87,11 +92,16 @@ class DeliveryView:
         self._reader = Reader()
         self._open: dict[str, tuple[float, Delivery]] = {}
         """With the time from which each is due, by this machine's monotonic clock."""
-        self._claims: set[str] = set()
+        self._claims: dict[str, Entry] = {}
         self._order: list[tuple[float, str]] = []
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def claimed_by(self, owner: str) -> list[tuple[str, int]]:
+        """Jobs, and the versions of the claims."""
+        claims = self._claims.items()
+        return [(id_, one.version) for id_, one in claims if one.value == owner.encode()]
 
     def due(self) -> Iterator[Delivery]:
         """Those that nobody is at, as they have become due."""
@@ -122,7 +132,9 @@ class DeliveryView:
     ) -> None:
         kind, _, id_ = key.removeprefix(self._keys.deliveries).partition("/")
         if kind == "claims":
-            (self._claims.discard if entry is None else self._claims.add)(id_)
+            self._claims.pop(id_, None)
+            if entry is not None:
+                self._claims[id_] = entry
             return
         self._remove(id_)
         delivery = self._reader.read(entry, Delivery) if entry is not None else None

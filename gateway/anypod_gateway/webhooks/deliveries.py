@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import secrets
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ FIRST_PAUSE = 1.0
 PAUSE_GROWS = 4.0
 LONGEST_PAUSE = 7200.0
 LOOK_SECONDS = 0.5
+SETTLE_AGAIN_SECONDS = 1.0
 CLOSE_SECONDS = 2.0
 MOST_OPEN = 10_000
 """Ends of one pool that wait to be told; then no job with a webhook is accepted."""
@@ -89,7 +91,7 @@ class Deliveries:
         self.view = DeliveryView(keys.jobs, lambda: self._wanted.set())
         """To be added to the pool's watch."""
         self._pool = pool
-        self._owner = owner
+        self._owner = f"{owner}/{secrets.token_hex(8)}"  # which another gateway may not have
         self._lease = lease
         self._site = site
         self._hooks = hooks
@@ -142,6 +144,10 @@ class Deliveries:
                 self._take_some()
 
     def _take_some(self) -> None:
+        for id_, claim in self.view.claimed_by(self._owner):
+            if id_ not in self._taken:  # the store did not say that this was written
+                self._taken[id_] = ""
+                self._errands.run(self._give_back(id_, claim))
         origins = Counter(self._taken.values())
         for one in self.view.due():
             if len(self._taken) >= AT_ONCE:
@@ -153,12 +159,21 @@ class Deliveries:
                 self._taken[one.job] = one.origin
                 self._errands.run(self._tell(one))
 
+    async def _give_back(self, job: str, claim: int) -> None:
+        try:
+            await self._store.release(job, claim)
+        except StoreUnavailable as away:
+            log.info("the end of job %s is not given back yet: %s", job, away)
+        finally:
+            del self._taken[job]
+
     async def _tell(self, delivery: Delivery) -> None:
         try:
             lease = await self._lease.get()
             telling = await self._claim(delivery, lease)
             if telling is not None:
                 await self._settle(telling, await self._attempt(telling))
+                self._wanted.set()
         except (Conflict, StoreUnavailable) as why:
             log.info("the end of job %s is not told from here: %s", delivery.job, why)
         except UnreadableRecord as why:
@@ -166,7 +181,6 @@ class Deliveries:
             self._left_alone.add((delivery.job, delivery.version))
         finally:
             del self._taken[delivery.job]
-            self._wanted.set()
 
     async def _claim(self, delivery: Delivery, lease: int) -> Telling | None:
         try:
@@ -211,7 +225,12 @@ class Deliveries:
         now = msgspec.structs.replace(
             before, state=state, attempts=attempts, problem=outcome.problem
         )
-        await self._store.settle(telling, now, pause)
+        while True:
+            try:
+                return await self._store.settle(telling, now, pause)
+            except StoreUnavailable as away:
+                log.warning("the end of job %s: not noted yet: %s", telling.job.id, away)
+            await asyncio.sleep(SETTLE_AGAIN_SECONDS)
 
 
 def pause_after(attempts: int, asked: int) -> float:
