@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from anypod.api.webhooks import parse_secret
 from anypod.local.directory import Directory
 from anypod.local.settings import CannotStart
 
@@ -48,3 +49,16 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CannotStart, match=r"file.* cannot be used: Not a directory"):
         Directory.take(tmp_path / "file" / "x")
+
+
+def test_each_pool_has_a_webhook_secret_that_stays_and_is_private(tmp_path: Path) -> None:
+    directory = Directory.take(tmp_path / ".anypod")
+    directory.keep_webhook_secrets(["one"])
+    file = directory.webhook_secrets / "one"
+    made = file.read_text()
+    parse_secret(made.strip())
+    assert file.stat().st_mode & 0o777 == 0o600
+    directory.keep_webhook_secrets(["one", "two"])
+    assert file.read_text() == made
+    assert (directory.webhook_secrets / "two").read_text() != made
+    directory.release()
