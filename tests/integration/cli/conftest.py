@@ -1,44 +1,24 @@
 """One local pool for all tests of the command line, and a way to call it as a user does."""
 
-import json
 import os
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.support.local import ANYPOD, PATIENCE, LocalPool, local_pool
-
-
-@dataclass(frozen=True)
-class Result:
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> Any:
-        return json.loads(self.out)
+from tests.support.local import PATIENCE, LocalPool, local_pool
+from tests.support.warm_cli import Result, WarmCli, warm_cli
 
 
 @dataclass(frozen=True)
 class Cli:
     directory: Path
     url: str
+    warm: WarmCli
 
     def __call__(self, *arguments: str, stdin: str = "", **environment: str) -> Result:
-        done = subprocess.run(
-            [ANYPOD, *arguments],
-            cwd=self.directory,
-            env=os.environ | {"ANYPOD_URL": self.url, **environment},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        return Result(done.returncode, done.stdout, done.stderr)
+        own = os.environ | {"ANYPOD_URL": self.url, **environment}
+        return self.warm.run(arguments, self.directory, own, stdin)
 
     def file(self, name: str, content: str) -> str:
         path = self.directory / name
@@ -53,6 +33,12 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPool]:
         yield started.ready()
 
 
+@pytest.fixture(scope="module")
+def warm() -> Iterator[WarmCli]:
+    with warm_cli(PATIENCE) as server:
+        yield server
+
+
 @pytest.fixture
-def cli(pool: LocalPool, tmp_path: Path) -> Cli:
-    return Cli(tmp_path, pool.url)
+def cli(pool: LocalPool, tmp_path: Path, warm: WarmCli) -> Cli:
+    return Cli(tmp_path, pool.url, warm)
