@@ -23,7 +23,8 @@ from anypod.local import processes
 ANYPOD = Path(sys.executable).parent / "anypod"
 PATIENCE = 90.0
 """Seconds that anything may take on a busy machine before a test gives up on it."""
-POLL = 0.02
+POLL = 0.05
+"""Seconds between two looks, which may read a log and all of /proc."""
 
 T = TypeVar("T")
 
