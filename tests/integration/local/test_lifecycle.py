@@ -181,8 +181,13 @@ def test_several_pools_share_one_gateway(tmp_path: Path) -> None:
     with local_pool(tmp_path, "-f", "pools.yaml", workers=None) as pool:
         pool.ready()
         with pool.client("texts") as texts, pool.client("tables") as tables:
-            found = {one.name: one.workers.ready for one in texts.pools.list()}
-            assert found == {"texts": 1, "tables": 2}
+
+            def all_ready() -> bool:
+                found = {one.name: one.workers.ready for one in texts.pools.list()}
+                return found == {"texts": 1, "tables": 2}
+
+            # The launcher knows it a moment before the gateway does.
+            eventually(all_ready, "the gateway has both pools, and all their workers")
             assert [texts.run_source(who).outputs, tables.run_source(who).outputs] == ["t", "a"]
 
 
