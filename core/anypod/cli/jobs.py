@@ -69,7 +69,7 @@ def time_of(text: str) -> datetime:
     """With the zone of this machine, if none is said. Raises Usage."""
     try:
         return datetime.fromisoformat(text).astimezone()
-    except ValueError:
+    except (ValueError, OverflowError):
         raise Usage(f"{text!r} is no time, such as 2030-01-31T18:00") from None
 
 

@@ -1,6 +1,7 @@
 """A run whose caller does not wait (RFC 7240, ``Prefer: respond-async``): it becomes a job."""
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import msgspec
@@ -159,17 +160,15 @@ def _number(text: str, path: str, least: int, most: int) -> int:
 def _time(text: str | None) -> datetime | None:
     if text is None:
         return None
-    try:
+    with suppress(ValueError, OverflowError):  # no time, or in no year of UTC
         time = datetime.fromisoformat(text.replace(" ", "+"))  # a plus that was not quoted
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is None:
-        raise error(
-            "bad-request",
-            "notBefore must be a time with its zone, such as 2030-01-31T18:00:00Z",
-            path="notBefore",
-        )
-    return time.astimezone(UTC)
+        if time.tzinfo is not None:
+            return time.astimezone(UTC)
+    raise error(
+        "bad-request",
+        "notBefore must be a time with its zone, such as 2030-01-31T18:00:00Z",
+        path="notBefore",
+    )
 
 
 def _labels(given: list[str]) -> dict[str, str]:

@@ -231,6 +231,8 @@ async def _pages(pair: Rig, path: str) -> list[str]:
         ("?priority=101", "priority"),
         ("?notBefore=tomorrow", "notBefore"),
         ("?notBefore=2030-01-01T00:00:00", "notBefore"),
+        ("?notBefore=9999-12-31T23:59:59-12:00", "notBefore"),
+        ("?notBefore=0001-01-01T00:00:00%2B12:00", "notBefore"),
         ("?maxAttempts=0", "maxAttempts"),
         ("?maxAttempts=2", "maxAttempts"),
         ("?label=none", "label"),

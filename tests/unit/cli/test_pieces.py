@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anypod.api.problems import TABLE, problem
-from anypod.cli import exits, sources
+from anypod.cli import exits, jobs, sources
 from anypod.cli.exits import Usage
 from anypod.cli.tables import aligned, text
 from anypod.cli.values import inputs_of
@@ -46,6 +46,12 @@ def test_a_value_is_json_or_else_text(value: str, meant: object) -> None:
 def test_any_value_is_taken(value: str) -> None:
     if not value.startswith("@"):
         assert list(inputs_of([f"n={value}"])) == ["n"]
+
+
+@pytest.mark.parametrize("said", ["tomorrow", "9999-12-31T23:59:59-12:00"])
+def test_what_is_no_time_here_is_refused(said: str) -> None:
+    with pytest.raises(Usage, match="is no time"):
+        jobs.time_of(said)
 
 
 @pytest.mark.parametrize("pair", ["", "name", "=3"])
