@@ -223,3 +223,11 @@ def test_help_imports_no_http_library_and_no_models() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_python_m_anypod_exits_as_the_script_does() -> None:
+    nowhere = ["jobs", "get", "j-0", "--url", "http://127.0.0.1:1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "anypod", *nowhere], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (exits.UNREACHABLE, "")
