@@ -122,7 +122,7 @@ def key_digest(request: web.Request, program: str) -> str:
     """Of the key that the request has, its caller and the program. Raises bad-request."""
     caller = request[CALL].caller
     try:
-        key = key_of(request.headers[HEADER])
+        key = key_of(", ".join(request.headers.getall(HEADER)))  # none, if there are two
     except BadKey as bad:
         raise error("bad-request", str(bad), path=HEADER) from None
     who = [type(caller).__name__, caller.name] if caller is not None else []

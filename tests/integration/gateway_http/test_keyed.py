@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from multidict import CIMultiDict
 from tests.support.rig import Answer, Gateway, Rig, pool_of, rig
 
 from anypod.api.ids import new_execution_id
@@ -169,6 +170,15 @@ async def test_an_answer_too_large_to_keep_is_said_to_be(pair: Rig, key: str, fi
 @pytest.mark.parametrize("bad", ['""', '"a', "", " ", "x" * 256, '"\\x"', "ä"])
 async def test_what_is_no_key_is_refused(pair: Rig, file: Path, bad: str) -> None:
     answer = await pair.gateway.run("note", headers={"Idempotency-Key": bad}, file=str(file))
+    assert (answer.status, answer.document["path"]) == (400, "Idempotency-Key")
+    assert not file.exists()
+
+
+async def test_two_keys_are_none(pair: Rig, file: Path) -> None:
+    keys = [("Idempotency-Key", "one"), ("Idempotency-Key", "two")]
+    headers = CIMultiDict([("Content-Type", "application/json"), *keys])
+    body = json.dumps({"inputs": {"file": str(file)}}).encode()
+    answer = await pair.gateway.ask("POST", "/programs/note/run", data=body, headers=headers)
     assert (answer.status, answer.document["path"]) == (400, "Idempotency-Key")
     assert not file.exists()
 
