@@ -327,7 +327,7 @@ class Work:
             problem="",
             detail="",
         )
-        told = msgspec.structs.replace(info, revision=job.told_revision)
+        told = msgspec.structs.replace(info, revision=job.told_revision, attempt=job.attempts)
         unprinted = msgspec.structs.replace(answer, info=told, printed=None)
         ended = Ended(job, answers.run_body(unprinted), ends.printed_of(answer.printed))
         await self._finish(ended, following)
@@ -343,13 +343,20 @@ class Work:
             program=info.program or None,
             revision=info.revision,
             worker=info.worker,
+            attempt=info.attempt,
             session=info.session,
         )
         return await self._failed(why, ends.printed_of(answer.printed))
 
     async def _failed(self, why: Problem, printed: Printed | None = None) -> State:
         state: State = "lost" if why.type == "worker-lost" else "failed"
-        told = msgspec.structs.replace(why, logs=None, revision=self._held.job.told_revision)
+        held = self._held.job
+        told = msgspec.structs.replace(
+            why,
+            logs=None,
+            revision=held.told_revision,
+            attempt=None if why.attempt is None else held.attempts,
+        )
         job = self._final(
             state,
             status=why.status,

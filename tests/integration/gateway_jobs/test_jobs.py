@@ -131,6 +131,9 @@ async def test_an_idempotent_program_is_tried_again(pair: Rig, file: Path) -> No
     found = await ended(pair.gateway, id_)
     assert (found["state"], found["attempts"], found["maxAttempts"]) == ("succeeded", 2, 3)
     assert file.read_text().count("begun") == 2
+    result = await pair.gateway.ask("GET", f"/jobs/{id_}/result")
+    assert result.document["execution"]["attempt"] == 2
+    assert result.headers["X-AnyPod-Attempt"] == "2"
 
 
 async def test_attempts_are_bounded(pair: Rig, file: Path) -> None:
@@ -138,6 +141,8 @@ async def test_attempts_are_bounded(pair: Rig, file: Path) -> None:
     found = await ended(pair.gateway, id_)
     assert (found["state"], found["attempts"]) == ("failed", 2)
     assert file.read_text().count("begun") == 2
+    result = await pair.gateway.ask("GET", f"/jobs/{id_}/result")
+    assert result.document["attempt"] == 2
 
 
 async def test_other_inputs_would_not_help(pair: Rig) -> None:
