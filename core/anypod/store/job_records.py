@@ -112,7 +112,8 @@ class Job(Record, frozen=True, kw_only=True):
     def to(self, state: State, at: datetime, **changes: object) -> "Job":
         """The job in that state."""
         changed: Job = msgspec.structs.replace(self, state=state, **changes)
-        steps = (*changed.steps, Step(state, at, changed.attempts, changed.problem))
+        problem = "" if state == "running" else changed.problem  # else of the attempt before
+        steps = (*changed.steps, Step(state, at, changed.attempts, problem))
         return msgspec.structs.replace(
             changed,
             steps=steps[-STEPS_KEPT:],

@@ -134,6 +134,9 @@ async def test_an_idempotent_program_is_tried_again(pair: Rig, file: Path) -> No
     result = await pair.gateway.ask("GET", f"/jobs/{id_}/result")
     assert result.document["execution"]["attempt"] == 2
     assert result.headers["X-AnyPod-Attempt"] == "2"
+    told = events((await pair.gateway.ask("GET", f"/jobs/{id_}/events")).body)
+    problems = [data.get("problem") for _, _, data in told]
+    assert problems == [None, None, "program-error", None, None]
 
 
 async def test_attempts_are_bounded(pair: Rig, file: Path) -> None:
