@@ -1,6 +1,7 @@
 """A run whose caller does not wait (RFC 7240, ``Prefer: respond-async``): it becomes a job."""
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -81,12 +82,17 @@ async def accept(
 async def _accept(
     pool: Pool, job: Job, inputs: bytes, code: Code | None, call: Keyed | None
 ) -> web.Response:
+    async def enqueue(*also: Write, when: Sequence[tuple[str, int]] = ()) -> None:
+        if job.webhook is not None:
+            pool.webhooks.check_room()
+        await pool.jobs.accept(job, inputs, code, also=also, when=when)
+
     if call is None:
-        await pool.jobs.accept(job, inputs, code)
+        await enqueue()
         return _accepted(pool, job.id, encoded(pool, job), replayed=False)
 
-    async def commit(write: Write, when: tuple[str, int]) -> object:
-        return await pool.jobs.accept(job, inputs, code, also=[write], when=[when])
+    async def commit(write: Write, when: tuple[str, int]) -> None:
+        await enqueue(write, when=[when])
 
     first = Answer(202, job.id, encoded(pool, job).decode())
     answer, replayed = await pool.once.accept(call, first, commit)

@@ -124,13 +124,16 @@ class Deliveries:
             raise _refused(str(wrong)) from None
         if not has_secret:
             raise _refused("this pool has no webhooks: it was given no secret to sign them with")
+        return webhook
+
+    def check_room(self) -> None:
+        """For one more. Raises AnyPodError."""
         if len(self.view) >= MOST_OPEN:
             raise error(
                 "queue-full",
                 f"the ends of {len(self.view)} jobs wait to be told already",
                 retry_after=RETRY_AFTER_SECONDS,
             )
-        return webhook
 
     # choosing
 

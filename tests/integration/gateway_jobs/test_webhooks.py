@@ -18,11 +18,19 @@ from tests.support.jobs import submit as submitted
 from tests.support.receiver import SECRET, receiver
 from tests.support.rig import Rig, pool_of, rig
 
+from anypod.api.jobs import new_job_id
 from anypod.api.webhooks import new_secret
+from anypod.store.job_records import Delivery
+from anypod.store.keys import PoolKeys
+from anypod.store.kv import Put
+from anypod.store.open import open_store
+from anypod.store.records import encode
+from anypod_gateway.webhooks.deliveries import MOST_OPEN
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+AT_ONCE = 100
 HUSH = "path-that-is-a-secret"
 
 
@@ -272,6 +280,36 @@ async def test_a_repeated_request_under_a_key_is_another_one_if_its_webhook_is(
         answer = await submitted(pair.gateway, "note", "", keyed, file=str(file))
         assert answer.document["type"] == "idempotency-key-reused"
         await it.heard(ids.pop())
+
+
+async def ends_that_wait(url: str, count: int) -> None:
+    """In the store of that URL: to be told in an hour."""
+    store = await asyncio.to_thread(open_store, url)
+    keys = PoolKeys("default", "default").jobs
+    for _ in range(0, count, AT_ONCE):
+        later = [Delivery(job=new_job_id(), pause=3600.0) for _ in range(AT_ONCE)]
+        await store.commit([Put(keys.delivery(one.job), encode(one)) for one in later])
+    await store.close()
+
+
+async def test_ends_that_wait_are_bounded_and_refuse_no_repeated_request(
+    tmp_path: Path, file: Path
+) -> None:
+    pool = pool_of(webhooks={"allowedNetworks": ["127.0.0.1/32"]})
+    async with receiver() as it, rig(tmp_path, pool=pool, gateways=0) as made:
+        await started(made, tmp_path, 1)
+        hook = {"Webhook-URL": it.url}
+        keyed = {"Idempotency-Key": "w-2", **hook}
+        first = await accepted(made.gateway, "note", headers=keyed, file=str(file))
+        await ends_that_wait(made.store, MOST_OPEN)
+        async with asyncio.timeout(PATIENCE):
+            while (await submitted(made.gateway, "note", "", hook, file=str(file))).status != 429:
+                await asyncio.sleep(0.1)
+        full = await submitted(made.gateway, "note", "", hook, file=str(file))
+        assert (full.status, full.document["type"]) == (429, "queue-full")
+        assert int(full.headers["Retry-After"]) > 0
+        assert await accepted(made.gateway, "note", headers=keyed, file=str(file)) == first
+        await accepted(made.gateway, "note", file=str(file))
 
 
 async def test_the_receiver_of_the_documentation_believes_us_and_nobody_else(
