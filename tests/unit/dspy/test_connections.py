@@ -128,13 +128,17 @@ def test_a_fork_has_none_and_its_parent_keeps_its_own(idle: Idle, pairs: Pairs) 
     assert idle.take(("a",)) is stream
 
 
-def test_a_file_that_has_got_its_number_is_not_taken_for_it(idle: Idle, pairs: Pairs) -> None:
+@pytest.mark.parametrize("waited", [0, IDLE_SECONDS])
+def test_a_file_that_has_got_its_number_is_not_taken_for_it(
+    idle: Idle, pairs: Pairs, clock: Clock, waited: float
+) -> None:
     stream = pairs.stream()
     idle.put(("a",), stream)
     number = stream._sock.fileno()
     mine, other = socket.socketpair()
     with mine, other:
         os.dup2(mine.fileno(), number)
+        clock.now += waited
         assert idle.take(("a",)) is None
         os.fstat(number)  # whosever it is, it is left alone
         os.close(number)

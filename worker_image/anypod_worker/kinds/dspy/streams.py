@@ -29,18 +29,16 @@ class Stream:
         await asyncio.get_running_loop().sock_sendall(self._sock, data)
 
     def is_quiet(self) -> bool:
-        """Open, and with nothing to read, as it must be before a request.
-
-        A program may have closed descriptors that are not its own: then another file may have this
-        number now.
-        """
+        """Open, and with nothing to read, as it must be before a request."""
         try:
-            if os.fstat(self._sock.fileno()).st_ino != self._inode:
-                self._sock.detach()
-                return False
-            return self._has_nothing()
+            return self._is_there() and self._has_nothing()
         except OSError:
             return False
+
+    def _is_there(self) -> bool:
+        """A program may have closed descriptors that are not its own: then another file may have
+        this number now. Raises OSError where none has."""
+        return os.fstat(self._sock.fileno()).st_ino == self._inode
 
     def _has_nothing(self) -> bool:
         """Raises OSError for a connection that is broken."""
@@ -51,7 +49,11 @@ class Stream:
         return False
 
     def close(self) -> None:
-        self._sock.close()
+        """Whoever's file has its number now is left alone."""
+        with contextlib.suppress(OSError):
+            if self._is_there():
+                self._sock.close()
+        self._sock.detach()
 
 
 class TlsStream(Stream):
