@@ -5,6 +5,7 @@ import base64
 import contextlib
 import gzip
 import ssl
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -384,6 +385,16 @@ async def test_a_proxy_that_refuses_says_why(
         proxy.refuses = True
         with pytest.raises(ConnectError, match="407 Who are you"):
             await ask("https://lm.example/v1")
+
+
+@pytest.mark.parametrize("address", ["socks5://me:secret@127.0.0.1:1", "http://me:secret@lm:x"])
+async def test_a_proxy_that_cannot_be_used_is_told_without_its_password(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("all_proxy", address)
+    with pytest.raises(ConnectError, match="proxy for http cannot be used") as caught:
+        await ask("http://lm.example/v1")
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_an_environment_that_has_changed_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ class Route(NamedTuple):
 
 
 def route(url: str) -> Route:
-    """By way of the proxy that the environment says now."""
+    """By way of the proxy that the environment says now. Raises ConnectError."""
     parsed = parse_url(url)
     said = tuple(map(os.environ.get, _PROXY_VARIABLES))
     return Route(parsed, _proxy(parsed.scheme, parsed.host, said) if any(said) else None)
@@ -62,7 +62,11 @@ def route(url: str) -> Route:
 def _proxy(scheme: str, host: str, _: tuple[str | None, ...]) -> proxies.ProxyRoute | None:
     """For any address there: to look through the environment takes longer than to send."""
     url = parse_url(f"{scheme}://{host}" if ":" not in host else f"{scheme}://[{host}]")
-    return proxies.proxy_route_for(url, proxy=None, trust_env=True)
+    try:
+        return proxies.proxy_route_for(url, proxy=None, trust_env=True)
+    except ValueError:  # which repeats the proxy's URL, and that may have a password
+        how = "it has to be http://HOST:PORT"
+        raise ConnectError(f"the environment's proxy for {scheme} cannot be used: {how}") from None
 
 
 class Transport:
