@@ -33,12 +33,17 @@ from anypod_worker.runtime.loading import InvalidProgram, LoadedProgram, invalid
 from anypod_worker.runtime.signatures import Description
 
 
-def kind(pool: Sequence[Lm]) -> Kind:
+def prepare() -> None:
+    """Have DSPy use what is ours in the place of its own; once more changes nothing."""
     catalog.prepare()
     tls.share()
     engine.use()
     adapters.remember()
     resolutions.remember()
+
+
+def kind(pool: Sequence[Lm]) -> Kind:
+    prepare()
 
     def load(code: Code, revision: str, directory: Path) -> LoadedProgram:
         return _load(code, revision, directory, pool)

@@ -18,7 +18,7 @@ import msgspec
 from anypod.dspy.spec import Field as SpecField
 from anypod.dspy.spec import Module, Signature, Spec
 from anypod.wire.config import Lm
-from anypod_worker.kinds.dspy import adapters, catalog, engine, lms, modules, resolutions, tls
+from anypod_worker.kinds.dspy import kind, lms, modules, tls
 from anypod_worker.kinds.dspy.connections import idle
 from anypod_worker.kinds.dspy.models import Models
 from anypod_worker.kinds.dspy.running import DspyPlan
@@ -26,7 +26,7 @@ from anypod_worker.kinds.dspy.streams import CHUNK, Stream
 from anypod_worker.kinds.dspy.transport import route
 from anypod_worker.kinds.given import Given
 
-_LATE = ("anyio._backends._asyncio", "anyio.to_thread", "anypod_worker.kinds.dspy.kind")
+_LATE = ("anyio._backends._asyncio", "anyio.to_thread")
 _URL = "http://127.0.0.1/v1"
 _SECONDS = 10.0
 _TEXT = "[[ ## reasoning ## ]]\nIt is so.\n\n[[ ## answer ## ]]\nYes.\n\n[[ ## completed ## ]]"
@@ -51,11 +51,7 @@ def up() -> None:
     """Once in a process; forks of it have it."""
     for name in _LATE:
         importlib.import_module(name)
-    catalog.prepare()
-    tls.share()
-    engine.use()
-    adapters.remember()
-    resolutions.remember()
+    kind.prepare()
     tls.context()
     ours, theirs = socket.socketpair()
     with theirs:
