@@ -157,7 +157,7 @@ async def _opened(way: Route, seconds: float) -> Stream:
         raise ConnectTimeout(f"timed out connecting to {host}:{port}") from None
     except ssl.SSLError as error:
         raise ConnectError(f"TLS handshake failed: {error}") from error
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter of what can be no name of a host
         raise ConnectError(f"failed to connect to {host}:{port}: {error}") from error
 
 
