@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from aiohttp import hdrs, web
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from anypod.api.documents import RequestModel
 from anypod.api.problems import AnyPodError, error
@@ -23,6 +24,9 @@ _READ_CHUNK = 256 * 1024
 _JSON_TYPES = frozenset(
     {"application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"}
 )
+
+_OBJECTS = frozenset({"dict_type", "model_type"})
+"""Errors that say in Python's words, or by a class of ours, what JSON calls an object."""
 
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?")
@@ -104,13 +108,19 @@ def _refused(invalid: ValidationError, within: str, type_: str) -> AnyPodError:
     found = [
         {
             "path": _path(within, one["loc"]),
-            "message": _printable(one["msg"].removeprefix("Value error, ")),
+            "message": _message(one),
         }
         for one in invalid.errors(include_url=False, include_input=False, include_context=False)
     ]
     first = found[0]
     where = f"{first['path']}: " if first["path"] else ""
     return error(type_, where + first["message"], path=first["path"] or None, errors=found[:20])
+
+
+def _message(found: ErrorDetails) -> str:
+    if found["type"] in _OBJECTS:
+        return "Input should be an object"
+    return _printable(found["msg"].removeprefix("Value error, "))
 
 
 def _path(within: str, location: Sequence[str | int]) -> str:

@@ -97,15 +97,22 @@ class LmParameters(RequestModel):
 
 def _read_signature(given: Any) -> Any:
     if not isinstance(given, str):
-        return given
+        return _whole(given, "a string such as 'question -> answer'")
     sides = zip(("inputs", "outputs"), signatures.parse(given), strict=True)
     return {
         side: [{"name": name, "type": type_} for name, type_ in fields] for side, fields in sides
     }
 
 
-def _by_name(given: Any) -> Any:
-    return {"name": given} if isinstance(given, str) else given
+def by_name(given: Any) -> Any:
+    """A name stands for the whole of which nothing else is said."""
+    return {"name": given} if isinstance(given, str) else _whole(given, "a name")
+
+
+def _whole(given: Any, short: str) -> Any:
+    if isinstance(given, dict | RequestModel):
+        return given
+    raise ValueError(f"Input should be {short}, or an object")
 
 
 SignatureText = Annotated[str, StringConstraints(max_length=signatures.MAX_TEXT)]
@@ -114,10 +121,10 @@ SignatureGiven = Annotated[
     BeforeValidator(_read_signature, json_schema_input_type=SignatureText | DspySignature),
 ]
 ModuleGiven = Annotated[
-    DspyModule, BeforeValidator(_by_name, json_schema_input_type=ModuleName | DspyModule)
+    DspyModule, BeforeValidator(by_name, json_schema_input_type=ModuleName | DspyModule)
 ]
 LmGiven = Annotated[
-    LmParameters, BeforeValidator(_by_name, json_schema_input_type=LmName | LmParameters)
+    LmParameters, BeforeValidator(by_name, json_schema_input_type=LmName | LmParameters)
 ]
 
 

@@ -7,7 +7,7 @@ from pydantic.alias_generators import to_camel
 
 from anypod.api.documents import RequestModel
 from anypod.api.dspy_checks import Refused, check_function
-from anypod.api.dspy_programs import LmGiven, Name, Source
+from anypod.api.dspy_programs import LmGiven, Name, Source, by_name
 from anypod.api.programs import Text
 from anypod.dspy import tasks
 from anypod.dspy.spec import Spec
@@ -52,12 +52,8 @@ class MetricModel(RequestModel):
         return self
 
 
-def _by_name(given: Any) -> Any:
-    return {"name": given} if isinstance(given, str) else given
-
-
 MetricGiven = Annotated[
-    MetricModel, BeforeValidator(_by_name, json_schema_input_type=tasks.MetricName | MetricModel)
+    MetricModel, BeforeValidator(by_name, json_schema_input_type=tasks.MetricName | MetricModel)
 ]
 
 
@@ -153,7 +149,7 @@ _ARGUMENTS: dict[str, set[str]] = {
 
 OptimizerGiven = Annotated[
     OptimizerModel,
-    BeforeValidator(_by_name, json_schema_input_type=tasks.OptimizerName | OptimizerModel),
+    BeforeValidator(by_name, json_schema_input_type=tasks.OptimizerName | OptimizerModel),
 ]
 
 

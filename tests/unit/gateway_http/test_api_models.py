@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from anypod.api import ids
+from anypod.api.documents import RequestModel
+from anypod.api.dspy_programs import CreateDspyProgram
+from anypod.api.dspy_tasks import EvaluateProgram, OptimizeProgram
+from anypod.api.problems import AnyPodError
 from anypod.api.programs import CreateProgram
+from anypod_gateway import requests
 
 
 def program(**fields: Any) -> CreateProgram:
@@ -94,3 +99,24 @@ def test_what_does_not_fit_is_refused_where_it_is(
     with pytest.raises(ValidationError) as caught:
         program(**fields)
     assert caught.value.errors()[0]["loc"][: len(where)] == where
+
+
+@pytest.mark.parametrize(
+    ("model", "field", "value", "wanted"),
+    [
+        (CreateDspyProgram, "signature", 5, "a string such as 'question -> answer', or an object"),
+        (CreateDspyProgram, "module", [], "a name, or an object"),
+        (CreateDspyProgram, "lm", 5, "a name, or an object"),
+        (CreateDspyProgram, "wrap", 5, "an object"),
+        (CreateDspyProgram, "state", "x", "an object"),
+        (EvaluateProgram, "metric", 5, "a name, or an object"),
+        (OptimizeProgram, "optimizer", True, "a name, or an object"),
+    ],
+)
+def test_what_is_allowed_is_said_as_json_has_it(
+    model: type[RequestModel], field: str, value: Any, wanted: str
+) -> None:
+    with pytest.raises(AnyPodError) as caught:
+        requests.validate(model, {field: value})
+    errors = {one["path"]: one["message"] for one in caught.value.problem.errors or ()}
+    assert errors[field] == f"Input should be {wanted}"
