@@ -105,9 +105,7 @@ class Pool:
             allowed=self._allowed,
             lacks=self.roster.lacks,
         )
-        self.once = Once(
-            store, self._keys, self._errands, lambda: self.spec.idempotency_ttl_seconds
-        )
+        self.once = Once(store, self._keys, self._errands, self._keep_seconds)
         self.jobs = Jobs(
             store,
             self._keys,
@@ -222,6 +220,10 @@ class Pool:
             places=lambda revision: 0 if has_waiting else self.roster.places(revision),
             allowed=self._allowed,
         )
+
+    def _keep_seconds(self) -> float:
+        """Of a keyed run's record, which must not end before its run."""
+        return max(self.spec.idempotency_ttl_seconds, self.spec.limits.max_timeout_seconds)
 
     def _webhooks(self, site: Site) -> Deliveries:
         events = self._events

@@ -4,9 +4,11 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.engine import gateway, site
 
 from anypod.api.problems import AnyPodError, error
 from anypod.store.checks import Write
@@ -199,3 +201,23 @@ async def test_a_loss_that_its_caller_was_not_there_to_hear_of_is_told_to_the_ne
         await back
     assert (told.value.type, told.value.problem.execution) == ("worker-lost", "x-1")
     assert await once.run(call("x-3"), performed) == (Answer(200, body="{}"), False)
+
+
+async def test_a_record_does_not_end_before_its_run_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = {"memory": "512Mi", "maxTimeoutSeconds": 86_400}
+    async with (
+        site(tmp_path, limits=limits, idempotencyTtlSeconds=60) as place,
+        gateway(place) as one,
+    ):
+        granted: list[float] = []
+        grant = one.store.grant
+
+        async def noted(seconds: float) -> int:
+            granted.append(seconds)
+            return await grant(seconds)
+
+        monkeypatch.setattr(one.store, "grant", noted)
+        await one.pool.once.run(call("x-1"), performed)
+        assert max(granted) >= 86_400
