@@ -183,13 +183,13 @@ async def test_a_snapshot_leads_back(release: Release) -> None:
 
 
 def snapshot(release: Release) -> str:
-    """Its name, when it is on its volume."""
+    """Its name, which is its pod's, when it is on its volume."""
     name = "by-hand"
     release.kubectl("create", "job", name, f"--from=cronjob/{release.name}-etcd-snapshot")
     release.kubectl("wait", "--for=condition=Complete", f"job/{name}", "--timeout=5m", timeout=330)
-    told = release.kubectl("logs", f"job/{name}", "--container=forget")
-    assert "the newest is by-hand-" in told
-    return told.split("the newest is ")[1].strip()
+    pod = release.kubectl("get", "pods", f"--selector=job-name={name}", "--output=name").strip()
+    assert "the newest is " in release.kubectl("logs", pod, "--container=forget")
+    return f"{pod.removeprefix('pod/')}.db"
 
 
 def restore(release: Release, name: str) -> None:

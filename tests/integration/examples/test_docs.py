@@ -80,7 +80,7 @@ def test_a_job_from_python_is_submitted_read_and_found_as_shown(
     client: Client, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client.programs.put("greet", source="def main(name: str) -> str:\n    return f'hello {name}'\n")
-    source, _ = blocks("docs/jobs.md", "python")
+    source, *_ = blocks("docs/jobs.md", "python")
     names: dict[str, Any] = {"client": client}
     exec(source, names)
     job, outputs = capsys.readouterr().out.split(maxsplit=1)

@@ -158,7 +158,8 @@ class Machine(RuleBasedStateMachine):
             self._is_told(asked, "worker-lost")
             model.state = "told"
         else:
-            self.until(lambda: asked.execution in self.at)
+            self.until(lambda: asked.execution in self.at or asked.task.done())
+            assert not asked.task.done(), asked.task
             self.model[key] = _running(asked, request)
             self.model[key].after_loss = model.state == "told"
 
