@@ -15,6 +15,8 @@ CLUSTER ?= auto
 CLUSTER_ARGS ?=
 # How many processes run tests; 0: none but pytest's own, for a debugger.
 JOBS ?= auto
+# What else has more to show at length.
+AT_LENGTH := $(addprefix tests/integration/gateway_jobs/,test_reckoning.py test_many.py)
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --durations 25 --durations-min 3
 # Tests start thousands of interpreters, which would compile the same modules again and again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -55,7 +57,7 @@ chaos: $(TESTED) ## Break AnyPod for longer, here and on a real Kubernetes; prin
 	@sh tests/install-system-packages etcd
 	@[ "$$(id -u)" -ne 0 ] || sh tests/install-system-packages buildah runc debootstrap
 	@$(BIN)/python -m tests.cluster prepare
-	$(BIN)/python -m pytest -n 0 --at-length tests/chaos tests/integration/gateway_jobs/test_reckoning.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 0 --at-length tests/chaos $(AT_LENGTH) $(PYTEST_ARGS)
 
 test-fast: $(TESTED) lint ## The same without a cluster: no e2e
 	@sh tests/install-system-packages etcd faketime wrk nginx
