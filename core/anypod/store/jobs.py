@@ -240,21 +240,18 @@ class JobStore:
     ) -> Job:
         keys, job = self._keys, ended.job
         gone = (keys.open, keys.cancel, keys.pause, keys.progress, keys.inputs, keys.code)
+        values = {keys.result(job.id): ended.result}
+        if ended.printed is not None:
+            values[keys.printed(job.id)] = encode(ended.printed)
         if job.webhook is not None:
             to_tell = msgspec.structs.replace(job.webhook, state="pending")
             job = msgspec.structs.replace(job, webhook=to_tell)
+            values[keys.delivery(job.id)] = encode(Delivery.of(job.id, to_tell))
+        values[keys.record(job.id)] = encode(job)
+        deletes = [Delete(key(job.id)) for key in gone]
         while True:
             lease = await self._kept.get(keep_seconds)
-            kept = [
-                Put(keys.record(job.id), encode(job), lease),
-                Put(keys.result(job.id), ended.result, lease),
-            ]
-            if job.webhook is not None:
-                delivery = Delivery.of(job.id, job.webhook)
-                kept.append(Put(keys.delivery(job.id), encode(delivery), lease))
-            if ended.printed is not None:
-                kept.append(Put(keys.printed(job.id), encode(ended.printed), lease))
-            deletes = [Delete(key(job.id)) for key in gone]
+            kept = [Put(key, value, lease) for key, value in values.items()]
             try:
                 version = await self._store.commit([*kept, *writes, *deletes], when=when)
             except LeaseEnded:

@@ -8,9 +8,10 @@ that its gateway is silent, and kills what it had from there.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
-from anypod.store.kv import KeyValue
+from anypod.store.kv import KeyValue, LeaseEnded
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,17 @@ class Lease:
                 self._lease = await self._store.grant(HOLD_SECONDS + margin)
                 self._until = begun + HOLD_SECONDS
             return self._lease
+
+    @asynccontextmanager
+    async def claiming(self) -> AsyncIterator[int]:
+        """The lease, for a claim; it knows that it has ended if the store says so. Raises
+        StoreUnavailable."""
+        lease = await self.get()
+        try:
+            yield lease
+        except LeaseEnded:
+            self.ended(lease)
+            raise
 
     async def renew(self) -> bool:
         """False when it has ended, and with it all claims. Raises StoreUnavailable."""

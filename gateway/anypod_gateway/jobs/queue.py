@@ -19,7 +19,7 @@ from anypod.store.job_records import Claim, Job, OpenJob
 from anypod.store.job_view import JobView
 from anypod.store.jobs import Ended, Held, JobStore, Loaded
 from anypod.store.keys import PoolKeys
-from anypod.store.kv import Conflict, KeyValue, LeaseEnded, StoreUnavailable
+from anypod.store.kv import Conflict, KeyValue, StoreUnavailable
 from anypod.store.records import UnreadableRecord
 from anypod.wire.messages import Code
 from anypod_gateway.errands import Errands, vital
@@ -227,16 +227,12 @@ class Jobs:
         return await self.store.end(ended, entry, self._around.keep_seconds())
 
     async def _claim(self, job: Job, entry: int, slot: int) -> Held:
-        lease = await self.lease.get()
-        claimed = attempt_of(job, datetime.now(UTC))
-        claim = Claim(owner=self._name, slot=slot)
-        try:
+        async with self.lease.claiming() as lease:
+            claimed = attempt_of(job, datetime.now(UTC))
+            claim = Claim(owner=self._name, slot=slot)
             return await self.store.claim(
                 claimed, entry, claim, lease, pause=self.view.pause(job.id)
             )
-        except LeaseEnded:
-            self.lease.ended(lease)
-            raise
 
     async def _work(self, held: Held, loaded: Loaded) -> str | None:
         work = self._works[held.job.id] = Work(self._around, held, loaded)

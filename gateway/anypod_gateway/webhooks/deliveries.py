@@ -22,7 +22,7 @@ from anypod.resources.workerpool import Webhooks as Policy
 from anypod.store.deliveries import DeliveryStore, DeliveryView, Telling
 from anypod.store.job_records import Delivery, Job, Webhook
 from anypod.store.keys import PoolKeys
-from anypod.store.kv import Conflict, KeyValue, LeaseEnded, StoreUnavailable
+from anypod.store.kv import Conflict, KeyValue, StoreUnavailable
 from anypod.store.records import UnreadableRecord
 from anypod_gateway.errands import Errands, vital
 from anypod_gateway.jobs.lease import Lease
@@ -172,8 +172,8 @@ class Deliveries:
 
     async def _tell(self, delivery: Delivery) -> None:
         try:
-            lease = await self._lease.get()
-            telling = await self._claim(delivery, lease)
+            async with self._lease.claiming() as lease:
+                telling = await self._store.claim(delivery, self._owner, lease)
             if telling is not None:
                 await self._settle(telling, await self._attempt(telling))
                 self._wanted.set()
@@ -184,13 +184,6 @@ class Deliveries:
             self._left_alone.add((delivery.job, delivery.version))
         finally:
             del self._taken[delivery.job]
-
-    async def _claim(self, delivery: Delivery, lease: int) -> Telling | None:
-        try:
-            return await self._store.claim(delivery, self._owner, lease)
-        except LeaseEnded:
-            self._lease.ended(lease)
-            raise
 
     # telling
 
