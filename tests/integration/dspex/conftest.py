@@ -6,15 +6,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.integration.dspy.conftest import KEYS, manifest, variable
-from tests.support.anypod_up import anypod_up, ready_workers
+from tests.integration.dspy.conftest import WORKERS, manifest, up_with_keys
+from tests.support.anypod_up import ready_workers
 from tests.support.lm_server import LmServer, chat, lm_server
 from tests.support.local import eventually
 
 from anypod.client import Client
 from anypod.client.errors import NotFound
-
-WORKERS = 2
 
 
 @pytest.fixture(scope="package")
@@ -35,12 +33,8 @@ def url(asked: LmServer, folder: Path) -> Iterator[str]:
     for name, queue in (("empty", {"maxWaitSeconds": 0}), ("full", {"depth": 0})):
         kind = {"apiVersion": "anypod.dev/v1alpha1", "kind": "WorkerPool"}
         pools.append({**kind, "metadata": {"name": name}, "spec": {"replicas": 0, "queue": queue}})
-    (folder / "pools.yaml").write_text(yaml.safe_dump_all(pools))
-    with pytest.MonkeyPatch.context() as environment:
-        for name, key in KEYS.items():
-            environment.setenv(variable(name), key)
-        with anypod_up(folder, "-f", str(folder / "pools.yaml"), workers=WORKERS) as (found, _):
-            yield found
+    with up_with_keys(folder, yaml.safe_dump_all(pools)) as found:
+        yield found
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """One pool with eight LMs on a scripted server, each with a key of its own."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,16 +50,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("dspy")
 
 
-@pytest.fixture(scope="package")
-def pool(serving: LmServer, folder: Path) -> Iterator[str]:
-    """Its URL."""
-    file = folder / "pool.yaml"
-    file.write_text(manifest(serving.url))
+@contextmanager
+def up_with_keys(folder: Path, pools: str) -> Iterator[str]:
+    """The URL of a gateway with these pools, which have the keys in their environment."""
+    file = folder / "pools.yaml"
+    file.write_text(pools)
     with pytest.MonkeyPatch.context() as environment:
         for name, key in KEYS.items():
             environment.setenv(variable(name), key)
         with anypod_up(folder, "-f", str(file), workers=WORKERS) as (url, _):
             yield url
+
+
+@pytest.fixture(scope="package")
+def pool(serving: LmServer, folder: Path) -> Iterator[str]:
+    """Its URL."""
+    with up_with_keys(folder, manifest(serving.url)) as url:
+        yield url
 
 
 @pytest.fixture
