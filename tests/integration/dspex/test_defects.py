@@ -3,7 +3,8 @@
 import importlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 from tests.integration.dspex.conftest import WORKERS
@@ -14,7 +15,8 @@ from tests.support.lm_server import LmServer, Reply, chat
 from tests.support.local import eventually
 from tests.support.pages import ROOT
 
-from anypod.client import AnyPodError, Client, InvalidInputs, InvalidProgram, LmFailed
+from anypod.client import Answer, AnyPodError, Client, InvalidInputs, InvalidProgram, LmFailed
+from anypod.client.sync import Session
 
 WORKER_PID = (ROOT / "examples" / "worker_pid.py").read_text()
 HERE, BUGS = "tests.integration.dspex.test_defects", "tests.integration.test_four_bugs"
@@ -61,17 +63,24 @@ def test_an_anonymous_program_runs_anywhere_and_for_anyone(client: Client) -> No
         assert client.session(key).run("anonymous").execution.session == key
 
 
-def processes(client: Client) -> dict[str, int]:
-    """The pid of each worker: sessions are begun until every worker has had one."""
-    found: dict[str, int] = {}
-    for number in range(50):
-        session = client.session(f"of-a-worker-{number}")
-        answer = session.run_source(WORKER_PID)
-        found[answer.execution.worker] = answer.outputs
-        session.end()
-        if len(found) == WORKERS:
-            return found
+def at_each_worker(client: Client, run: Callable[[Session], Answer]) -> dict[str, Answer]:
+    """What ran in a session of each: sessions are begun, and stay, until every worker has one."""
+    found: dict[str, Answer] = {}
+    with ExitStack() as ends:
+        for number in range(8):
+            session = client.session(f"at-a-worker-{number}")
+            answer = run(session)
+            ends.callback(session.end)
+            found[answer.execution.worker] = answer
+            if len(found) == WORKERS:
+                return found
     raise AssertionError(found)
+
+
+def processes(client: Client) -> dict[str, int]:
+    """The pid of each worker."""
+    answers = at_each_worker(client, lambda session: session.run_source(WORKER_PID))
+    return {worker: answer.outputs for worker, answer in answers.items()}
 
 
 ERRORS = [
@@ -149,14 +158,8 @@ def test_a_field_has_the_type_that_was_declared(client: Client, asked: LmServer)
 
 def test_every_worker_asks_the_pools_lm(client: Client, asked: LmServer) -> None:
     asked.clear()
-    workers = set()
-    for number in range(50):
-        session = client.session(f"asks-{number}")
-        workers.add(session.run("qa", {"question": "?"}).execution.worker)
-        session.end()
-        if len(workers) == WORKERS:
-            break
-    assert len(workers) == WORKERS
+    answers = at_each_worker(client, lambda session: session.run("qa", {"question": "?"}))
+    assert len(answers) == WORKERS
     assert {(one.model, one.key) for one in asked.asked} == {("fast", KEYS["fast"])}
 
 
