@@ -9,14 +9,12 @@ import contextlib
 import itertools
 import json
 import signal
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from tests.support import worker as real
 from tests.support.scripted_worker import ScriptedWorker
 from tests.support.worker import TOKEN, code_of, revision_of
@@ -28,7 +26,6 @@ from anypod.resources.worker_config import worker_config
 from anypod.resources.workerpool import API_VERSION, KIND
 from anypod.store.kv import KeyValue
 from anypod.store.open import open_store
-from anypod.wire.config import WorkerConfig
 from anypod.wire.messages import Code
 from anypod_gateway.discovery import PoolsFileSource
 from anypod_gateway.events import Events
@@ -197,7 +194,9 @@ class Site:
     async def _start(self, name: str) -> real.Worker:
         directory = self._directory / f"{name}-{next(self._numbers)}"
         await asyncio.to_thread(directory.mkdir)
-        worker = await _start_worker(worker_config(self.manifest, name, port=0), directory)
+        worker = await real.start_worker(
+            worker_config(self.manifest, name, port=0), directory, warm=True
+        )
         self.workers[name] = worker
         return worker
 
@@ -210,32 +209,6 @@ class Site:
             with contextlib.suppress(ProcessLookupError):
                 worker.process.send_signal(signal.SIGCONT)
         await asyncio.gather(*(worker.stop(signal.SIGKILL) for worker in self.workers.values()))
-
-
-_DIE_WITH_PARENT = (
-    "import ctypes, os, signal, sys\n"
-    "ctypes.CDLL(None).prctl(1, signal.SIGKILL)\n"
-    "os.execv(sys.argv[1], sys.argv[1:])\n"
-)
-
-
-async def _start_worker(config: WorkerConfig, directory: Path) -> real.Worker:
-    """``worker.start_worker`` without code between fork and exec: this process has the threads of
-    an etcd client, and a copy of it that runs on does not always live."""
-    config_file, token_file = directory / "config.json", directory / "token"
-    await asyncio.to_thread(config_file.write_bytes, msgspec.json.encode(config))
-    await asyncio.to_thread(token_file.write_text, TOKEN)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-S", "-c", _DIE_WITH_PARENT),
-        *(sys.executable, "-m", "anypod_worker"),
-        *("--config-file", str(config_file), "--token-file", str(token_file)),
-        stderr=asyncio.subprocess.PIPE,
-        limit=2**24,
-    )
-    worker = real.Worker(config, process, 0, [], asyncio.Condition())
-    worker.reading = asyncio.create_task(real._read_log(worker))
-    worker.port = json.loads(await worker.wait_for_log("listening"))["port"]
-    return worker
 
 
 @contextlib.asynccontextmanager

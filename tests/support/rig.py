@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from tests.support import warm_processes
 from tests.support.worker import TOKEN, Worker, start_worker
 
 from anypod.resources import pools_file
@@ -87,7 +88,7 @@ class Caller:
 
 @dataclass(kw_only=True)
 class Gateway(Caller):
-    process: asyncio.subprocess.Process
+    process: warm_processes.Started
     log_file: Path
 
     async def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
@@ -130,7 +131,7 @@ class Rig:
         directory = self.directory / name
         await asyncio.to_thread(directory.mkdir)
         config = worker_config(self.pool, name, port=0)
-        worker = self.workers[name] = await start_worker(config, directory)
+        worker = self.workers[name] = await start_worker(config, directory, warm=True)
         await worker.wait_for_log("worker ready")
         return worker
 
@@ -149,24 +150,7 @@ class Rig:
         name = f"g{len(self.gateways) + 1}"
         log_file = self.directory / f"{name}.log"
         with await asyncio.to_thread(log_file.open, "wb") as log, sock:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "anypod_gateway", "--listen-fd", str(sock.fileno())),
-                *("--store", self.store, "--pools-file", str(self.pools_file)),
-                *("--link-token-file", str(self.directory / "token")),
-                *(
-                    "--name",
-                    name,
-                    "--log-format",
-                    "json",
-                    "--die-with-parent",
-                    str(os.getpid()),
-                    *options,
-                ),
-                pass_fds=[sock.fileno()],
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=log,
-                env=os.environ | self.environment,
-            )
+            process = await self._start_gateway(sock, log.fileno(), "--name", name, *options)
             url = f"http://127.0.0.1:{sock.getsockname()[1]}"
         gateway = Gateway(
             process=process,
@@ -179,6 +163,25 @@ class Rig:
         if listening:
             await gateway.ready()
         return gateway
+
+    async def _start_gateway(
+        self, sock: socket.socket, log: int, *options: str
+    ) -> warm_processes.Started:
+        """From nothing, if there is something in its environment that an import could see."""
+        arguments = ["--store", self.store, "--pools-file", str(self.pools_file)]
+        arguments += ["--link-token-file", str(self.directory / "token"), "--log-format", "json"]
+        if not self.environment:
+            warm = warm_processes.gateways()
+            arguments += ["--die-with-parent", str(warm.pid), *options]
+            return await warm.start(*arguments, listener=sock, log=log)
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "anypod_gateway", "--listen-fd", str(sock.fileno())),
+            *(*arguments, "--die-with-parent", str(os.getpid()), *options),
+            pass_fds=[sock.fileno()],
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=log,
+            env=os.environ | self.environment,
+        )
 
     async def linked(self) -> None:
         """Every gateway may place on every worker."""

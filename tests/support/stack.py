@@ -7,17 +7,16 @@ file, and starts another worker under a new name for each one that died.
 
 import asyncio
 import contextlib
-import os
 import random
 import secrets
 import signal
 import socket
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+from tests.support import warm_processes
 from tests.support import worker as support
 from tests.support.etcd import EtcdServer
 from tests.support.worker import Worker
@@ -72,7 +71,7 @@ class Stack:
         self._workers: dict[str, Worker] = {}
         self._ready: dict[str, float] = {}
         self._begun: dict[str, float] = {}
-        self._gateways: dict[str, asyncio.subprocess.Process] = {}
+        self._gateways: dict[str, warm_processes.Process] = {}
         self._gateway_count = gateways
         self._tasks: list[asyncio.Task[None]] = []
         self._names = (f"w{number}" for number in range(1, 10_000))
@@ -114,22 +113,17 @@ class Stack:
     async def start_gateway(self) -> None:
         """It listens; who connects waits until it answers."""
         with socket.create_server(("127.0.0.1", 0)) as listening:
-            number = listening.fileno()
             port = listening.getsockname()[1]
             name = f"g{secrets.token_hex(2)}"
             store = self._etcd.url if self._etcd else f"sqlite:{self._directory / 'store.db'}"
             with (self._directory / f"{name}.log").open("wb") as log:
-                process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "anypod_gateway", "--listen-fd", str(number)),
+                warm = warm_processes.gateways()
+                process = await warm.start(
                     *("--store", store, "--pools-file", str(self._pools_file), "--name", name),
-                    *(
-                        "--link-token-file",
-                        str(self._directory / "token"),
-                        "--die-with-parent",
-                        str(os.getpid()),
-                    ),
-                    pass_fds=[number],
-                    stderr=log,
+                    *("--link-token-file", str(self._directory / "token")),
+                    *("--die-with-parent", str(warm.pid)),
+                    listener=listening,
+                    log=log.fileno(),
                 )
         self._gateways[f"http://127.0.0.1:{port}"] = process
 
@@ -168,7 +162,7 @@ class Stack:
         directory.mkdir()
         self._begun[name] = time.time()
         config = worker_config(self._pool, name, port=0)
-        self._workers[name] = await support.start_worker(config, directory)
+        self._workers[name] = await support.start_worker(config, directory, warm=True)
 
     async def _probe(self, name: str) -> None:
         worker = self._workers[name]
@@ -240,7 +234,7 @@ class Stack:
         return dict(self._begun), dict(self._ready)
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _end(process: warm_processes.Started) -> None:
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()

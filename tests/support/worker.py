@@ -21,6 +21,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
+from tests.support import warm_processes
 
 from anypod.wire import codec
 from anypod.wire.config import WorkerConfig
@@ -74,7 +75,7 @@ def _die_with_parent() -> None:
 @dataclass
 class Worker:
     config: WorkerConfig
-    process: asyncio.subprocess.Process
+    process: warm_processes.Started
     port: int
     log: list[str]
     """Lines of its stderr so far."""
@@ -139,8 +140,10 @@ async def start_worker(
     *,
     environment: dict[str, str] | None = None,
     in_child: Callable[[], None] | None = None,
+    warm: bool = False,
 ) -> Worker:
-    """Started and listening; perhaps not ready yet. ``in_child`` runs before the interpreter."""
+    """Started and listening; perhaps not ready yet. ``in_child`` runs before the interpreter.
+    ``warm``: forked, unless its environment says something to the interpreter."""
     config_file, token_file = directory / "config.json", directory / "token"
     config_file.write_bytes(msgspec.json.encode(config))
     token_file.write_text(TOKEN)
@@ -150,14 +153,18 @@ async def start_worker(
         if in_child is not None:
             in_child()
 
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "anypod_worker"),
-        *("--config-file", str(config_file), "--token-file", str(token_file)),
-        env=dict(os.environ) if environment is None else environment,
-        stderr=asyncio.subprocess.PIPE,
-        preexec_fn=before,
-        limit=2**24,
-    )
+    process: warm_processes.Started
+    if warm and not any(name.startswith(("PYTHON", "LD_")) for name in config.env):
+        process = await warm_processes.workers().start(str(config_file), str(token_file))
+    else:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "anypod_worker"),
+            *("--config-file", str(config_file), "--token-file", str(token_file)),
+            env=dict(os.environ) if environment is None else environment,
+            stderr=asyncio.subprocess.PIPE,
+            preexec_fn=before,
+            limit=2**24,
+        )
     worker = Worker(config, process, 0, [], asyncio.Condition())
     worker.reading = asyncio.create_task(_read_log(worker))
     line = await worker.wait_for_log("listening")
@@ -181,7 +188,7 @@ async def started_worker(config: WorkerConfig | None = None, **how: Any) -> Asyn
     """A ready worker with a log as JSON lines."""
     config = config or worker_config()
     with tempfile.TemporaryDirectory() as directory:
-        worker = await start_worker(config, Path(directory), **how)
+        worker = await start_worker(config, Path(directory), warm=not how, **how)
         try:
             await worker.wait_for_log("worker ready")
             yield worker

@@ -115,7 +115,7 @@ async def test_a_new_pool_is_served_and_a_deleted_one_is_not(tmp_path: Path) -> 
     async with rig(tmp_path) as made:
         gateway = made.gateway
         made.pool = pool_of("other")
-        made.workers.clear()
+        await made.workers.pop("w1").stop()
         await made.tell()
         async with asyncio.timeout(30):
             while (await gateway.ask("GET", "//v1/pools/other")).status != 200:
