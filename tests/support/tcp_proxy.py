@@ -11,6 +11,7 @@ class TcpProxy:
         self._target = target
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._passes = asyncio.Event()
         self._passes.set()
         self.port = 0
@@ -28,7 +29,7 @@ class TcpProxy:
         await self.cut()
 
     async def cut(self) -> None:
-        """Break all connections and refuse new ones."""
+        """Break all connections, those that are being made too, and refuse new ones."""
         server, self._server = self._server, None
         if server is None:
             return
@@ -40,7 +41,11 @@ class TcpProxy:
         server.close()
         for writer in list(self._writers):
             writer.transport.abort()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
         await server.wait_closed()
+        await asyncio.sleep(0)  # in which aborted connections are closed
 
     async def restore(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
@@ -53,6 +58,10 @@ class TcpProxy:
         self._passes.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         self._writers.add(writer)
         passes = self._passes
         back: asyncio.StreamWriter | None = None

@@ -11,6 +11,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import aiohttp
@@ -69,7 +70,8 @@ class Transport:
         """Sends while the answer comes, which has to begin within ``seconds``. Once."""
         async with self._failures(), asyncio.timeout(min(seconds, IDLE_SECONDS)):
             response = await self._open(call, upload)
-        return Exchange(response.headers, self._pieces(response, None), response.close)
+        pieces = self._pieces(response, None)
+        return Exchange(response.headers, pieces, partial(_break_off, response))
 
     def attempts(self, call: Call[T]) -> Attempts:
         settings = self._settings
@@ -138,7 +140,7 @@ class Transport:
                 while piece := await _within(response.content.readany(), end):
                     yield piece
         finally:
-            response.close()
+            _break_off(response)
 
     @asynccontextmanager
     async def _failures(self) -> AsyncIterator[None]:
@@ -153,6 +155,15 @@ class Transport:
             raise TimedOut(f"{url} did not answer in time") from failure
         except aiohttp.ClientError as failure:
             raise AnswerLost(f"the connection to {url} broke: {failure}") from failure
+
+
+def _break_off(response: aiohttp.ClientResponse) -> None:
+    """A connection that is closed only would stay until the other side has read all that was
+    written, and it may not read for as long as its items run."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+    response.close()
 
 
 async def _within(reading: Awaitable[bytes], end: float | None) -> bytes:

@@ -1,7 +1,10 @@
 """``map`` of both clients: as lazy as its reader, and undisturbed by connections that break."""
 
 import asyncio
+import contextlib
+import gc
 import itertools
+import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
@@ -161,17 +164,47 @@ async def test_an_endless_iterable_is_read_only_as_its_items_are(
     assert read <= 5 + ledgers.MOST_ITEMS
 
 
-async def test_a_batch_that_is_left_ends(shared: Rig, gateway: Gateway, tmp_path: Path) -> None:
+async def test_a_batch_that_is_left_ends(gateway: Gateway, tmp_path: Path) -> None:
     log = tmp_path / "log"
     inputs = [{"n": n, "file": str(log), "seconds": 60 if n else 0} for n in range(50)]
     async with AsyncClient(gateway.url) as client:
         items = client.map("note", inputs, idempotency_key="")
         await anext(items)
         await items.aclose()
+        await nothing_runs(gateway)
+    assert log.read_text().count("done") == 1
+
+
+async def test_a_batch_that_is_left_leaves_no_connection(gateway: Gateway) -> None:
+    """Though the gateway takes no more of what was written to it."""
+    inputs = ({"text": "x" * 7_900_000} for _ in itertools.count())
+    async with AsyncClient(gateway.url) as client:
+        items = client.map("echo", inputs, idempotency_key="")
+        await anext(items)
+        gateway.process.send_signal(signal.SIGSTOP)
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    async for _ in items:
+                        pass
+            await items.aclose()
+            await asyncio.sleep(0.1)
+            assert not held()
+        finally:
+            gateway.process.send_signal(signal.SIGCONT)
+    await nothing_runs(gateway)
+
+
+def held() -> list[str]:
+    """Connections with something that waits to be sent."""
+    transports = [o for o in gc.get_objects() if isinstance(o, asyncio.Transport)]
+    return [repr(t) for t in transports if t.get_write_buffer_size()]
+
+
+async def nothing_runs(gateway: Gateway) -> None:
     async with asyncio.timeout(60):
         while (await gateway.ask("GET", "")).document["executors"]["busy"]:
             await asyncio.sleep(0.02)
-    assert log.read_text().count("done") == 1
 
 
 @both
