@@ -237,6 +237,7 @@ class Pool:
             hooks=WebhookHooks(
                 policy=lambda: self.spec.webhooks,
                 message=lambda job: ending(self.name, job),
+                to_come=lambda caller: self.jobs.view.webhooks[caller],
                 attempted=lambda outcome: events.webhook(self.name, outcome),
                 is_leaving=events.is_leaving,
                 fault=events.fault,

@@ -9,6 +9,7 @@ import time
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 
 import msgspec
 
@@ -67,7 +68,7 @@ class DeliveryStore:
         if pause is None:
             writes.append(Delete(keys.delivery(job.id)))
         else:
-            later = Delivery.of(job.id, webhook, pause)
+            later = Delivery.of(job, webhook, pause)
             writes.append(Put(keys.delivery(job.id), encode(later), telling.lease))
         claim = (keys.delivery_claim(job.id), telling.claim)
         try:
@@ -93,20 +94,30 @@ class DeliveryView:
         self._open: dict[str, tuple[float, Delivery]] = {}
         """With the time from which each is due, by this machine's monotonic clock."""
         self._claims: dict[str, Entry] = {}
-        self._order: list[tuple[float, str]] = []
+        self._lanes: dict[tuple[str, str], list[tuple[float, str]]] = {}
+        """Of each caller and origin: when each is due, in that order."""
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def of(self, caller: str) -> int:
+        """How many are that caller's."""
+        return sum(len(lane) for (whose, _), lane in self._lanes.items() if whose == caller)
 
     def claimed_by(self, owner: str) -> list[tuple[str, int]]:
         """Jobs, and the versions of the claims."""
         claims = self._claims.items()
         return [(id_, one.version) for id_, one in claims if one.value == owner.encode()]
 
-    def due(self) -> Iterator[Delivery]:
-        """Those that nobody is at, as they have become due."""
+    def due(self) -> list[Iterator[Delivery]]:
+        """Those that nobody is at, as they have become due: of each caller and origin apart, and
+        first of whom it was due first."""
         now = time.monotonic()
-        for since, id_ in self._order:
+        lanes = [lane for lane in self._lanes.values() if lane[0][0] <= now]
+        return [self._due(lane, now) for lane in sorted(lanes, key=itemgetter(0))]
+
+    def _due(self, lane: list[tuple[float, str]], now: float) -> Iterator[Delivery]:
+        for since, id_ in lane:
             if since > now:
                 return
             if id_ not in self._claims:
@@ -115,7 +126,7 @@ class DeliveryView:
     def reset(self, entries: Iterable[Entry]) -> None:
         before, self._open = self._open, {}
         self._claims.clear()
-        self._order.clear()
+        self._lanes.clear()
         for entry in entries:
             self._take(entry.key, entry, before)
         self._on_change()
@@ -143,9 +154,15 @@ class DeliveryView:
             if known is None or known.version != delivery.version:
                 since = time.monotonic() + delivery.pause
             self._open[id_] = (since, delivery)
-            insort(self._order, (since, id_))
+            lane = self._lanes.setdefault((delivery.caller, delivery.origin), [])
+            insort(lane, (since, id_))
 
     def _remove(self, id_: str) -> None:
         found = self._open.pop(id_, None)
         if found is not None:
-            del self._order[bisect_left(self._order, (found[0], id_))]
+            since, delivery = found
+            key = (delivery.caller, delivery.origin)
+            lane = self._lanes[key]
+            del lane[bisect_left(lane, (since, id_))]
+            if not lane:
+                del self._lanes[key]

@@ -130,20 +130,37 @@ class OpenJob(Record, frozen=True, kw_only=True):
     priority: int = 0
     session: str | None = None
     not_before: datetime | None = None
+    webhook_of: str = ""
+    """The caller who is to be told of its end, where callers are known."""
+
+    @classmethod
+    def of(cls, job: Job) -> "OpenJob":
+        return cls(
+            id=job.id,
+            revision=job.revision,
+            concurrency=job.concurrency,
+            priority=job.priority,
+            session=job.session,
+            not_before=job.not_before,
+            webhook_of=job.caller if job.webhook is not None else "",
+        )
 
 
 class Delivery(Record, frozen=True, kw_only=True):
     """What gateways must know of an end that is to be told."""
 
     job: str
+    caller: str = ""
+    """Whose job it is; empty where nobody is asked who they are."""
     origin: str = ""
     """Where to."""
     pause: float = 0.0
     """Seconds until the next attempt, from when a gateway sees this: clocks are not compared."""
 
     @classmethod
-    def of(cls, job: str, webhook: Webhook, pause: float = 0.0) -> "Delivery":
-        return cls(job=job, origin=origin_of(webhook.url), pause=pause)
+    def of(cls, job: Job, webhook: Webhook, pause: float = 0.0) -> "Delivery":
+        origin = origin_of(webhook.url)
+        return cls(job=job.id, caller=job.caller, origin=origin, pause=pause)
 
 
 class Claim(Record, frozen=True, kw_only=True):

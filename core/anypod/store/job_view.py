@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
@@ -39,6 +40,8 @@ class JobView:
         self.slots: set[int] = set()
         self._pauses: dict[str, tuple[float, int]] = {}
         """When each is over, by this machine's monotonic clock, and its version."""
+        self.webhooks: Counter[str] = Counter()
+        """Jobs whose end will be to be told, by caller."""
         self._order: list[_Place] = []
         self._sessions: dict[str, list[tuple[int, str]]] = {}
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
@@ -86,7 +89,14 @@ class JobView:
     def reset(self, entries: Iterable[Entry]) -> None:
         told = self.open.keys() | self._waiting.keys()
         paused = dict(self._pauses)
-        for known in (self.open, self.claims, self.progress, self._sessions, self._pauses):
+        for known in (
+            self.open,
+            self.claims,
+            self.progress,
+            self._sessions,
+            self._pauses,
+            self.webhooks,
+        ):
             known.clear()
         for group in (self.cancels, self.slots):
             group.clear()
@@ -149,6 +159,8 @@ class JobView:
     def _add(self, job: OpenJob) -> None:
         self.open[job.id] = job
         insort(self._order, _place(job))
+        if job.webhook_of:
+            self.webhooks[job.webhook_of] += 1
         if job.session is not None:
             insort(self._sessions.setdefault(job.session, []), (job.version, job.id))
 
@@ -157,6 +169,10 @@ class JobView:
         if job is None:
             return
         del self._order[bisect_left(self._order, _place(job))]
+        if job.webhook_of:
+            self.webhooks[job.webhook_of] -= 1
+            if not self.webhooks[job.webhook_of]:
+                del self.webhooks[job.webhook_of]
         if job.session is not None:
             jobs = self._sessions[job.session]
             jobs.remove((job.version, job.id))

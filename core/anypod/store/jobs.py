@@ -90,18 +90,10 @@ class JobStore:
         """It will be run from now on. ``also`` is written with it, on the conditions of ``when``.
         Raises ValueTooLarge."""
         keys = self._keys
-        entry = OpenJob(
-            id=job.id,
-            revision=job.revision,
-            concurrency=job.concurrency,
-            priority=job.priority,
-            session=job.session,
-            not_before=job.not_before,
-        )
         writes: list[Write] = [
             Put(keys.record(job.id), encode(job)),
             Put(keys.inputs(job.id), inputs),
-            Put(keys.open(job.id), encode(entry)),
+            Put(keys.open(job.id), encode(OpenJob.of(job))),
             *also,
         ]
         if code is not None:
@@ -246,7 +238,7 @@ class JobStore:
         if job.webhook is not None:
             to_tell = msgspec.structs.replace(job.webhook, state="pending")
             job = msgspec.structs.replace(job, webhook=to_tell)
-            values[keys.delivery(job.id)] = encode(Delivery.of(job.id, to_tell))
+            values[keys.delivery(job.id)] = encode(Delivery.of(job, to_tell))
         values[keys.record(job.id)] = encode(job)
         deletes = [Delete(key(job.id)) for key in gone]
         while True:

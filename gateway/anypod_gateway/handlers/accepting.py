@@ -84,7 +84,7 @@ async def _accept(
 ) -> web.Response:
     async def enqueue(*also: Write, when: Sequence[tuple[str, int]] = ()) -> None:
         if job.webhook is not None:
-            pool.webhooks.check_room()
+            pool.webhooks.check_room(job.caller)
         await pool.jobs.accept(job, inputs, code, also=also, when=when)
 
     if call is None:

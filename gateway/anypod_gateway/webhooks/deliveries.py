@@ -1,7 +1,6 @@
 """The ends of a pool's jobs that are to be told, in this gateway: which next, and what came of it.
 
-They are claimed as jobs are, under the lease of this gateway's jobs. A receiver that does not
-answer takes few of the places, so that it does not hold up the others.
+They are claimed as jobs are, under the lease of this gateway's jobs.
 """
 
 import asyncio
@@ -9,15 +8,15 @@ import contextlib
 import logging
 import random
 import secrets
-from collections import Counter
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from anypod.api.problems import AnyPodError, error
-from anypod.api.webhooks import HEADER, BadSecret, BadUrl, check_url
+from anypod.api.webhooks import HEADER, BadSecret, BadUrl, check_url, origin_of
 from anypod.resources.workerpool import Webhooks as Policy
 from anypod.store.deliveries import DeliveryStore, DeliveryView, Telling
 from anypod.store.job_records import Delivery, Job, Webhook
@@ -29,13 +28,11 @@ from anypod_gateway.jobs.lease import Lease
 from anypod_gateway.webhooks import sender
 from anypod_gateway.webhooks.guard import Guard, Network, Refused, networks
 from anypod_gateway.webhooks.names import Names
+from anypod_gateway.webhooks.places import Places
 from anypod_gateway.webhooks.secrets import Secrets
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 16
-AT_ONCE_TO_ONE = 4
-"""To one origin."""
 MOST_ATTEMPTS = 10
 FIRST_PAUSE = 1.0
 PAUSE_GROWS = 4.0
@@ -45,6 +42,8 @@ SETTLE_AGAIN_SECONDS = 1.0
 CLOSE_SECONDS = 2.0
 MOST_OPEN = 10_000
 """Ends of one pool that wait to be told; then no job with a webhook is accepted."""
+MOST_OF_ONE = 2_500
+"""Of one caller, with those that its open jobs will have."""
 RETRY_AFTER_SECONDS = 30
 
 
@@ -68,6 +67,8 @@ class Hooks:
     policy: Callable[[], Policy]
     message: Callable[[Job], bytes]
     """What is told of a job."""
+    to_come: Callable[[str], int]
+    """Open jobs of a caller whose ends will be to be told."""
     attempted: Callable[[str], None]
     """``delivered``, ``failed`` for now, or ``given-up``."""
     is_leaving: Callable[[], bool]
@@ -96,8 +97,9 @@ class Deliveries:
         self._site = site
         self._hooks = hooks
         self._errands = Errands()
-        self._taken: dict[str, str] = {}
-        """Origins, by job."""
+        self._places = Places()
+        self._taken: set[str] = set()
+        """Jobs."""
         self._left_alone: set[tuple[str, int]] = set()
         self._wanted = asyncio.Event()
         self._choosing: asyncio.Task[None] | None = None
@@ -126,13 +128,19 @@ class Deliveries:
             raise _refused("this pool has no webhooks: it was given no secret to sign them with")
         return webhook
 
-    def check_room(self) -> None:
-        """For one more. Raises AnyPodError."""
+    def check_room(self, caller: str) -> None:
+        """For one more; ``caller`` is empty where nobody is asked who they are. Raises
+        AnyPodError."""
         if len(self.view) >= MOST_OPEN:
-            raise error(
-                "queue-full",
-                f"the ends of {len(self.view)} jobs wait to be told already",
-                retry_after=RETRY_AFTER_SECONDS,
+            raise _full(f"the ends of {len(self.view)} jobs wait to be told already")
+        if not caller:
+            return
+        untold, to_come = self.view.of(caller), self._hooks.to_come(caller)
+        if untold + to_come >= MOST_OF_ONE:
+            raise _full(
+                f"you have {to_come} open jobs with a {HEADER} and {untold} whose end is not told "
+                f"yet; a caller may have {MOST_OF_ONE}: come back when receivers have said yes, "
+                f"delete jobs whose receiver is gone, or do without {HEADER}"
             )
 
     # choosing
@@ -149,18 +157,16 @@ class Deliveries:
     def _take_some(self) -> None:
         for id_, claim in self.view.claimed_by(self._owner):
             if id_ not in self._taken:  # the store did not say that this was written
-                self._taken[id_] = ""
+                self._taken.add(id_)
                 self._errands.run(self._give_back(id_, claim))
-        origins = Counter(self._taken.values())
-        for one in self.view.due():
-            if len(self._taken) >= AT_ONCE:
-                return
-            if one.job in self._taken or (one.job, one.version) in self._left_alone:
-                continue
-            if origins[one.origin] < AT_ONCE_TO_ONE:
-                origins[one.origin] += 1
-                self._taken[one.job] = one.origin
-                self._errands.run(self._tell(one))
+        for one in self._places.take(map(self._free, self.view.due())):
+            self._taken.add(one.job)
+            self._errands.run(self._tell(one))
+
+    def _free(self, lane: Iterable[Delivery]) -> Iterator[Delivery]:
+        for one in lane:
+            if one.job not in self._taken and (one.job, one.version) not in self._left_alone:
+                yield one
 
     async def _give_back(self, job: str, claim: int) -> None:
         try:
@@ -168,7 +174,7 @@ class Deliveries:
         except StoreUnavailable as away:
             log.info("the end of job %s is not given back yet: %s", job, away)
         finally:
-            del self._taken[job]
+            self._taken.remove(job)
 
     async def _tell(self, delivery: Delivery) -> None:
         try:
@@ -183,7 +189,8 @@ class Deliveries:
             log.warning("the end of job %s is left alone: %s", delivery.job, why)
             self._left_alone.add((delivery.job, delivery.version))
         finally:
-            del self._taken[delivery.job]
+            self._taken.remove(delivery.job)
+            self._places.leave(delivery.job)
 
     # telling
 
@@ -195,8 +202,11 @@ class Deliveries:
             return sender.Outcome(str(wrong), is_final=False)
         if not keys:
             return sender.Outcome("the pool has no secret to sign with", is_final=False)
-        body = self._hooks.message(job)
-        return await sender.send(url, job.id, body, keys, self._guard(url), self._site.names)
+        body, begun = self._hooks.message(job), time.monotonic()
+        try:
+            return await sender.send(url, job.id, body, keys, self._guard(url), self._site.names)
+        finally:
+            self._places.note(origin_of(url), time.monotonic() - begun)
 
     def _guard(self, url: str) -> Guard:
         allowed = networks(self._hooks.policy().allowed_networks)
@@ -216,7 +226,7 @@ class Deliveries:
         self._hooks.attempted(told)
         log.info(
             "the end of job %s: attempt %d to tell %s: %s",
-            *(telling.job.id, attempts, self._taken[telling.job.id], outcome.problem or "told"),
+            *(telling.job.id, attempts, origin_of(before.url), outcome.problem or "told"),
         )
         now = msgspec.structs.replace(
             before, state=state, attempts=attempts, problem=outcome.problem
@@ -233,6 +243,10 @@ def pause_after(attempts: int, asked: int) -> float:
     """Seconds until the next attempt; not the same for all that failed at once."""
     pause = min(FIRST_PAUSE * PAUSE_GROWS ** (attempts - 1), LONGEST_PAUSE)
     return max(pause * random.uniform(1.0, 1.2), asked)  # noqa: S311 - no secret
+
+
+def _full(why: str) -> AnyPodError:
+    return error("queue-full", why, retry_after=RETRY_AFTER_SECONDS)
 
 
 def _refused(why: str) -> AnyPodError:

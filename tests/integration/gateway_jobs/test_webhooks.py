@@ -1,6 +1,9 @@
 """Whoever asked for it is told of a job's end: signed, and again until they say yes."""
 
 import asyncio
+import contextlib
+import itertools
+import json
 import os
 import re
 import signal
@@ -16,7 +19,7 @@ from tests.cluster.certificates import Authority
 from tests.support.jobs import NOTE, PATIENCE, accepted, ended, job, running
 from tests.support.jobs import submit as submitted
 from tests.support.receiver import SECRET, receiver
-from tests.support.rig import Rig, pool_of, rig
+from tests.support.rig import Answer, Rig, pool_of, rig
 
 from anypod.api.jobs import new_job_id
 from anypod.api.webhooks import new_secret
@@ -25,22 +28,23 @@ from anypod.store.keys import PoolKeys
 from anypod.store.kv import Put
 from anypod.store.open import open_store
 from anypod.store.records import encode
-from anypod_gateway.webhooks.deliveries import MOST_OPEN
+from anypod_gateway.webhooks.deliveries import MOST_OF_ONE, MOST_OPEN
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 AT_ONCE = 100
 HUSH = "path-that-is-a-secret"
+ROOT = "root-key-of-these-tests-0123456789"
 
 
-async def started(made: Rig, directory: Path, gateways: int) -> Path:
+async def started(made: Rig, directory: Path, gateways: int, *options: str) -> Path:
     """Gateways that sign with SECRET, and the file that has it."""
     (directory / "secrets").mkdir()
     file = directory / "secrets" / "default"
     file.write_text(SECRET)
     for _ in range(gateways):
-        await made.add_gateway("--webhook-secrets", str(file.parent))
+        await made.add_gateway("--webhook-secrets", str(file.parent), *options)
     await made.linked()
     await made.gateway.create(NOTE, "note")
     return file
@@ -201,19 +205,28 @@ async def test_a_name_for_what_is_inside_gets_nowhere(pair: Rig, file: Path) -> 
         assert it.told == []
 
 
-async def test_one_that_hangs_does_not_hold_up_the_others(pair: Rig, file: Path) -> None:
-    async with receiver() as hangs, receiver() as answers:
-        hangs.let_go.clear()
-        first = [await submit(pair, hangs.url, file) for _ in range(20)]
-        await hangs.heard(first[0])
-        id_ = await submit(pair, answers.url, file)
-        await answers.heard(id_)
-        assert (await settled(pair, id_))["state"] == "delivered"
-        assert (await job(pair.gateway, first[0]))["webhook"]["state"] == "pending"
-        await hangs.heard(first[0], 2)  # that was the deadline of the first attempt
-        hangs.let_go.set()
-        for one in first:
-            assert (await settled(pair, one))["state"] == "delivered"
+async def test_those_that_hang_do_not_hold_up_the_others(pair: Rig, file: Path) -> None:
+    """Two gateways have 32 places, of which 12 such receivers could have four each."""
+    async with contextlib.AsyncExitStack() as stack:
+        hanging = [await stack.enter_async_context(receiver()) for _ in range(12)]
+        for one in hanging:
+            one.let_go.clear()
+        stuck = [[await submit(pair, one.url, file) for _ in range(4)] for one in hanging]
+        for one, jobs in zip(hanging, stuck, strict=True):
+            await one.heard(jobs[0])
+        for _ in range(2):  # what is known of those that hang by then: nothing; that they do
+            async with receiver() as answers:
+                id_ = await submit(pair, answers.url, file)
+                await answers.heard(id_)
+                assert (await settled(pair, id_))["state"] == "delivered"
+            waiting = [(await job(pair.gateway, jobs[-1]))["webhook"] for jobs in stuck]
+            assert all(one["attempts"] == 0 for one in waiting)
+            for jobs in stuck:
+                await attempted(pair, jobs[0], 1)
+        for one in hanging:
+            one.let_go.set()
+        for id_ in itertools.chain(*stuck):
+            assert (await settled(pair, id_))["state"] == "delivered"
 
 
 @pytest.mark.parametrize(
@@ -282,12 +295,12 @@ async def test_a_repeated_request_under_a_key_is_another_one_if_its_webhook_is(
         await it.heard(ids.pop())
 
 
-async def ends_that_wait(url: str, count: int) -> None:
+async def ends_that_wait(url: str, count: int, caller: str = "") -> None:
     """In the store of that URL: to be told in an hour."""
     store = await asyncio.to_thread(open_store, url)
     keys = PoolKeys("default", "default").jobs
     for _ in range(0, count, AT_ONCE):
-        later = [Delivery(job=new_job_id(), pause=3600.0) for _ in range(AT_ONCE)]
+        later = [Delivery(job=new_job_id(), caller=caller, pause=3600.0) for _ in range(AT_ONCE)]
         await store.commit([Put(keys.delivery(one.job), encode(one)) for one in later])
     await store.close()
 
@@ -310,6 +323,47 @@ async def test_ends_that_wait_are_bounded_and_refuse_no_repeated_request(
         assert int(full.headers["Retry-After"]) > 0
         assert await accepted(made.gateway, "note", headers=keyed, file=str(file)) == first
         await accepted(made.gateway, "note", file=str(file))
+
+
+async def test_what_one_caller_has_waiting_is_bounded_and_refuses_nobody_else(
+    tmp_path: Path, file: Path
+) -> None:
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    (keys / "root").write_text(ROOT)
+    for name in ("ada", "bob"):
+        (keys / name).write_text(json.dumps({"key": f"{ROOT}-{name}", "verbs": ["run"]}))
+    pool = pool_of(webhooks={"allowedNetworks": ["127.0.0.1/32"]})
+    async with receiver() as it, rig(tmp_path, pool=pool, gateways=0, key=ROOT) as made:
+        await started(made, tmp_path, 1, "--api-keys", str(keys))
+        hook = {"Webhook-URL": it.url}
+
+        async def asked(who: str, **headers: str) -> Answer:
+            given = {"Authorization": f"Bearer {ROOT}-{who}", **hook, **headers}
+            later = "?notBefore=2040-01-01T00:00:00Z"
+            return await submitted(made.gateway, "note", later, given, file=str(file))
+
+        first = await asked("ada", **{"Idempotency-Key": "w-3"})
+        assert first.status == 202
+        await ends_that_wait(made.store, MOST_OF_ONE - AT_ONCE, "KeyCaller:ada")
+        for _ in range(AT_ONCE - 1):
+            assert (await asked("ada")).status == 202
+        async with asyncio.timeout(PATIENCE):
+            while (full := await asked("ada")).status != 429:
+                await asyncio.sleep(0.1)
+        assert full.document["type"] == "queue-full"
+        assert f"a caller may have {MOST_OF_ONE}" in full.document["detail"]
+        assert int(full.headers["Retry-After"]) > 0
+        again = await asked("ada", **{"Idempotency-Key": "w-3"})
+        assert again.document["id"] == first.document["id"]
+        assert (await asked("bob")).status == 202
+        await made.gateway.ask("POST", f"/jobs/{first.document['id']}/cancel")
+        await it.heard(first.document["id"])
+        async with asyncio.timeout(PATIENCE):  # there is room for one again
+            while (await asked("ada")).status != 202:
+                await asyncio.sleep(0.1)
+        del hook["Webhook-URL"]
+        assert (await asked("ada")).status == 202
 
 
 async def test_the_receiver_of_the_documentation_believes_us_and_nobody_else(

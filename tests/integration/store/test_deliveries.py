@@ -9,7 +9,7 @@ import pytest
 
 from anypod.api.jobs import new_job_id
 from anypod.store.deliveries import DeliveryStore, DeliveryView, Telling
-from anypod.store.job_records import Job, Webhook
+from anypod.store.job_records import Delivery, Job, Webhook
 from anypod.store.jobs import Ended, JobStore
 from anypod.store.keys import PoolKeys
 from anypod.store.kv import Conflict, KeyValue
@@ -20,7 +20,7 @@ URL = "https://example.com/hush"
 ME = "g1/1"
 
 
-async def ended(store: KeyValue, pool: PoolKeys) -> Job:
+async def ended(store: KeyValue, pool: PoolKeys, caller: str = "", url: str = URL) -> Job:
     """A job whose end is to be told."""
     jobs = JobStore(store, pool)
     given = Job(
@@ -29,7 +29,8 @@ async def ended(store: KeyValue, pool: PoolKeys) -> Job:
         revision="ab" * 32,
         timeout_seconds=1.0,
         created_at=NOW,
-        webhook=Webhook(URL),
+        caller=caller,
+        webhook=Webhook(url),
     )
     accepted = await jobs.accept(given, b"{}")
     end = Ended(accepted.to("cancelled", NOW, finished_at=NOW), b"{}")
@@ -42,8 +43,12 @@ async def view_of(store: KeyValue, pool: PoolKeys) -> DeliveryView:
     return made
 
 
+def due_in(view: DeliveryView) -> list[Delivery]:
+    return [one for lane in view.due() for one in lane]
+
+
 async def claimed(store: KeyValue, pool: PoolKeys, lease: int) -> Telling:
-    (due,) = (await view_of(store, pool)).due()
+    (due,) = due_in(await view_of(store, pool))
     found = await DeliveryStore(store, pool.jobs).claim(due, ME, lease)
     assert found is not None
     return found
@@ -54,7 +59,7 @@ async def test_an_end_is_there_to_be_told_from_the_commit_that_made_it(
 ) -> None:
     job = await ended(store, pool)
     assert job.webhook == Webhook(URL, "pending")
-    (due,) = (await view_of(store, pool)).due()
+    (due,) = due_in(await view_of(store, pool))
     assert (due.job, due.origin) == (job.id, "https://example.com")
     entries = (await store.page(pool.jobs.deliveries)).entries
     assert all(b"hush" not in entry.value for entry in entries)
@@ -63,7 +68,7 @@ async def test_an_end_is_there_to_be_told_from_the_commit_that_made_it(
 async def test_only_one_of_many_claims_it(store: KeyValue, other: KeyValue, pool: PoolKeys) -> None:
     await ended(store, pool)
     lease = await store.grant(60)
-    (due,) = (await view_of(store, pool)).due()
+    (due,) = due_in(await view_of(store, pool))
     claims: list[Any] = await asyncio.gather(
         *(
             DeliveryStore(through, pool.jobs).claim(due, ME, lease)
@@ -74,7 +79,7 @@ async def test_only_one_of_many_claims_it(store: KeyValue, other: KeyValue, pool
     )
     assert sum(isinstance(claim, Telling) for claim in claims) == 1
     assert sum(isinstance(claim, Conflict) for claim in claims) == 5
-    assert list((await view_of(store, pool)).due()) == []
+    assert due_in(await view_of(store, pool)) == []
 
 
 async def test_a_claim_goes_with_its_lease_or_is_given_back(
@@ -103,7 +108,7 @@ async def test_what_came_of_it_stays_with_the_job(store: KeyValue, pool: PoolKey
     failed = msgspec.structs.replace(telling.webhook, attempts=1, problem="no")
     await deliveries.settle(telling, failed, 3600.0)
     view = await view_of(store, pool)
-    assert (len(view), list(view.due()), view.claimed_by(ME)) == (1, [], [])
+    assert (len(view), due_in(view), view.claimed_by(ME)) == (1, [], [])
     now = await JobStore(store, pool).get(job.id)
     assert now is not None
     assert (now.state, now.webhook) == ("cancelled", failed)
@@ -121,7 +126,7 @@ async def test_nothing_is_left_of_what_was_told_or_deleted(store: KeyValue, pool
     await deliveries.settle(telling, Webhook(URL, "delivered", 1), None)
     assert (await store.page(pool.jobs.deliveries)).entries == []
     gone = await ended(store, pool)
-    (due,) = (await view_of(store, pool)).due()
+    (due,) = due_in(await view_of(store, pool))
     telling = await claimed(store, pool, lease)
     await jobs.delete(gone)
     await deliveries.settle(telling, Webhook(URL, "pending", 1), 1.0)
@@ -142,6 +147,25 @@ async def test_a_watch_that_begins_anew_does_not_begin_a_pause_anew(
     view.reset(entries)
     clock[0] = 3599.0
     view.reset(entries)
-    assert list(view.due()) == []
+    assert due_in(view) == []
     clock[0] = 3600.0
-    assert [one.job for one in view.due()] == [telling.job.id]
+    assert [one.job for one in due_in(view)] == [telling.job.id]
+
+
+async def test_what_is_due_is_apart_by_caller_and_origin(store: KeyValue, pool: PoolKeys) -> None:
+    other = "https://example.org/x"
+    given = [("ada", URL), ("bob", URL), ("ada", URL), ("ada", other)]
+    jobs = [(await ended(store, pool, caller, url)).id for caller, url in given]
+    view = await view_of(store, pool)
+    lanes = [{one.job for one in lane} for lane in view.due()]
+    assert sorted(map(sorted, lanes)) == sorted(
+        sorted(jobs[n] for n in lane) for lane in ([0, 2], [1], [3])
+    )
+    assert [view.of(caller) for caller in ("ada", "bob", "nobody")] == [3, 1, 0]
+    deliveries, lease = DeliveryStore(store, pool.jobs), await store.grant(60)
+    for one in due_in(view):
+        telling = await deliveries.claim(one, ME, lease)
+        assert telling is not None
+        await deliveries.settle(telling, telling.webhook, 3600.0 if one.job == jobs[0] else None)
+    view = await view_of(store, pool)
+    assert (view.due(), view.of("ada"), view.of("bob")) == ([], 1, 0), "a pause lost its caller"
