@@ -122,7 +122,8 @@ AS_JOB = (
         webhooks.HEADER,
         "header",
         {"type": "string", "format": "uri", "maxLength": webhooks.LONGEST_URL},
-        "Of a job: where its end is told, signed as Standard Webhooks are.",
+        "Of a job: where its end is told, signed as Standard Webhooks are. A run that is no job is "
+        "refused with it.",
     ),
 )
 

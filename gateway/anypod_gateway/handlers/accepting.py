@@ -9,10 +9,10 @@ import msgspec
 from aiohttp import web
 from multidict import istr
 
+from anypod.api import webhooks
 from anypod.api.idempotency import HEADER, REPLAYED
 from anypod.api.jobs import MAX_ATTEMPTS, MAX_PRIORITY, JobDocument, TaskKind, new_job_id
 from anypod.api.problems import AnyPodError, error
-from anypod.api.webhooks import HEADER as WEBHOOK
 from anypod.store.checks import Write
 from anypod.store.job_records import Job
 from anypod.store.kv import StoreUnavailable
@@ -29,6 +29,8 @@ from anypod_gateway.once import Keyed
 from anypod_gateway.services import Pool
 
 PREFER = istr("Prefer")
+WEBHOOK = istr(webhooks.HEADER)
+"""Both looked up in half the time."""
 APPLIED = "Preference-Applied"
 RESPOND_ASYNC = "respond-async"
 MAX_LABELS = 16
@@ -48,6 +50,13 @@ def preferences(request: web.Request) -> dict[str, str]:
 
 def prefers_async(request: web.Request) -> bool:
     return RESPOND_ASYNC in preferences(request)
+
+
+def check_no_webhook(request: web.Request, instead: str) -> None:
+    """Of what is no job. Raises AnyPodError."""
+    if WEBHOOK in request.headers:
+        why = f"{webhooks.HEADER} is for jobs, whose end is told: {instead}"
+        raise error("bad-request", why, path=webhooks.HEADER)
 
 
 async def accept(

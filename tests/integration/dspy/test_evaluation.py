@@ -370,3 +370,21 @@ def test_a_sessions_program_is_not_evaluated(pool: str) -> None:
     with refused.value as answer:
         assert answer.code == 400
         assert json.load(answer)["path"] == "X-Session-ID"
+
+
+def test_its_end_is_told_though_it_is_not_asked_to_be_a_job(
+    client: Client, pool: str, lm: LmServer
+) -> None:
+    put(client, "capitals")
+    origin = "https://receiver.invalid"
+    request = urllib.request.Request(
+        f"{pool}/v1/pools/default/programs/capitals/evaluate",
+        data=json.dumps({"dataset": DATASET, "metric": "f1"}).encode(),
+        headers={"Content-Type": "application/json", "Webhook-URL": f"{origin}/ended"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        job = client.job(json.load(answer)["id"])
+    webhook = job.wait(SECONDS).webhook
+    assert webhook is not None
+    assert (webhook.origin, webhook.state) == (origin, "pending")
+    job.delete()

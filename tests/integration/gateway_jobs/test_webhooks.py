@@ -251,6 +251,30 @@ async def test_what_must_not_or_cannot_be_called_is_refused_at_once(
     assert HUSH not in answer.body.decode()
 
 
+async def test_what_is_no_job_is_refused_with_a_webhook_and_does_not_run(
+    pair: Rig, file: Path
+) -> None:
+    headers = {"Webhook-URL": "https://example.com/ended"}
+    inputs = {"file": str(file)}
+    inline = {"program": {"source": NOTE}, "inputs": inputs}
+    line = json.dumps({"inputs": inputs}).encode()
+    ndjson = {"Content-Type": "application/x-ndjson"}
+    runs: list[tuple[str, dict[str, Any], dict[str, str]]] = [
+        ("/programs/note/run", {"json": {"inputs": inputs}}, {}),
+        ("/programs/note/run", {"json": {"inputs": inputs}}, {"Accept": "text/event-stream"}),
+        ("/programs/note/run", {"json": {"inputs": inputs}}, {"Idempotency-Key": "w-4"}),
+        ("/programs/note/run", {"json": {"inputs": inputs}}, {"Prefer": "wait=10"}),
+        ("/run", {"json": inline}, {}),
+        ("/programs/note/map", {"data": line}, ndjson),
+    ]
+    for path, body, more in runs:
+        answer = await pair.gateway.ask("POST", path, headers=headers | more, **body)
+        assert (answer.status, answer.document["type"]) == (400, "bad-request"), path
+        assert answer.document["path"] == "Webhook-URL"
+        assert "Prefer: respond-async" in answer.document["detail"]
+    assert not file.exists()
+
+
 async def test_a_job_that_is_deleted_is_told_no_more(pair: Rig, file: Path) -> None:
     async with receiver() as it:
         it.say(*[500] * 20)
