@@ -9,6 +9,7 @@ import logging
 import random
 import secrets
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,8 @@ class Deliveries:
         self._taken: set[str] = set()
         """Jobs."""
         self._left_alone: set[tuple[str, int]] = set()
+        self._failures: set[str] = set()
+        """Our own, by their kinds, that the log has."""
         self._wanted = asyncio.Event()
         self._choosing: asyncio.Task[None] | None = None
 
@@ -181,7 +184,7 @@ class Deliveries:
             async with self._lease.claiming() as lease:
                 telling = await self._store.claim(delivery, self._owner, lease)
             if telling is not None:
-                await self._settle(telling, await self._attempt(telling))
+                await self._settle(telling, await self._attempted(telling))
                 self._wanted.set()
         except (Conflict, StoreUnavailable) as why:
             log.info("the end of job %s is not told from here: %s", delivery.job, why)
@@ -193,6 +196,13 @@ class Deliveries:
             self._places.leave(delivery.job)
 
     # telling
+
+    async def _attempted(self, telling: Telling) -> sender.Outcome:
+        try:
+            return await self._attempt(telling)
+        except Exception as failure:  # noqa: BLE001 - an attempt like any other, or it never ends
+            self._note_failure(telling.job.id, failure)
+            return sender.Outcome("the gateway failed at it", is_final=False)
 
     async def _attempt(self, telling: Telling) -> sender.Outcome:
         job, url = telling.job, telling.webhook.url
@@ -207,6 +217,14 @@ class Deliveries:
             return await sender.send(url, job.id, body, keys, self._guard(url), self._site.names)
         finally:
             self._places.note(origin_of(url), time.monotonic() - begun)
+
+    def _note_failure(self, job: str, failure: Exception) -> None:
+        """Once for each kind. What it says may have the URL in it: only where it was is told."""
+        kind = type(failure).__name__
+        if kind not in self._failures:
+            self._failures.add(kind)
+            where = "".join(traceback.format_tb(failure.__traceback__))
+            log.error("the end of job %s cannot be told: %s at\n%s", job, kind, where)
 
     def _guard(self, url: str) -> Guard:
         allowed = networks(self._hooks.policy().allowed_networks)
