@@ -4,7 +4,6 @@ One ``anypod up`` at a time has it, which a lock on ``run/up.json`` says; the ke
 with the process, however that ends.
 """
 
-import contextlib
 import fcntl
 import json
 import os
@@ -66,13 +65,12 @@ class Directory:
         """One for each pool, made when there is none, for receivers are told it once."""
         self.webhook_secrets.mkdir(PRIVATE_FOLDER, exist_ok=True)
         for pool in pools:
-            with contextlib.suppress(FileExistsError):
+            if not (self.webhook_secrets / pool).exists():
                 _write_private(self.webhook_secrets / pool, f"{new_secret()}\n")
 
     def new_token(self) -> str:
         """The link's secret of this start, also in a file that only this user can read."""
         token = secrets.token_urlsafe(32)
-        self.token_file.unlink(missing_ok=True)
         _write_private(self.token_file, token)
         return token
 
@@ -92,10 +90,13 @@ class Directory:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Raises FileExistsError."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
+    """Whole or not at all, in place of what was there."""
+    draft = path.with_name(f".{path.name}.tmp")
+    draft.unlink(missing_ok=True)  # of one that died over it
+    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
     with os.fdopen(file, "w") as stream:
         stream.write(text)
+    draft.replace(path)
 
 
 def _in_use(root: Path, lock: int) -> str:

@@ -2,7 +2,10 @@
 
 import json
 import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,6 +52,30 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CannotStart, match=r"file.* cannot be used: Not a directory"):
         Directory.take(tmp_path / "file" / "x")
+
+
+DIES_AS_IT_WRITES = """
+import resource, signal, sys
+from pathlib import Path
+from anypod.local.directory import Directory
+directory = Directory.take(Path(sys.argv[1]))
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
+    resource.setrlimit(limit, (0, 0))
+directory.keep_webhook_secrets(["one"])
+"""
+
+
+def test_a_secret_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", DIES_AS_IT_WRITES, str(tmp_path)]
+    assert subprocess.run(command, timeout=60).returncode == -signal.SIGXFSZ
+    file = tmp_path / "webhook-secrets" / "one"
+    assert not file.exists()
+    directory = Directory.take(tmp_path)
+    directory.keep_webhook_secrets(["one"])
+    parse_secret(file.read_text().strip())
+    assert list(file.parent.iterdir()) == [file]
+    directory.release()
 
 
 def test_each_pool_has_a_webhook_secret_that_stays_and_is_private(tmp_path: Path) -> None:
