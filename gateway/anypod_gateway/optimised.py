@@ -174,4 +174,8 @@ def _kept(told: dict[str, Any], why: str) -> Revised:
 
 
 def _encoded(told: dict[str, Any], **more: str) -> bytes:
-    return json.dumps({**told, **more}, ensure_ascii=False, allow_nan=False).encode()
+    document = {**told, **more}
+    try:
+        return json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:  # an LM's unpaired surrogate: only an escape can say it
+        return json.dumps(document, allow_nan=False).encode()

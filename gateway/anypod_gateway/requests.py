@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
+from urllib.parse import unquote_to_bytes
 
 from aiohttp import hdrs, web
 from pydantic import ValidationError
@@ -148,9 +149,12 @@ def page(query: Mapping[str, str]) -> tuple[str, int]:
     return after, limit
 
 
-def labels(given: Sequence[str]) -> dict[str, str]:
+def labels(request: web.Request) -> dict[str, str]:
     """``k=v`` each; all must hold."""
     wanted: dict[str, str] = {}
+    given = request.query.getall("label", [])
+    if given:
+        _check_utf8(request.rel_url.raw_query_string)
     for one in given:
         key, equals, value = one.partition("=")
         if not key or not equals:
@@ -158,6 +162,14 @@ def labels(given: Sequence[str]) -> dict[str, str]:
         if wanted.setdefault(key, value) != value:
             raise error("bad-request", f"label {key!r} is wanted to have two values", path="label")
     return wanted
+
+
+def _check_utf8(query: str) -> None:
+    """What is not would be read as replacement characters."""
+    try:
+        unquote_to_bytes(query).decode()
+    except UnicodeError:
+        raise error("bad-request", "the query is not UTF-8", path="label") from None
 
 
 def flag(query: Mapping[str, str], name: str) -> bool:

@@ -83,7 +83,7 @@ class SessionRun(Run):
             attempt.worker.abandon(attempt)
             return
         attempt.asked = False
-        attempt.worker.tell(SessionState(self.id, bytes(found.state), found.version))
+        attempt.worker.tell(SessionState(self.id, found.json, found.version))
 
     def deliver(self, attempt: Attempt, result: Result) -> None:
         assert self.pin is not None

@@ -1,6 +1,6 @@
 """Evaluating and optimising a program of kind ``dspy``, as clients ask for it."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
@@ -8,7 +8,7 @@ from pydantic.alias_generators import to_camel
 from anypod.api.documents import RequestModel
 from anypod.api.dspy_checks import Refused, check_function
 from anypod.api.dspy_programs import LmGiven, Name, Source, by_name
-from anypod.api.programs import Text
+from anypod.api.programs import Sendable, Text
 from anypod.dspy import tasks
 from anypod.dspy.spec import Spec
 
@@ -22,8 +22,8 @@ ExampleField = Annotated[Text, StringConstraints(min_length=1, max_length=100)]
 class ExampleGiven(RequestModel):
     """Inputs, and what should come out."""
 
-    inputs: dict[ExampleField, Any]
-    expected: dict[ExampleField, Any] = Field(
+    inputs: dict[ExampleField, Sendable]
+    expected: dict[ExampleField, Sendable] = Field(
         {}, description="Outputs by name, and what else a metric of one's own looks at."
     )
 

@@ -4,6 +4,7 @@
 looking into ``inputs`` is checked on the little that is left when they are cut out.
 """
 
+import json
 import re
 import secrets
 from collections.abc import Callable
@@ -142,6 +143,10 @@ class InvalidRequest(ValueError):
         super().__init__(message)
         self.path = path
 
+    def shown(self, nonce: bytes) -> "InvalidRequest":
+        """As its client sees it, who sent what was masked."""
+        return InvalidRequest(_sent(str(self), nonce), self.path and _sent(self.path, nonce))
+
 
 Asked = tuple[bytes, float | None, LmChoice | None]
 """The inputs, still JSON; the timeout; the LM."""
@@ -152,10 +157,13 @@ def parse_run(body: bytes) -> Asked:
     if not body:
         return EMPTY_OBJECT, None, None
     masked, nonce = _masked(body)
-    request = _decode(_decode_run, masked)
-    inputs = _object(request.inputs, "inputs")
-    _check_keys_once(_cut(masked, inputs))
-    lm = None if request.lm is None else choice_of(request.lm)
+    try:
+        request = _decode(_decode_run, masked)
+        inputs = _object(request.inputs, "inputs")
+        _check_keys_once(_cut(masked, inputs))
+    except InvalidRequest as invalid:
+        raise invalid.shown(nonce) from None
+    lm = None if request.lm is None else _named(choice_of(request.lm), nonce)
     return _unmasked(inputs, nonce), request.timeout_seconds, lm
 
 
@@ -168,14 +176,18 @@ def parse_inputs(line: bytes) -> bytes:
 def parse_run_inline(body: bytes) -> tuple[Any, Asked]:
     """The program, parsed but not yet a model; what else is asked. Raises InvalidRequest."""
     masked, nonce = _masked(body or EMPTY_OBJECT)
-    request = _decode(_decode_inline, masked)
-    inputs = _object(request.inputs, "inputs")
-    program = _object(request.program, "program")
-    # The longer one first: it cannot be a part of the other.
-    longer, shorter = sorted((inputs, program), key=len, reverse=True)
-    _check_keys_once(_cut(_cut(masked, longer), shorter))
     try:
-        asked = (_unmasked(inputs, nonce), request.timeout_seconds, choice_of(request.lm))
+        request = _decode(_decode_inline, masked)
+        inputs = _object(request.inputs, "inputs")
+        program = _object(request.program, "program")
+        # The longer one first: it cannot be a part of the other.
+        longer, shorter = sorted((inputs, program), key=len, reverse=True)
+        _check_keys_once(_cut(_cut(masked, longer), shorter))
+    except InvalidRequest as invalid:
+        raise invalid.shown(nonce) from None
+    lm = _named(choice_of(request.lm), nonce)
+    try:
+        asked = (_unmasked(inputs, nonce), request.timeout_seconds, lm)
         return strict_json.loads(_unmasked(program, nonce)), asked
     except strict_json.InvalidJson as error:
         raise InvalidRequest(f"program: {error}", "program") from None
@@ -195,6 +207,20 @@ def _masked(body: bytes) -> tuple[bytes, bytes]:
 
 def _unmasked(part: bytes, nonce: bytes) -> bytes:
     return part.replace(nonce, b"\\u") if nonce else part
+
+
+def _sent(text: str, nonce: bytes) -> str:
+    """A text of a masked body, as it stood in the body."""
+    escape = nonce.decode("ascii")
+    if not escape:
+        return text
+    return text.replace(escape, "\\u").replace(json.loads(f'"{escape}"'), "\\u")
+
+
+def _named(lm: LmChoice | None, nonce: bytes) -> LmChoice | None:
+    if lm is None or lm.name is None or not nonce:
+        return lm
+    return msgspec.structs.replace(lm, name=_sent(lm.name, nonce))
 
 
 def _check_utf8(body: bytes) -> None:

@@ -8,6 +8,7 @@ from pydantic.config import JsonDict
 
 from anypod.api.documents import AnswerModel, Listing, RequestModel
 from anypod.api.ids import ProgramId, RevisionPrefix
+from anypod.wire import unpaired
 from anypod.wire.messages import Code
 
 FILE_PATH = r"^[A-Za-z0-9_][A-Za-z0-9_. -]*(/[A-Za-z0-9_][A-Za-z0-9_. -]*)*$"
@@ -28,11 +29,20 @@ def _encodable(text: str) -> str:
     return text
 
 
+def _sendable(value: Any) -> Any:
+    place = unpaired.place_in(value, "")
+    if place is not None:
+        raise ValueError(f"has an unpaired surrogate{place and ' at '}{place.removeprefix('.')}")
+    return value
+
+
 def _only(field: str) -> JsonDict:
     return {"required": [field], "properties": {field: {"not": {"type": "null"}}}}
 
 
 Text = Annotated[str, AfterValidator(_encodable)]
+Sendable = Annotated[Any, AfterValidator(_sendable)]
+"""Any value of JSON that can be written without escapes."""
 FilePath = Annotated[str, StringConstraints(pattern=FILE_PATH, max_length=255)]
 Entrypoint = Annotated[str, StringConstraints(pattern=ENTRYPOINT, max_length=255)]
 LabelKey = Annotated[str, StringConstraints(pattern=LABEL_KEY)]

@@ -6,6 +6,7 @@ write over what came after it.
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from anypod.store.checks import Write
 from anypod.store.keys import PoolKeys
 from anypod.store.kv import Conflict, Delete, DeletePrefix, KeyValue, Put, StoreUnavailable
 from anypod.store.records import Reader, Record, decode, encode
+from anypod.wire import strict_json
 
 _ATTEMPTS = 100
 _PAUSE_SECONDS = 0.02
@@ -55,7 +57,13 @@ class Pin(Record, frozen=True, kw_only=True):
 class SessionState(Record, frozen=True, kw_only=True):
     epoch: int
     state: msgspec.Raw
-    """A JSON object, byte for byte as the worker sent it."""
+    """A JSON object; or a string that has it, if it is one that no record can be made of."""
+
+    @property
+    def json(self) -> bytes:
+        """Byte for byte as the worker sent it."""
+        raw = bytes(self.state)
+        return msgspec.json.decode(raw, type=str).encode() if raw.startswith(b'"') else raw
 
 
 class SessionLm(Record, frozen=True, kw_only=True):
@@ -63,6 +71,18 @@ class SessionLm(Record, frozen=True, kw_only=True):
     of whatever runs meanwhile."""
 
     choice: LmChoice
+
+
+def _storable(state: bytes) -> msgspec.Raw:
+    """Raises ValueError."""
+    if state.startswith(b"{"):
+        with contextlib.suppress(msgspec.DecodeError, RecursionError):
+            return msgspec.json.decode(state, type=msgspec.Raw)
+    try:
+        strict_json.loads(state)  # which takes an unpaired surrogate
+    except strict_json.InvalidJson as error:
+        raise ValueError(f"the state is not JSON: {error}") from error
+    return msgspec.Raw(msgspec.json.encode(state.decode()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +188,7 @@ class SessionStore:
         """The state's new version, if it was ``base`` until now and ``pin``, with which the
         execution was sent, still holds. Raises StateConflict, ValueTooLarge, ValueError for what is
         not JSON."""
-        try:
-            raw = msgspec.json.decode(state, type=msgspec.Raw)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise ValueError(f"the state is not JSON: {error}") from error
-        record = SessionState(epoch=pin.epoch, state=raw)
+        record = SessionState(epoch=pin.epoch, state=_storable(state))
         key = self._keys.state(pin.key)
         if base <= 0:
             raise StateConflict(f"session {pin.key!r}: no state has version {base}")

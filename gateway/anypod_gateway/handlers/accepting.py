@@ -133,7 +133,7 @@ def _job(
         created_at=datetime.now(UTC),
         caller=owner_of(request[CALL]),
         session=execution.session,
-        labels=_labels(query.getall("label", [])),
+        labels=_labels(request),
         priority=_number(query.get("priority", "0"), "priority", -MAX_PRIORITY, MAX_PRIORITY),
         not_before=_time(query.get("notBefore")),
         idempotent=execution.idempotent,
@@ -186,8 +186,8 @@ def _time(text: str | None) -> datetime | None:
     )
 
 
-def _labels(given: list[str]) -> dict[str, str]:
-    labels = requests.labels(given)
+def _labels(request: web.Request) -> dict[str, str]:
+    labels = requests.labels(request)
     if len(labels) > MAX_LABELS:
         raise error("bad-request", f"a job may have {MAX_LABELS} labels", path="label")
     for key, value in labels.items():

@@ -118,7 +118,7 @@ def _wanted(request: web.Request, owner: str | None) -> Callable[[Job], bool]:
     equal = {"state": state, "program": query.get("program"), "session": query.get("session")}
     equal |= {"caller": owner}
     asked = {name: value for name, value in equal.items() if value is not None}
-    labels = requests.labels(query.getall("label", [])).items()
+    labels = requests.labels(request).items()
 
     def wanted(job: Job) -> bool:
         return labels <= job.labels.items() and all(

@@ -79,7 +79,7 @@ async def get_program(request: web.Request) -> web.Response:
 async def list_programs(request: web.Request) -> web.Response:
     pool = await request.app[SERVICES].pool(request, request[CALL])
     after, limit = requests.page(request.query)
-    labels = requests.labels(request.query.getall("label", []))
+    labels = requests.labels(request)
     page = await pool.programs(session_key(request, pool)).page(
         after=after, limit=limit, labels=labels
     )

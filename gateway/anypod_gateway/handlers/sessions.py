@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from anypod.api import ids
@@ -45,7 +46,9 @@ async def get_session(request: web.Request) -> web.Response:
     programs = [head.id for head in owned.items]
     lm = await pool.sessions.lm(key)
     told = {"lm": _lm(lm).model_dump(by_alias=True)} if lm is not None else {}
-    return answers.document({**summary, "state": state.state, "programs": programs, **told})
+    return answers.document(
+        {**summary, "state": msgspec.Raw(state.json), "programs": programs, **told}
+    )
 
 
 async def choose_lm(request: web.Request) -> web.Response:

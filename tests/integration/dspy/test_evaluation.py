@@ -280,6 +280,11 @@ BAD = [
     ({"dataset": []}, "dataset"),
     ({"dataset": [{"inputs": {"question": "?"}}]}, "dataset.0.expected.answer"),
     ({"dataset": [{"question": "?"}]}, "dataset.0.inputs"),
+    ({"dataset": [{"inputs": {"question": "\ud800"}}]}, "dataset.0.inputs.question"),
+    (
+        {"dataset": [{"inputs": {"question": "?"}, "expected": {"answer": ["\ud800"]}}]},
+        "dataset.0.expected.answer",
+    ),
     ({"concurrency": 1000}, "concurrency"),
     ({"budget": {"lmCalls": 0}}, "budget.lmCalls"),
     ({"budget": {"seconds": 1e6}}, "budget.seconds"),

@@ -272,6 +272,17 @@ def test_what_a_python_program_keeps_there_does_no_harm(client: Client, lm: LmSe
     assert session.get().state == {"history": [turn]}
 
 
+def test_a_conversation_goes_on_though_the_lm_has_said_what_no_lm_is_told(
+    client: Client, lm: LmServer
+) -> None:
+    put(client, "chat", signature="question, history: History -> answer")
+    session = client.session("talk-3")
+    lm.then(chat(answer="half of \ud83d"))
+    assert session.run("chat", {"question": "one?"}).outputs == {"answer": "half of \ud83d"}
+    assert session.run("chat", {"question": "two?"}).outputs == {"answer": "42"}
+    assert "half of \ufffd" in lm.asked[1].prompt
+
+
 def test_without_a_session_the_conversation_may_be_given(client: Client, lm: LmServer) -> None:
     put(client, "chat", signature="question, history: History -> answer")
     turns = [{"question": "one?", "answer": "uno"}, {"unknown": "x"}]

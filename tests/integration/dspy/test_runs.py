@@ -67,6 +67,43 @@ def test_a_definition_that_was_got_can_be_put_again(client: Client) -> None:
     assert second.revision == first.revision
 
 
+NOT_TOLD = [
+    ({"question": "half of \ud83d"}, "inputs.question"),
+    ({"question": "?", "more": {"a": ["fine", "\udc00"]}}, "inputs.more.a.1"),
+    ({"question": "?", "more": {"\ud800": []}}, r"inputs.more.\ud800"),
+    (
+        {"question": "?", "turns": [{"question": "\ud800", "answer": "x"}]},
+        "inputs.turns.0.question",
+    ),
+    ({"question": "?", "\ud800": 1}, r"inputs.\ud800"),
+]
+
+
+@pytest.mark.parametrize(("inputs", "place"), NOT_TOLD)
+def test_what_no_lm_can_be_told_is_refused_by_its_place(
+    client: Client, lm: LmServer, inputs: dict[str, Any], place: str
+) -> None:
+    more = "more: dict[str, list[str]], turns: History"
+    put(client, "asks", signature=f"question, {more} -> answer")
+    given = {"more": {}, "turns": [], **inputs}
+    with pytest.raises(InvalidInputs) as refused:
+        client.run("asks", given)
+    assert refused.value.problem.path == place
+    assert "unpaired surrogate" in str(refused.value)
+    with pytest.raises(InvalidInputs), client.stream("asks", given) as events:
+        list(events)
+    ended = client.submit("asks", given).wait(60)
+    assert ended.problem is not None
+    assert ended.problem["type"] == "invalid-inputs"
+    assert not lm.asked
+
+
+def test_a_pair_of_surrogates_is_a_character(client: Client, lm: LmServer) -> None:
+    put(client, "qa")
+    assert client.run("qa", {"question": "\U0001f600"}).outputs == {"answer": "42"}
+    assert "\U0001f600" in lm.asked[0].prompt
+
+
 def test_usage_and_cost_are_told(client: Client, lm: LmServer) -> None:
     put(client, "qa")
     lm.then(Reply(chat(answer="1"), prompt_tokens=1000, completion_tokens=500))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.jobs import accepted, ended
 from tests.support.rig import Answer, Gateway, pool_of, rig
 
 from anypod.api.problems import TABLE
@@ -88,6 +89,26 @@ async def test_unpaired_surrogates_and_large_integers_are_carried(gateway: Gatew
         headers={"Content-Type": "application/json"},
     )
     assert answer.outputs == ["\ud800", "\\ud800", 10**60]
+
+
+async def test_a_sessions_state_and_a_job_carry_unpaired_surrogates_too(gateway: Gateway) -> None:
+    text = {"\ud800": ["\udfff", "\\ud800", '"']}
+    source = """
+def main(session, value=None):
+    if value:
+        session.state["kept"] = value
+    return session.state["kept"]
+"""
+    await gateway.create(source, "carries")
+    session = {"X-Session-ID": "surrogates"}
+    for given in ({"value": text}, {}):
+        assert (await gateway.run("carries", headers=session, **given)).outputs == text
+    shown = await gateway.ask("GET", "/sessions/surrogates")
+    assert shown.document["state"] == {"kept": text}
+    await gateway.create(ECHO, "echo")
+    id_ = await accepted(gateway, "echo", value=text)
+    await ended(gateway, id_)
+    assert (await gateway.ask("GET", f"/jobs/{id_}/result")).outputs == text
 
 
 @pytest.mark.parametrize("size", [1_100_000, 8 * MIB - 200])

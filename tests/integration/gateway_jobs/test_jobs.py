@@ -244,6 +244,8 @@ async def _pages(pair: Rig, path: str) -> list[str]:
         ("?maxAttempts=0", "maxAttempts"),
         ("?maxAttempts=2", "maxAttempts"),
         ("?label=none", "label"),
+        ("?label=a=%FF", "label"),
+        ("?label=a=%ED%A0%80", "label"),
         ("?" + "&".join(f"label=k{n}=v" for n in range(17)), "label"),
     ],
 )

@@ -131,6 +131,18 @@ async def test_it_becomes_the_programs_revision(store: KeyValue, programs: Progr
     assert json.loads(found.files[spec.FILE])["state"] == STATE
 
 
+async def test_what_an_lm_said_that_only_an_escape_can_say_loses_nothing(
+    store: KeyValue, programs: ProgramStore
+) -> None:
+    items = [{"index": 0, "score": 0.5, "outputs": {"answer": "\ud800"}}]
+    state, _, outputs = await ended(store, Ran(before={"score": 0.5, "items": items}))
+    assert state == "succeeded"
+    assert outputs["before"]["items"] == items
+    head = await programs.get("p")
+    assert head is not None
+    assert head.revision == outputs["revision"]
+
+
 async def test_a_program_that_changes_right_before_the_end_stays_as_it_is(
     store: KeyValue, programs: ProgramStore
 ) -> None:

@@ -39,21 +39,27 @@ async def test_a_session_begins_with_an_empty_state(sessions: SessionStore) -> N
     assert (pin.worker, pin.instance, pin.ttl_seconds) == ("w1", "i1", 60)
     state = await sessions.state("s")
     assert state is not None
-    assert (bytes(state.state), state.epoch) == (b"{}", pin.epoch)
+    assert (state.json, state.epoch) == (b"{}", pin.epoch)
     left = await sessions.time_left(pin)
     assert left is not None
     assert 0 < left <= 60
 
 
-async def test_a_state_is_kept_byte_for_byte(sessions: SessionStore) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"big": 123456789012345678901234567890,  "text":"nan\\nInfinity é\\u00e9"}',
+        '{"unpaired": "\\ud800 \\\\ud800", "\\udfff": {"quoted": "\\"é"}}',
+    ],
+)
+async def test_a_state_is_kept_byte_for_byte(sessions: SessionStore, text: str) -> None:
     pin, _ = await sessions.create("s", "w1", "i1", 60)
     state = await sessions.state("s")
     assert state is not None
-    text = '{"big": 123456789012345678901234567890,  "text":"nan\\nInfinity é\\u00e9"}'.encode()
-    version = await sessions.write_state(pin, text, base=state.version)
+    version = await sessions.write_state(pin, text.encode(), base=state.version)
     read = await sessions.state("s")
     assert read is not None
-    assert (bytes(read.state), read.version) == (text, version)
+    assert (read.json, read.version) == (text.encode(), version)
 
 
 @pytest.mark.parametrize("bad", [b"", b"{", b"NaN", b'{}, "epoch": 9', b"[" * 100_000])
@@ -61,7 +67,7 @@ async def test_what_is_not_json_is_no_state(sessions: SessionStore, bad: bytes) 
     pin, _ = await sessions.create("s", "w1", "i1", 60)
     with pytest.raises(ValueError, match="not JSON"):
         await sessions.write_state(pin, bad, base=pin.version)
-    assert bytes((await sessions.state("s")).state) == b"{}"  # type: ignore[union-attr]
+    assert (await sessions.state("s")).json == b"{}"  # type: ignore[union-attr]
 
 
 async def test_a_state_too_large_is_refused_and_the_old_one_stays(sessions: SessionStore) -> None:
@@ -69,7 +75,7 @@ async def test_a_state_too_large_is_refused_and_the_old_one_stays(sessions: Sess
     version = await sessions.write_state(pin, b'{"a":1}', base=pin.version)
     with pytest.raises(ValueTooLarge):
         await sessions.write_state(pin, b'"%s"' % (b"x" * MAX_VALUE_BYTES), base=version)
-    assert bytes((await sessions.state("s")).state) == b'{"a":1}'  # type: ignore[union-attr]
+    assert (await sessions.state("s")).json == b'{"a":1}'  # type: ignore[union-attr]
 
 
 async def test_a_state_is_written_only_over_the_one_it_began_from(sessions: SessionStore) -> None:
@@ -101,7 +107,7 @@ async def test_a_state_whose_write_broke_off_is_there_once(
     assert next(calls) == 2
     state = await sessions.state("s")
     assert state is not None
-    assert (bytes(state.state), state.version) == (b"1", version)
+    assert (state.json, state.version) == (b"1", version)
 
 
 async def test_a_state_that_another_one_followed_is_not_taken_for_written(
@@ -120,7 +126,7 @@ async def test_a_state_that_another_one_followed_is_not_taken_for_written(
         await sessions.write_state(pin, b"1", base=pin.version)
     state = await sessions.state("s")
     assert state is not None
-    assert bytes(state.state) == b"{}"
+    assert state.json == b"{}"
 
 
 async def test_a_moved_session_keeps_its_state_and_shuts_out_the_old_worker(
@@ -135,7 +141,7 @@ async def test_a_moved_session_keeps_its_state_and_shuts_out_the_old_worker(
         await sessions.write_state(pin, b'{"n":2}', base=version)
     state = await sessions.state("s")
     assert state is not None
-    assert (bytes(state.state), state.epoch) == (b'{"n":1}', moved.epoch)
+    assert (state.json, state.epoch) == (b'{"n":1}', moved.epoch)
     await sessions.write_state(moved, b'{"n":3}', base=state.version)
 
 
@@ -167,7 +173,7 @@ async def test_moving_races_with_writing_and_neither_is_lost(sessions: SessionSt
         await asyncio.sleep(0)
     await sessions.repin(pin, "w1", "i")
     await writing
-    assert bytes((await sessions.state("s")).state) == last  # type: ignore[union-attr]
+    assert (await sessions.state("s")).json == last  # type: ignore[union-attr]
 
 
 async def test_an_ended_session_is_gone_with_its_state(sessions: SessionStore) -> None:

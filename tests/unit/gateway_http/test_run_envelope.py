@@ -120,6 +120,9 @@ def test_a_key_that_stands_twice_is_refused_inline_too(body: bytes) -> None:
         (b'{"inputs": null}', "must be a JSON object", "inputs"),
         (b'{"inputs": [1]}', "must be a JSON object", "inputs"),
         (b'{"input": {}}', "unknown field `input`", None),
+        (rb'{"\ud800": 1}', r"unknown field `\\ud800`", None),
+        (rb'{"\\ud800": 1}', r"unknown field `\\ud800`", None),
+        (rb'{"lm": {"\udfff": 1}}', r"unknown field `\\udfff`", "lm"),
         (b'{"timeoutSeconds": "5"}', "Expected `float", "timeoutSeconds"),
         (b'{"timeoutSeconds": 0}', "> 0", "timeoutSeconds"),
         (b'{"timeoutSeconds": 1e999}', "out of range", "timeoutSeconds"),
@@ -146,6 +149,13 @@ def test_any_bytes_are_a_request_or_refused(body: bytes) -> None:
 def test_strings_keep_their_unpaired_surrogates_and_their_backslashes() -> None:
     inputs = rb'{"a": "\ud800 \\ud800 \\\udfff \u0020 \ud83d\ude00"}'
     assert parse_run(b'{"inputs": ' + inputs + b"}")[0] == inputs
+
+
+def test_the_name_of_an_lm_is_as_it_was_sent() -> None:
+    for body in (rb'{"lm": "\ud800"}', rb'{"lm": {"name": "\\ud800"}}'):
+        _, _, lm = parse_run(body)
+        assert lm is not None
+        assert lm.name == r"\ud800"
 
 
 def test_a_large_integer_is_carried_exactly() -> None:

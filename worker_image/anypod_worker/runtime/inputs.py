@@ -103,6 +103,10 @@ def _json_type(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
+def refused(path: str, message: str) -> Rejected:
+    return _refused([_error(path, message)])
+
+
 def _refused(errors: list[dict[str, str]]) -> Rejected:
     detail = "; ".join(f"{each['path']}: {each['message']}" for each in errors[:3])
     if len(errors) > 3:

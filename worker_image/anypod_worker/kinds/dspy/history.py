@@ -6,8 +6,8 @@ import dspy
 
 from anypod.dspy.spec import Spec
 from anypod.session import Session
-from anypod.wire.messages import Failure
-from anypod_worker.runtime.inputs import Rejected
+from anypod.wire import unpaired
+from anypod_worker.runtime.inputs import refused
 
 
 def filled(
@@ -20,9 +20,7 @@ def filled(
     if session is not None:
         if messages:
             detail = "the session keeps the conversation: do not give it"
-            path = f"inputs.{field}"
-            errors = [{"path": path, "message": detail}]
-            raise Rejected(Failure("invalid-inputs", f"{path}: {detail}", path=path, errors=errors))
+            raise refused(f"inputs.{field}", detail)
         messages = _turns(session, field)
     fields = {one.name for one in (*document.signature.inputs, *document.signature.outputs)}
     known = [
@@ -54,6 +52,9 @@ def kept(
 
 
 def _turns(session: Session, field: str) -> list[Any]:
-    """What the state has under that name, which a program of kind python may have put there."""
+    """What the state has under that name, which a program of kind python may have put there; and an
+    LM may have said what no LM can be told again."""
     found = session.state.get(field)
-    return found if isinstance(found, list) else []
+    if not isinstance(found, list):
+        return []
+    return found if unpaired.place_in(found, field) is None else unpaired.repaired(found)

@@ -4,6 +4,7 @@ DSPy only warns of inputs that do not fit, and does not look at bounds of output
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from anypod.dspy import spec
+from anypod.wire import unpaired
 from anypod_worker.kinds.dspy import failures, modules, types
 from anypod_worker.runtime import inputs as runtime_inputs
 from anypod_worker.runtime import schemas
@@ -20,6 +22,8 @@ from anypod_worker.runtime.signatures import Description
 _STRICT = ConfigDict(extra="forbid", protected_namespaces=())
 _SHOWN_REASONING = frozenset({"ChainOfThought", "ReAct"})
 REASONING = "reasoning"
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""The beginning of the escape of one, which most inputs do not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ class Models:
     def bind(self, data: bytes) -> dict[str, Any]:
         """The fields as Python values. Raises Rejected."""
         values = runtime_inputs.parsed(data)
+        if _SURROGATE.search(data) and (place := unpaired.place_in(values, "inputs")):
+            raise runtime_inputs.refused(place, "has an unpaired surrogate, which no LM is told")
         valid = runtime_inputs.validated(self.inputs, data, values)
         return {name: getattr(valid, name) for name in type(valid).model_fields}
 
