@@ -1,12 +1,14 @@
 """The pool's queue: who waits for a worker, in which order, and for how long.
 
 There are two lines, since calls of no session wait for a free executor and new sessions for a
-worker with room: neither holds the other up. They share one bound. A caller that leaves is out of
-its line at once, and a worker that becomes free wakes exactly the one that gets it.
+worker with room: neither holds the other up. They share one bound; but calls of a kind that some
+workers cannot run have their own, or they would keep out those that wait for nobody but the others.
+A caller that leaves is out of its line at once, and a worker that becomes free wakes exactly the
+one that gets it.
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
@@ -30,8 +32,8 @@ GiveBack = Callable[[Worker, Share | None], None]
 @dataclass(slots=True, eq=False)
 class Waiter:
     avoid: Collection[str]
-    share: Share | None = None
-    kind: str = PYTHON
+    share: Share | None
+    kind: str
     future: "asyncio.Future[Worker | Problem | None]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -42,29 +44,38 @@ class Admission:
 
     def __init__(self, limits: Callable[[], Queue]) -> None:
         self.limits = limits
-        self.waiting = 0
+        self._waiting: Counter[str] = Counter()
+        """By the kind of their programs; of kinds that all can run, as PYTHON."""
         self.served = 0
         """Executions that have ended, ever."""
         self.closed: Problem | None = None
         """Why nobody is let in any more."""
         self._sample = (0.0, 0)
 
-    def enter(self, *, again: bool) -> None:
+    @property
+    def waiting(self) -> int:
+        return self._waiting.total()
+
+    def enter(self, kind: str, *, again: bool) -> None:
         """Raises queue-full. Who was refused by a worker has been let in before."""
         if self.closed is not None:
             raise AnyPodError(self.closed)
-        depth = self.limits().depth
-        if self.waiting >= depth and not again:
+        depth, waiting = self.limits().depth, self._waiting[kind]
+        if waiting >= depth and not again:
             raise error(
                 "queue-full",
-                f"{self.waiting} calls wait already; the pool's queue takes {depth}",
-                retry_after=self._seconds_to_empty(),
+                f"{waiting} calls wait already; the pool's queue takes {depth}",
+                retry_after=self._seconds_to_empty(waiting),
             )
         if not self.waiting:
             self._sample = (asyncio.get_running_loop().time(), self.served)
-        self.waiting += 1
+        self._waiting[kind] += 1
 
-    def _seconds_to_empty(self) -> int:
+    def leave(self, kind: str) -> None:
+        """As it was entered."""
+        self._waiting[kind] -= 1
+
+    def _seconds_to_empty(self, waiting: int) -> int:
         now = asyncio.get_running_loop().time()
         since, served = self._sample
         elapsed, done = now - since, self.served - served
@@ -72,7 +83,7 @@ class Admission:
             self._sample = (now, self.served)
         if not done or elapsed <= 0:
             return 1 if elapsed < 1 else MAX_RETRY_SECONDS
-        return max(1, min(MAX_RETRY_SECONDS, round(self.waiting * elapsed / done)))
+        return max(1, min(MAX_RETRY_SECONDS, round(waiting * elapsed / done)))
 
 
 class Line:
@@ -102,7 +113,16 @@ class Line:
         self, avoid: Collection[str] = (), share: Share | None = None, kind: str = PYTHON
     ) -> Worker | None:
         """A worker, if one is free and nobody has been waiting for it."""
-        return self._pick(avoid, share, kind) if not self._waiters else None
+        if self._waiters and not self._is_first(kind):
+            return None
+        return self._pick(avoid, share, kind)
+
+    def _is_first(self, kind: str) -> bool:
+        """All that wait are of other kinds, and for workers that are not to be had."""
+        if self._all_know(next(iter(self._waiters)).kind):
+            return False
+        kinds = {waiter.kind for waiter in self._waiters}
+        return kind not in kinds and not any(map(self._all_know, kinds))
 
     async def wait(
         self,
@@ -117,7 +137,8 @@ class Line:
         """Raises queue-full, no-worker or deadline-exceeded. ``since`` is when the call came;
         ``again`` puts it first: it had its turn, and was refused."""
         admission = self._admission
-        admission.enter(again=again)
+        queue = PYTHON if self._all_know(kind) else kind
+        admission.enter(queue, again=again)
         waiter = Waiter(avoid, share, kind)
         self._waiters[waiter] = None
         if again:
@@ -134,7 +155,7 @@ class Line:
             raise
         finally:
             timer.cancel()
-            admission.waiting -= 1
+            admission.leave(queue)
             self._waiters.pop(waiter, None)
         if isinstance(answer, Worker):
             return answer

@@ -172,15 +172,19 @@ class Roster:
     ) -> Worker | None:
         """A worker with an executor for us, or with a place in one, which is reserved."""
         self._next += 1
-        ready = self.ready
-        if kind not in self._known:
-            ready = [worker for worker in ready if kind in worker.kinds]
+        ready = self._knowing(kind, self.ready)
         if share is not None:
             return self._take_place(ready, share, avoid)
         worker = placement.least_loaded(ready, self._next, avoid)
         if worker is not None:
             worker.reserve()
         return worker
+
+    def _knowing(self, kind: str, among: list[Worker]) -> list[Worker]:
+        """Of ready ones."""
+        if kind in self._known:
+            return among
+        return [worker for worker in among if kind in worker.kinds]
 
     def _take_place(
         self, ready: list[Worker], share: Share, avoid: Collection[str]
@@ -197,14 +201,16 @@ class Roster:
         return worker
 
     def for_session(
-        self, held: Callable[[Worker], int], avoid: Collection[str] = ()
+        self, held: Callable[[Worker], int], avoid: Collection[str] = (), kind: str = PYTHON
     ) -> Worker | None:
-        """A worker with room for one more session; best one that can run all that others can."""
+        """A worker with room for one more session, whose first run is of that kind; best one that
+        can run all that others can."""
         self._next += 1
-        able = placement.fewest_sessions(self._able, held, self._next, avoid)
+        able = placement.fewest_sessions(self._knowing(kind, self._able), held, self._next, avoid)
         if able is not None and able.name not in avoid:
             return able
-        return placement.fewest_sessions(self.ready, held, self._next, avoid) or able
+        ready = self._knowing(kind, self.ready)
+        return placement.fewest_sessions(ready, held, self._next, avoid) or able
 
     def describe(self) -> str:
         """How the workers are, for who waited for one in vain."""

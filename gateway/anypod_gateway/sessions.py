@@ -15,7 +15,7 @@ from anypod.api.problems import AnyPodError, Problem, error
 from anypod.resources import workerpool
 from anypod.store.session_cache import SessionCache
 from anypod.store.sessions import Pin, SessionEnded, SessionStore, StateConflict
-from anypod.wire.messages import EndSession
+from anypod.wire.messages import PYTHON, EndSession
 from anypod_gateway import session_runs
 from anypod_gateway.admission import Admission, Line
 from anypod_gateway.attempts import Attempt
@@ -48,6 +48,8 @@ class Search:
     came: float
     deadline: float
     avoid: Collection[str] = ()
+    kind: str = PYTHON
+    """Of the program that is to run there."""
 
 
 class Sessions:
@@ -63,7 +65,13 @@ class Sessions:
         on_event: Callable[[str], None],
     ) -> None:
         """``on_event`` hears of sessions that are ``created``, ``moved`` or ``lost``."""
-        self.line = Line(admission, self._take_room, self._give_room_back, self._why_no_room)
+        self.line = Line(
+            admission,
+            self._take_room,
+            self._give_room_back,
+            self._why_no_room,
+            roster.all_know,
+        )
         """Of those that wait for a worker with room for a session."""
         self._store = store
         self._roster = roster
@@ -97,7 +105,7 @@ class Sessions:
 
     async def begin(self, course: SessionRun, *, stream: bool = False) -> Attempt:
         """Send it to the session's worker. Raises what kept it from being sent."""
-        search = Search(course.key, course.came, course.deadline, course.avoid)
+        search = Search(course.key, course.came, course.deadline, course.avoid, course.kind)
         try:
             attempt = None
             while attempt is None:
@@ -160,12 +168,16 @@ class Sessions:
     # where it is
 
     async def _find(self, search: Search, course: SessionRun) -> tuple[Worker, Pin]:
+        if not self._roster.all_know(search.kind) and (why := self._roster.lacks(search.kind)):
+            raise course.unknown_kind(why)
         await self._heed_refusal(search, course)
         for _ in range(MAX_STEPS):
             pin = await self._pins.current(search.key) or await self._create(search)
             worker = await self._reach(pin)
             if worker is None:
                 await self._leave_worker(search, pin)
+            elif search.kind not in worker.kinds:
+                await self._leave_unable(search, course, pin)
             elif await self._renewals.keep(pin):
                 return worker, pin
             else:
@@ -200,9 +212,11 @@ class Sessions:
     async def _pin_to_some_worker(
         self, search: Search, write: Callable[[str, str], Awaitable[Pin]]
     ) -> Pin:
-        worker = self.line.at_once(search.avoid)
+        worker = self.line.at_once(search.avoid, None, search.kind)
         if worker is None:
-            worker = await self.line.wait(search.came, search.deadline, search.avoid)
+            worker = await self.line.wait(
+                search.came, search.deadline, search.avoid, None, search.kind
+            )
         assert worker.hello is not None
         try:
             pin = await write(worker.name, worker.hello.instance)
@@ -258,6 +272,18 @@ class Sessions:
         self._turns.fail(pin.key, problem)
         raise AnyPodError(problem)
 
+    async def _leave_unable(self, search: Search, course: SessionRun, pin: Pin) -> None:
+        """For a worker that can run the program. What is only in memory stays behind, so a session
+        that must not lose that stays too."""
+        if self._policy().on_worker_loss != "restore":
+            raise course.unknown_kind(
+                f"the session is on worker {pin.worker}, which cannot run programs of kind "
+                f"{search.kind}, and the pool does not move sessions (sessions.onWorkerLoss)"
+            )
+        await self._finish_there(pin, search.deadline)
+        if await self._holds(pin):
+            await self._move(search, pin)
+
     async def _holds(self, pin: Pin) -> bool:
         """Whether the store still says so; else what it says is learnt."""
         now = await self._store.get(pin.key)
@@ -309,8 +335,8 @@ class Sessions:
         pinned = self._pins.at(worker.hello.instance)
         return max(worker.sessions, pinned) + worker.coming_sessions
 
-    def _take_room(self, avoid: Collection[str], _: Share | None, __: str) -> Worker | None:
-        worker = self._roster.for_session(self._holds_sessions, avoid)
+    def _take_room(self, avoid: Collection[str], _: Share | None, kind: str) -> Worker | None:
+        worker = self._roster.for_session(self._holds_sessions, avoid, kind)
         if worker is not None:
             worker.coming_sessions += 1
         return worker

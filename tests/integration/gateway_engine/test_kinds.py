@@ -150,6 +150,85 @@ async def test_who_waits_for_a_worker_that_knows_it_keeps_nobody_else_waiting(
         await waiting
 
 
+async def test_a_queue_that_is_full_of_one_kind_refuses_no_other(tmp_path: Path) -> None:
+    async with (
+        site(tmp_path, queue={"depth": 1}) as place,
+        gateway(place) as front,
+        playing(place, "old", executors=1) as [old],
+        playing(place, "new", executors=1, **BOTH) as [new],
+    ):
+        await front.sees("old", "new")
+        asking = [call(front, "dspy")]
+        first = await new.next(Execute)
+        asking.append(call(front, "dspy"))
+        await until(lambda: front.pool.queued() == 1)
+        plain = [call(front, "python")]
+        running = await old.next(Execute)
+        plain.append(call(front, "python"))
+        await until(lambda: front.pool.queued() == 2)
+        for kind in ("dspy", "python"):
+            with pytest.raises(AnyPodError, match="1 calls wait already") as caught:
+                await call(front, kind)
+            assert caught.value.type == "queue-full"
+        await old.answer(running)
+        await old.answer(await old.next(Execute))
+        await new.answer(first)
+        await new.answer(await new.next(Execute))
+        assert {(await one).info.worker for one in asking} == {"new"}
+        assert {(await one).info.worker for one in plain} == {"old"}
+        await until(front.nothing_is_left)
+
+
+KEEPS = """
+memory = []
+def main(session, value=None):
+    if value is not None:
+        session.state["value"] = value
+        memory.append(value)
+    return [session.state["value"], memory]
+"""
+
+
+async def test_a_session_moves_with_its_state_to_where_its_program_can_be_run(
+    tmp_path: Path, lm: LmServer
+) -> None:
+    lms = [{"name": "fast", "model": "hosted_vllm/fast", "apiBase": lm.url}]
+    async with site(tmp_path, lms=lms, executors=2) as place, gateway(place) as front:
+        await start_without_dspy(place, tmp_path)
+        await front.sees("old")
+        assert await front.outputs(KEEPS, {"value": 7}, session="s") == [7, [7]]
+        with pytest.raises(AnyPodError, match="use an image that has dspy") as caught:
+            await front.run(asks(), {"question": "?"}, kind="dspy", session="s")
+        assert caught.value.type == "no-worker"
+        assert await front.outputs(KEEPS, session="s") == [7, [7]]
+        await place.start("new")
+        await front.sees("old", "new")
+        for session in ("s", "begun-by-it"):
+            answer = await front.run(asks(), {"question": "?"}, kind="dspy", session=session)
+            assert answer.info.worker == "new"
+        assert await front.outputs(KEEPS, session="s") == [7, []]
+
+
+async def test_a_session_that_must_not_lose_its_memory_stays_where_it_is(tmp_path: Path) -> None:
+    async with (
+        site(tmp_path, sessions={"onWorkerLoss": "fail"}) as place,
+        gateway(place) as front,
+        playing(place, "old") as [old],
+    ):
+        await front.sees("old")
+        running = call(front, "python", session="s")
+        await old.answer(await old.next(Execute))
+        await running
+        async with playing(place, "new", **BOTH):
+            await front.sees("old", "new")
+            with pytest.raises(AnyPodError, match=r"on worker old, .*onWorkerLoss") as caught:
+                await call(front, "dspy", session="s")
+            assert caught.value.type == "no-worker"
+            running = call(front, "python", session="s")
+            await old.answer(await old.next(Execute))
+            assert (await running).info.worker == "old"
+
+
 async def test_sessions_are_where_all_can_be_run(tmp_path: Path) -> None:
     async with (
         site(tmp_path) as place,

@@ -116,7 +116,7 @@ async def test_the_time_to_come_again_follows_the_throughput(
     bench.admission.served += 4
     monkeypatch.setattr(loop, "time", lambda: begun + 2.0)  # 2 per second, 20 wait
     with pytest.raises(AnyPodError) as caught:
-        bench.admission.enter(again=False)
+        bench.admission.enter("python", again=False)
     assert caught.value.problem.retry_after == 10
     monkeypatch.undo()
     for caller in callers:
