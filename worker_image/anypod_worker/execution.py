@@ -66,6 +66,7 @@ class Execution(Work):
         self._printed: Printed | None = None
         self._said: Progress | None = None
         self._told_at = 0.0
+        self._kept: bytes | None = None
 
     # before it runs
 
@@ -170,6 +171,17 @@ class Execution(Work):
         self._said = None
         self.gateway.send(word)
 
+    def kept(self, frame: frames.Kept) -> None:
+        if len(frame.outputs) <= self.limits.output_bytes:
+            self._kept = self._keys.hidden(frame.outputs) if self._keys.hides else frame.outputs
+
+    def _outputs_kept(self, failure: Failure | None) -> bytes | None:
+        """What it ends with instead of a failure that nobody has asked for."""
+        if self._kept is None or failure is None or self.stopped == failures.CANCELLED:
+            return None
+        why = msgspec.json.encode(f"{failure.type}: {failure.detail}")
+        return b'%s,"reason":%s}' % (self._kept.removesuffix(b"}"), why)
+
     def _passed(self, size: int) -> None:
         if self.executor is not None and not self.ended:
             self.executor.credit(self.id, size)
@@ -206,13 +218,14 @@ class Execution(Work):
         if self._on_end is not None:
             self._on_end(self, frame)
         session = self.message.session is not None
+        kept = self._outputs_kept(failure)
         self._answer(
             Result(
                 id=self.id,
                 run_seconds=frame.run_seconds,
                 wait_seconds=self.started - self.accepted,
-                outputs=frame.outputs,
-                failure=failure,
+                outputs=frame.outputs if kept is None else kept,
+                failure=failure if kept is None else None,
                 printed=printed,
                 state=frame.state if session else None,
                 base=self.base,
@@ -239,12 +252,14 @@ class Execution(Work):
         printed = self._output()
         if self._on_end is not None:
             self._on_end(self, None)
+        kept = self._outputs_kept(failure)
         self._answer(
             Result(
                 id=self.id,
                 run_seconds=now - began,
                 wait_seconds=began - self.accepted,
-                failure=failure,
+                outputs=kept,
+                failure=failure if kept is None else None,
                 printed=printed,
                 base=self.base,
                 usage=usage,

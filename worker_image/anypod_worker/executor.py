@@ -198,7 +198,7 @@ class Executor:
                 emit=lambda data: self._emit(frame.id, data),
                 session=self._session_of(frame),
                 output_limit=self._limits.output_bytes,
-                given=given.of_run(frame, self._limits.output_bytes),
+                given=given.of_run(frame, self._limits.output_bytes, partial(self._keep, frame.id)),
             )
         finally:
             if frame.progress:
@@ -237,6 +237,10 @@ class Executor:
             return
         with interrupts.held():
             self._wire.send(said)
+
+    def _keep(self, execution: str, outputs: bytes) -> None:
+        with interrupts.held():
+            self._wire.send(frames.Kept(execution, outputs))
 
     # checks
 

@@ -54,6 +54,7 @@ class Job(Protocol):
 
     def chunk(self, data: bytes) -> None: ...
     def progress(self, said: frames.Progress) -> None: ...
+    def kept(self, frame: frames.Kept) -> None: ...
     def printed(self, stream: Stream, data: bytes) -> None: ...
     def done(self, frame: frames.Done | frames.Checked) -> None: ...
     def lost(self, death: Death) -> None: ...
@@ -251,12 +252,9 @@ class Executor(asyncio.Protocol):
             self.crowd.take(frame)
         elif isinstance(frame, _ENDS):
             self._take_end(frame)
-        elif isinstance(frame, frames.Chunk):
+        elif isinstance(frame, frames.Chunk | frames.Progress | frames.Kept):
             if self.job is not None and self._is_current(frame.id):
-                self.job.chunk(frame.data)
-        elif isinstance(frame, frames.Progress):
-            if self.job is not None and self._is_current(frame.id):
-                self.job.progress(frame)
+                _tell(self.job, frame)
         elif isinstance(frame, frames.NeedCode):
             self._resend(frame)
         elif isinstance(frame, frames.Pong):
@@ -379,3 +377,12 @@ def _signal_name(number: int) -> str:
     with contextlib.suppress(ValueError):
         return signal.Signals(number).name
     return f"signal {number}"
+
+
+def _tell(job: Job, frame: frames.Chunk | frames.Progress | frames.Kept) -> None:
+    if isinstance(frame, frames.Chunk):
+        job.chunk(frame.data)
+    elif isinstance(frame, frames.Progress):
+        job.progress(frame)
+    else:
+        job.kept(frame)

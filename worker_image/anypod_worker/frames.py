@@ -115,6 +115,14 @@ class Progress(Frame, frozen=True, tag=19):
     message: str = ""
 
 
+class Kept(Frame, frozen=True, tag=20):
+    """What it ends with if it comes to no other end."""
+
+    id: str
+    outputs: bytes
+    """A JSON object, which is then given the reason, as ``reason``."""
+
+
 class Done(Frame, frozen=True, tag=14):
     id: str
     run_seconds: float
@@ -162,7 +170,9 @@ class Printed(Frame, frozen=True, tag=18):
 
 
 ToExecutor = Run | Check | Credit | Ping | Interrupt
-ToSupervisor = Warm | Pong | NeedCode | Chunk | Progress | Done | Checked | Unfit | Begun | Printed
+ToSupervisor = (
+    Warm | Pong | NeedCode | Chunk | Progress | Kept | Done | Checked | Unfit | Begun | Printed
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _to_executor: "msgspec.msgpack.Decoder[ToExecutor]" = msgspec.msgpack.Decoder(ToExecutor)

@@ -128,6 +128,9 @@ class Work:
     def progress(self, said: frames.Progress) -> None:
         """Of a check nobody asks for it."""
 
+    def kept(self, frame: frames.Kept) -> None:
+        """A check has nothing to keep."""
+
 
 class Checking(Work):
     def __init__(self, gateway: Gateway, message: Check, limits: Limits) -> None:

@@ -1,6 +1,7 @@
 """What an optimiser has found and paid for is told, whatever comes after it."""
 
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -62,6 +63,63 @@ def test_what_cannot_be_scored_again_is_told_and_is_no_revision(
     definition = client.programs.get("unscored").definition or {}
     mended = client.programs.put("unscored", kind="dspy", **{**definition, "state": found["state"]})
     assert mended.revision != before
+
+
+DIES_OF = """
+import os, signal
+
+def metric(example, prediction):
+    if prediction.answer == "last words":
+        {way}
+    return prediction.answer == example.answer
+"""
+DEATHS = [
+    ("os.kill(os.getpid(), signal.SIGSEGV)", {}, "program-crashed: the program's process was kill"),
+    ("os._exit(3)", {}, "program-exited: "),
+    ("raise SystemExit(3)", {}, "program-exited: "),
+    ("while True: pass", {"budget": {"seconds": 20}}, "deadline-exceeded: "),
+]
+
+
+@pytest.mark.parametrize(("way", "given", "reason"), DEATHS)
+def test_it_is_told_though_its_process_dies(
+    client: Client, lm: LmServer, way: str, given: Any, reason: str
+) -> None:
+    put(client, "mortal")
+    before = client.programs.get("mortal").revision
+
+    def script(asked: Asked) -> str:
+        return chat(answer="last words") if len(lm.asked) > FOUND_AFTER else learns(asked)
+
+    lm.script = script
+    metric = {"source": DIES_OF.replace("{way}", way)}
+    job = client.optimize("mortal", BARE, TRAINSET, metric, valset=VALSET, **given)
+    found = job.result(SECONDS).outputs
+    assert found["before"]["score"] == 0.5
+    assert found["after"] is None
+    assert found["reason"].startswith(f"it could not be scored again: {reason}")
+    assert [demo["answer"] for demo in found["state"]["self"]["demos"]] == ["Paris"]
+    assert client.programs.get("mortal").revision == before
+    put(client, "qa")
+    lm.script = lambda _: chat(answer="42")
+    assert client.run("qa", {"question": "?"}).outputs == {"answer": "42"}
+
+
+def test_who_cancels_it_gets_nothing(client: Client, lm: LmServer) -> None:
+    put(client, "unwanted")
+    begun = threading.Event()
+
+    def script(asked: Asked) -> Reply:
+        if len(lm.asked) > FOUND_AFTER:
+            begun.set()
+            return Reply(learns(asked), delay=100)
+        return Reply(learns(asked))
+
+    lm.script = script
+    job = client.optimize("unwanted", BARE, TRAINSET, "exact-match", valset=VALSET)
+    assert begun.wait(SECONDS)
+    job.cancel()
+    assert job.wait(SECONDS).state == "cancelled"
 
 
 def test_outputs_are_shown_as_far_as_there_is_place(client: Client, lm: LmServer) -> None:

@@ -22,6 +22,7 @@ to_supervisor = st.one_of(
     st.builds(frames.Pong),
     st.builds(frames.NeedCode, ids),
     st.builds(frames.Chunk, ids, bodies),
+    st.builds(frames.Kept, ids, bodies),
     st.builds(
         frames.Done,
         ids,

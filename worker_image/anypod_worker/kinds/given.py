@@ -1,12 +1,16 @@
 """What a run that asks an LM is given beside its inputs, and tells beside its outputs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from anypod.dspy.spec import LmChoice
 from anypod.wire.codec import MAX_BODY_BYTES
 from anypod.wire.messages import Usage
 from anypod_worker import frames
+
+
+def _nowhere(_: bytes) -> None:
+    """Of many runs in one process: their ends are their own."""
 
 
 @dataclass(slots=True)
@@ -23,10 +27,17 @@ class Given:
     lm_calls: int | None = None
     """That it may make yet; None: as many as it takes."""
     output_limit: int = MAX_BODY_BYTES
+    keep: Callable[[bytes], None] = _nowhere
+    """Hears what the run is to end with if its process does not live to say how it ended: the JSON
+    of an object, to which a ``reason`` is added."""
 
 
-def of_run(frame: frames.Run, output_limit: int) -> Given | None:
+def of_run(
+    frame: frames.Run, output_limit: int, keep: Callable[[bytes], None] = _nowhere
+) -> Given | None:
     """None for a program that asks no LM."""
     if frame.keys is None:
         return None
-    return Given(frame.lm, frame.keys, frame.stream, frame.seconds, output_limit=output_limit)
+    return Given(
+        frame.lm, frame.keys, frame.stream, frame.seconds, output_limit=output_limit, keep=keep
+    )

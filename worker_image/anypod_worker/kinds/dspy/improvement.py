@@ -2,7 +2,8 @@
 
 The two evaluations are paid from the budget like all else. What the second will take is known from
 the first, and is set aside: when the rest is spent, the optimiser ends with what it has found.
-What was found and paid for is told even if it could not be scored again.
+What was found and paid for is told even if it could not be scored again, though it be that the
+process has died over it.
 """
 
 import asyncio
@@ -19,10 +20,11 @@ from anypod.reporting import progress
 from anypod.wire.messages import Failure
 from anypod_worker.kinds.dspy import failures, metrics, modules
 from anypod_worker.kinds.dspy.bridge import Bridge
-from anypod_worker.kinds.dspy.evaluation import Evaluation, Example
+from anypod_worker.kinds.dspy.evaluation import Evaluation, Example, size_of
 from anypod_worker.kinds.dspy.optimizers import Optimization, State
 from anypod_worker.kinds.dspy.running import DspyPlan
 from anypod_worker.kinds.given import Given
+from anypod_worker.runtime import outputs
 from anypod_worker.runtime.failures import Known
 
 _MARGIN = 1.25
@@ -58,12 +60,19 @@ class Improvement:
         state = await self._optimized()
         if self.given.lm_calls is not None:
             self.given.lm_calls += kept
-        return {
+        found = {
             "optimizer": self.optimizer.name,
             "before": before,
-            **await self._scored_again(state),
+            "after": None,
             "state": msgspec.to_builtins(state),
         }
+        self.given.keep(self._encoded(found))
+        return {**found, **await self._scored_again(state)}
+
+    def _encoded(self, found: dict[str, Any]) -> bytes:
+        limit = self.given.output_limit
+        shown = found if size_of(found) <= limit else tasks.without_items(found)
+        return outputs.encode(shown, limit=limit)
 
     @property
     def _attempts(self) -> int:
