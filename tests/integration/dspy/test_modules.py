@@ -230,6 +230,30 @@ def test_a_stream_that_is_cut_ends_with_a_problem(client: Client, lm: LmServer) 
     assert len(lm.asked) == 1
 
 
+@pytest.mark.parametrize(
+    ("replies", "module"),
+    [
+        ([Reply(chat(answer="never said"), cut_after=0)], {}),
+        ([Reply(status=503)], {}),
+        (
+            [Reply(step("a thought", "finish"), cut_after=3), step("done", "finish")],
+            {"module": "ReAct", "tools": tools(ADD)},
+        ),
+    ],
+)
+def test_a_stream_of_which_nothing_was_shown_is_asked_for_again(
+    client: Client, lm: LmServer, replies: list[Reply | str], module: dict[str, Any]
+) -> None:
+    put(client, "talk", **module)
+    lm.then(*replies, chat(reasoning="so it is", answer="five"))
+    with client.stream("talk", {"question": "?"}) as events:
+        *chunks, last = list(events)
+    assert "".join(chunk.data["text"] for chunk in chunks) == "five"
+    assert last.outputs["answer"] == "five"
+    assert len(lm.asked) == len(replies) + 1
+    assert last.execution.usage.calls == len(lm.asked)
+
+
 def test_who_leaves_a_stream_leaves_the_provider(client: Client, lm: LmServer) -> None:
     put(client, "talk")
     lm.then(Reply(chat(answer="and so on " * 100), piece_delay=0.05))

@@ -130,11 +130,15 @@ class PoolLm(InTheLoop, dspy.LM):  # type: ignore[misc]
     async def _answered(self, *arguments: Any, **named: Any) -> Any:
         for attempt in range(1, self._attempts + 1):
             self._pay()
+            outlet = _Outlet.of_this_call()
             try:
-                return await super().acall(*arguments, **named)
+                if outlet is None:
+                    return await super().acall(*arguments, **named)
+                with dspy.context(send_stream=outlet):
+                    return await super().acall(*arguments, **named)
             except dspy.LMError as error:
                 pause = self._pause(error, attempt)
-                if pause is None:
+                if pause is None or (outlet is not None and outlet.has_shown):
                     raise
             await asyncio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
@@ -151,8 +155,6 @@ class PoolLm(InTheLoop, dspy.LM):  # type: ignore[misc]
         """Before the next attempt; None when there is none."""
         if attempt == self._attempts or not dspy.is_retryable_lm_error(error):
             return None
-        if dspy.settings.send_stream is not None and error.status is None:
-            return None  # a part of the answer may have been shown
         asked = error.retry_after
         pause = min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE) if asked is None else asked
         return pause if _loop_time() + pause + _LEAST_LEFT < self._until else None
@@ -160,6 +162,28 @@ class PoolLm(InTheLoop, dspy.LM):  # type: ignore[misc]
     def update_history(self, entry: dict[str, Any]) -> None:
         """Prompts are kept nowhere; what the call cost is noted."""
         self._meter.priced(entry.get("cost"))
+
+
+class _Outlet:
+    """Where DSPy sends the pieces of an answer that are shown as they come."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.has_shown = False
+
+    @classmethod
+    def of_this_call(cls) -> "_Outlet | None":
+        """None when nobody is shown what is said to whom asks."""
+        settings = dspy.settings
+        if settings.send_stream is None:
+            return None
+        asks = settings.caller_predict
+        listeners = settings.stream_listeners
+        return cls(settings.send_stream) if any(o.predict is asks for o in listeners) else None
+
+    async def send(self, piece: Any) -> None:
+        self.has_shown = True
+        await self._stream.send(piece)
 
 
 def _loop_time() -> float:
