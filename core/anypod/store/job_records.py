@@ -80,6 +80,8 @@ class Job(Record, frozen=True, kw_only=True):
     """The program's revision that it evaluates or optimises; ``revision`` names what runs."""
     state: State = "queued"
     attempts: int = 0
+    unbegun: int = 0
+    """How often in a row an attempt has not begun, though a gateway had it."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
     execution: str = ""

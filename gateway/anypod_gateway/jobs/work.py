@@ -1,8 +1,9 @@
 """One claimed job: its attempts, and what each end of one means for it.
 
-An attempt that has certainly not begun is made again and counts for nothing. After one that ended
-badly the job is put back to wait, if the program is idempotent and has attempts left. The end is
-written before anything else may begin; while the store is away, it is kept here until that is back.
+An attempt that has certainly not begun counts for nothing, and is made again. After it, and after
+one that ended badly if the program is idempotent and has attempts left, the job is put back to
+wait, so that others have its place meanwhile. The end is written before anything else may begin;
+while the store is away, it is kept here until that is back.
 """
 
 import asyncio
@@ -35,7 +36,9 @@ FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 LONGEST_PATIENCE = 600.0
 """Where more is asked for."""
-NOT_BEGUN_PAUSE = 0.5
+FIRST_PAUSE_UNBEGUN = 0.5
+LONGEST_PAUSE_UNBEGUN = 8.0
+LOOK_SECONDS = 0.5
 SETTLE_AGAIN_SECONDS = 1.0
 PROGRESS_SECONDS = 1.0
 """Between two times that a job's progress is told to the store."""
@@ -148,27 +151,26 @@ class Work:
             await asyncio.wait({telling})
 
     async def _run(self) -> State | None:
-        while True:
-            try:
-                answer = await self._once()
-            except NotBegun as why:
-                log.info("job %s waits: %s", self._held.job.id, why)
-                self._sent = False
-                await self._pause(NOT_BEGUN_PAUSE)
-                if self._stop.is_set():
-                    return await self._broken_off()
-            except Stopped:
+        try:
+            answer = await self._once()
+        except NotBegun as why:
+            log.info("job %s waits: %s", self._held.job.id, why)
+            self._sent = False
+            if self._stop.is_set():
                 return await self._broken_off()
-            except AnyPodError as failure:
-                if not self._is_worth_another(failure):
-                    return await self._failed(failure.problem)
-                pause = await self._recover(failure)
-                if self._stop.is_set():
-                    return await self._broken_off()
-                await self._put_back(failure.problem, pause)
-                return None
-            else:
-                return await self._succeeded(answer)
+            await self._put_back_unbegun()
+            return None
+        except Stopped:
+            return await self._broken_off()
+        except AnyPodError as failure:
+            if not self._is_worth_another(failure):
+                return await self._failed(failure.problem)
+            pause = await self._recover(failure)
+            if self._stop.is_set():
+                return await self._broken_off()
+            await self._put_back(failure.problem, pause)
+            return None
+        return await self._succeeded(answer)
 
     async def _once(self) -> ExecutionAnswer:
         """Raises NotBegun, Stopped, AnyPodError."""
@@ -247,7 +249,7 @@ class Work:
         loop = asyncio.get_running_loop()
         until = loop.time() + SILENCE_SECONDS
         while not self._around.is_gone(worker) and loop.time() < until and not self._stop.is_set():
-            await self._pause(NOT_BEGUN_PAUSE)
+            await self._pause(LOOK_SECONDS)
         await self._pause(self._around.grace())
 
     async def _pause(self, seconds: float) -> None:
@@ -258,15 +260,22 @@ class Work:
             pass
 
     async def _put_back(self, why: Problem, pause: float) -> None:
+        job = msgspec.structs.replace(
+            self._held.job, problem=why.type, detail=why.detail, unbegun=0
+        )
+        await self._wait_outside(job, pause)
+
+    async def _put_back_unbegun(self) -> None:
+        job = self._held.job
+        waiting = msgspec.structs.replace(job, attempts=job.attempts - 1, unbegun=job.unbegun + 1)
+        await self._wait_outside(waiting, pause_unbegun(waiting.unbegun))
+
+    async def _wait_outside(self, job: Job, pause: float) -> None:
         """So that others run while it waits."""
         now = datetime.now(UTC)
-        job = msgspec.structs.replace(
-            self._held.job,
-            problem=why.type,
-            detail=why.detail,
-            not_before=now + timedelta(seconds=pause),
-        ).to("queued", now)
-        await self._insist(lambda: self._around.store.release(self._held, job, pause))
+        later = now + timedelta(seconds=pause)
+        queued = msgspec.structs.replace(job, not_before=later).to("queued", now)
+        await self._insist(lambda: self._around.store.release(self._held, queued, pause))
 
     # ends
 
@@ -436,3 +445,8 @@ def pause_after(attempts: int, asked: int | None) -> float:
     """Seconds until the next attempt; ``asked``: those that the last one was told to wait."""
     pause = min(FIRST_PAUSE * 2.0 ** (attempts - 1), LONGEST_PAUSE)
     return max(pause, min(asked or 0, LONGEST_PATIENCE))
+
+
+def pause_unbegun(times: int) -> float:
+    """Seconds until it is seen whether the next attempt may begin, after so many that did not."""
+    return min(FIRST_PAUSE_UNBEGUN * 2.0 ** min(times - 1, 10), LONGEST_PAUSE_UNBEGUN)

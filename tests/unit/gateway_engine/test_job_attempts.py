@@ -15,8 +15,13 @@ from tests.support.worker import code_of, revision_of
 
 from anypod.api.jobs import new_job_id
 from anypod.store.job_records import Job
-from anypod.wire.messages import Draining, Execute, Failure, Result, Usage
-from anypod_gateway.jobs.work import LONGEST_PATIENCE, pause_after
+from anypod.wire.messages import Draining, Execute, Failure, Refused, Result, Usage
+from anypod_gateway.jobs.work import (
+    LONGEST_PATIENCE,
+    LONGEST_PAUSE_UNBEGUN,
+    pause_after,
+    pause_unbegun,
+)
 from anypod_gateway.roster import Roster
 
 USAGE = Usage("fast", calls=2, prompt_tokens=30, completion_tokens=5, cost=0.25)
@@ -156,6 +161,30 @@ async def test_what_may_run_on_is_outlived(
         if not leaves:
             await it.worker.answer(await it.come())
             assert (await it.ended(job)).attempts == 2
+
+
+async def test_what_cannot_begin_leaves_its_place_to_others(tmp_path: Path) -> None:
+    """There is one place, and the session of the first is busy for as long as the second waits."""
+    limits: dict[str, Any] = {"jobs": {"concurrency": 1}, "sessions": {"onBusy": "fail"}}
+    async with scene(tmp_path, **limits) as it:
+        first = await it.submit(session="s")
+        refused = await it.come()
+        second = await it.submit()
+        while refused.session is not None:
+            await it.worker.send(Refused(refused.id, "session-busy"))
+            refused = await it.come()
+        await it.worker.answer(refused)
+        assert (await it.ended(second)).attempts == 1
+        await it.worker.answer(await it.come())
+        found = await it.ended(first)
+        assert (found.state, found.attempts) == ("succeeded", 1)
+        states = [step.state for step in found.steps]
+        assert states[:3] == ["queued", "running", "queued"]
+
+
+def test_what_cannot_begin_is_looked_at_ever_more_seldom() -> None:
+    pauses = [pause_unbegun(times) for times in (1, 2, 3, 5, 100, 5000)]
+    assert pauses == [0.5, 1, 2, 8, LONGEST_PAUSE_UNBEGUN, LONGEST_PAUSE_UNBEGUN]
 
 
 def test_the_next_attempt_waits_as_long_as_the_last_one_was_told() -> None:
