@@ -39,6 +39,8 @@ FIRST_PAUSE = 1.0
 PAUSE_GROWS = 4.0
 LONGEST_PAUSE = 7200.0
 LOOK_SECONDS = 0.5
+PAUSE_PER_LOOK = 10.0
+"""As many times as long as it took."""
 SETTLE_AGAIN_SECONDS = 1.0
 CLOSE_SECONDS = 2.0
 MOST_OPEN = 10_000
@@ -155,7 +157,10 @@ class Deliveries:
                     await self._wanted.wait()
             self._wanted.clear()
             if len(self.view) and not self._hooks.is_leaving():
+                began = time.monotonic()
                 self._take_some()
+                # Of thousands of origins a look takes milliseconds, and each attempt wants some.
+                await asyncio.sleep(PAUSE_PER_LOOK * (time.monotonic() - began))
 
     def _take_some(self) -> None:
         for id_, claim in self.view.claimed_by(self._owner):
