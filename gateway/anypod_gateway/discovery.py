@@ -7,6 +7,7 @@ source only has to say what there is.
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ from anypod.resources.pools_file import PoolsFile
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.05
+QUIET_POLL_SECONDS = 0.25
+MOVING_SECONDS = 5.0
+"""Changes come in groups: after one it is looked for more of them often, and then less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +120,15 @@ class PoolsFileSource:
 
     async def run(self) -> None:
         """For ever; an exception of ``apply`` ends it."""
+        loop = asyncio.get_running_loop()
+        moving_until = math.inf
         while True:
             content = await asyncio.to_thread(self._changed)
             if content is not None:
                 self._apply(desired_pools(content, self._namespace))
-            await asyncio.sleep(POLL_SECONDS)
+                moving_until = loop.time() + MOVING_SECONDS
+            is_moving = loop.time() < moving_until
+            await asyncio.sleep(POLL_SECONDS if is_moving else QUIET_POLL_SECONDS)
 
     def _changed(self) -> PoolsFile | None:
         try:

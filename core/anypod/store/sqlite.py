@@ -9,9 +9,7 @@ import asyncio
 import json
 import logging
 import math
-import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -182,13 +180,31 @@ class SqliteStore:
         self._tell()
 
     async def _wait(self, news: asyncio.Event, seen: int | None) -> None:
-        """Until there may be something new."""
-        until = time.monotonic() + _READ_SECONDS
-        while not news.is_set() and time.monotonic() < until:
-            await _happens(news)
-            self._connections.stamp.check()
-            if seen is None or self.stamp() != seen or self._clock.now() >= self._next_end:
-                return
+        """Until there may be something new.
+
+        A callback looks, not a task: who wakes that often should do little.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _READ_SECONDS
+        timer: asyncio.TimerHandle
+
+        def look() -> None:
+            nonlocal timer
+            if self._may_be_new(seen) or loop.time() >= until:
+                if self._news is news:
+                    self._tell()
+            else:
+                timer = loop.call_later(_POLL_SECONDS, look)
+
+        timer = loop.call_later(_POLL_SECONDS, look)
+        try:
+            await news.wait()
+        finally:
+            timer.cancel()
+
+    def _may_be_new(self, seen: int | None) -> bool:
+        self._connections.stamp.check()
+        return seen is None or self.stamp() != seen or self._clock.now() >= self._next_end
 
     def _seen(self, entry: Entry) -> Entry:
         """A reader has seen a write of another process: let the watches read it now."""
@@ -203,9 +219,3 @@ class SqliteStore:
 
 class _Trimmed(Exception):
     """The log does not reach back that far."""
-
-
-async def _happens(news: asyncio.Event) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_POLL_SECONDS):
-            await news.wait()
