@@ -276,9 +276,10 @@ class Gateway:
 
     async def until(self, what: Callable[[], Any]) -> None:
         """Until it is true, looked at whenever the worker has said something."""
-        async with asyncio.timeout(PATIENCE), self._news:
-            await self._news.wait_for(lambda: what() or self.close_code is not None)
-        assert what(), f"the worker closed with {self.close_code}: {self.received[-5:]}"
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE), self._news:
+                await self._news.wait_for(lambda: what() or self.close_code is not None)
+        assert what(), f"{self.close_code=}, {self.loads[-1:]}: {self.received[-5:]}"
 
     async def _read(self) -> None:
         async for message in self._socket:

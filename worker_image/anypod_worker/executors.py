@@ -28,6 +28,9 @@ _KILL_AGAIN = 0.002
 _KILL_ROUNDS = 500
 _LAST_WORDS = 0.2
 """Between a socket's end and a process's end, whichever comes first."""
+_READ = 64 * 1024
+_LAST_READS = 16
+"""More than a socket holds."""
 _ENDS = (frames.Done, frames.Checked)
 
 
@@ -312,6 +315,8 @@ class Executor(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._socket_ended = True
+        if exc is not None:
+            self._read_the_rest()
         # A socket that closes with unread bytes in it resets its peer, and takes no more of them.
         was_cut = isinstance(exc, ConnectionError) and not self._said_more
         self._left_unread = self._left_unread or was_cut
@@ -319,6 +324,15 @@ class Executor(asyncio.Protocol):
             # A process that ends closes its socket first; one that lives on has lost its use.
             self._loop.call_later(_LAST_WORDS, self.kill, "closed")
         self._end_when_known()
+
+    def _read_the_rest(self) -> None:
+        """What it had said when a write to it failed, which ends a transport at once."""
+        with contextlib.suppress(OSError):
+            for _ in range(_LAST_READS):
+                data = self._ends.socket.recv(_READ, socket.MSG_DONTWAIT)
+                if not data:
+                    return
+                self.data_received(data)
 
     def forked(self, pid: int) -> None:
         self.pid = pid

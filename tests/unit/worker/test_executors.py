@@ -1,0 +1,127 @@
+"""What an executor said before it ended is heard, whatever was being said to it then."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from anypod.wire.messages import Code
+from anypod_worker import frames
+from anypod_worker.executors import Death, Ends, Executor
+
+LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
+
+
+class Owner:
+    """Of the executor, and of what runs in it."""
+
+    code: Code | None = None
+
+    def __init__(self) -> None:
+        self.happened: list[object] = []
+        self.news = asyncio.Event()
+
+    def _note(self, what: object) -> None:
+        self.happened.append(what)
+        self.news.set()
+
+    async def until(self, what: object) -> None:
+        async with asyncio.timeout(30):
+            while what not in self.happened:
+                self.news.clear()
+                await self.news.wait()
+
+    def warm(self, executor: Executor) -> None:
+        self._note("warm")
+
+    def free(self, executor: Executor) -> None:
+        self._note("free")
+
+    def gone(self, executor: Executor, death: Death) -> None:
+        self._note(death)
+
+    def begun(self) -> None: ...
+    def chunk(self, data: bytes) -> None: ...
+    def progress(self, said: frames.Progress) -> None: ...
+    def printed(self, stream: object, data: bytes) -> None: ...
+    def given_up(self) -> None: ...
+
+    def done(self, frame: frames.Done | frames.Checked) -> None:
+        self._note(frame.id)
+
+    def lost(self, death: Death) -> None:
+        self._note(("lost", death.job_unread))
+
+
+@contextmanager
+def ends() -> Iterator[tuple[Ends, socket.socket]]:
+    """The supervisor's, and the executor's of the socket."""
+    ours, theirs = socket.socketpair()
+    pipes = [os.pipe(), os.pipe()]
+    with ours, theirs:
+        yield Ends(ours, *(read for read, _ in pipes)), theirs
+    for _, write in pipes:
+        os.close(write)
+
+
+async def warm(owner: Owner, ends: Ends, theirs: socket.socket, directory: Path) -> Executor:
+    executor = Executor(
+        1, directory, ends, owner, max_frame_bytes=2**20, memory_was_short=lambda: False
+    )
+    await executor.connect()
+    theirs.sendall(frames.encode(frames.Warm(signals_confined=True)))
+    await owner.until("warm")
+    return executor
+
+
+def run_of(execution: str) -> frames.Run:
+    return frames.Run(execution, "revision", b"{}")
+
+
+UNFIT = frames.encode(frames.Unfit("unclean"))
+
+
+@pytest.mark.parametrize("loop_factory", LOOPS, ids=["asyncio", "uvloop"])
+def test_of_an_answer_whose_executor_was_just_spoken_to(
+    loop_factory: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path
+) -> None:
+    async def main() -> None:
+        owner = Owner()
+        with ends() as (ours, theirs):
+            executor = await warm(owner, ours, theirs, tmp_path)
+            executor.run(owner, run_of("a"))
+            await asyncio.sleep(0)  # until it is sent
+            theirs.recv(2**16)
+            theirs.sendall(frames.encode(frames.Done("a", 0.0, b"1")) + UNFIT)
+            theirs.close()
+            executor.ping()
+            await owner.until("a")
+            executor.exited(0)
+            await owner.until(Death("unclean", exit_code=0))
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(main())
+
+
+@pytest.mark.parametrize("loop_factory", LOOPS, ids=["asyncio", "uvloop"])
+def test_of_its_reason_to_end_when_the_next_execution_was_just_sent(
+    loop_factory: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path
+) -> None:
+    async def main() -> None:
+        owner = Owner()
+        with ends() as (ours, theirs):
+            executor = await warm(owner, ours, theirs, tmp_path)
+            theirs.sendall(UNFIT)
+            theirs.close()
+            executor.run(owner, run_of("b"))
+            executor.exited(0)
+            await owner.until(Death("unclean", exit_code=0, job_unread=True))
+            assert ("lost", True) in owner.happened
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(main())
