@@ -76,19 +76,23 @@ async def test_under_calls_without_an_end_jobs_come_to_theirs(small: Rig, file: 
 
 
 async def test_the_higher_priority_goes_first(small: Rig, file: Path) -> None:
-    gateway = small.gateway
-    first = [await accepted(gateway, "while", file=str(file), name=f"first-{n}") for n in range(2)]
-    await wrote(file, "begun first", 2)
+    """Where one place becomes free after another: what is claimed for two begins at once."""
+    gateway, beside = small.gateway, f"{file}.beside"
+    first = await accepted(gateway, "while", file=str(file), name="first")
+    holds = await accepted(gateway, "while", file=beside, name="holds")
+    await wrote(file, "begun first")
+    await wrote(Path(beside), "begun holds")
     order = [("low", -5), ("middle", 0), ("high", 5), ("middle", 0)]
     others = [
         await accepted(gateway, "note", f"?priority={priority}", file=str(file), name=name)
         for name, priority in order
     ]
     Path(f"{file}.go").touch()
-    found = [await ended(gateway, id_) for id_ in (*first, *others)]
-    began = {one["id"]: one["startedAt"] for one in found}
-    low, middle, high, second = (began[id_] for id_ in others)
-    assert high <= middle <= second <= low
+    began = [(await ended(gateway, id_))["startedAt"] for id_ in (first, *others)]
+    Path(f"{beside}.go").touch()
+    assert (await ended(gateway, holds))["state"] == "succeeded"
+    before, low, middle, high, second = began
+    assert before < high < middle < second < low
 
 
 async def test_a_job_whose_worker_dies_is_lost_or_run_again(small: Rig, file: Path) -> None:
