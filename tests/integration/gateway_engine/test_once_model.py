@@ -21,6 +21,8 @@ from hypothesis.stateful import (
 )
 
 from anypod.api.problems import AnyPodError, error
+from anypod.store import etcd, sqlite_connections, sqlite_schema
+from anypod.store import once as leases
 from anypod.store.keys import PoolKeys
 from anypod.store.kv import KeyValue
 from anypod.store.once import Answer, OnceStore, Run
@@ -33,6 +35,7 @@ GATEWAYS = 2
 KEYS = ["ab" * 32, "cd" * 32]
 WITHIN = 60.0
 LOOK = 0.003
+PATIENT = ("PRAGMA busy_timeout = 60000", "PRAGMA synchronous = NORMAL")
 
 _pools = itertools.count()
 _executions = itertools.count()
@@ -326,6 +329,12 @@ def _running(asked: Asked, request: str, waiting: list[Asked] | None = None) -> 
 @pytest.mark.timeout(300)
 def test_keys_are_what_a_model_says(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LAST_LOOK", 0.02)
+    # However slow the machine is: no gateway of the model is taken for dead, and no store for away.
+    monkeypatch.setattr(leases, "OWNER_SECONDS", 3600.0)
+    monkeypatch.setattr(sqlite_connections, "_CALL_SECONDS", WITHIN)
+    monkeypatch.setattr(sqlite_schema, "CONNECTION", PATIENT)
+    monkeypatch.setattr(etcd, "_CALL_SECONDS", WITHIN)
+    monkeypatch.setattr(etcd, "_READ_SECONDS", WITHIN)
     run_state_machine_as_test(
         lambda: Machine(store),
         settings=settings(
