@@ -19,6 +19,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from tests.support.local import local_pool
 from tests.support.stack import Stack
 from tests.support.workload import Gateways, Tally, stress
 
@@ -261,13 +262,38 @@ async def test_one_call_in_five_that_kills_its_process_harms_no_other(
 
 # 3
 
+MEETS = """
+import os, pathlib, time
 
-async def test_eight_workers_start_together(stack: Stack) -> None:
-    """All were begun before the first was ready, and none waited for another's readiness."""
-    begun, ready = await stack.start_times()
+begun = pathlib.Path(__file__).with_name("begun")
+with begun.open("a") as out:
+    out.write(f"{os.getpid()}\\n")
+until = time.monotonic() + 60
+while len(begun.read_text().split()) < WORKERS:
+    if time.monotonic() > until:
+        raise TimeoutError("the other workers have not begun")
+    time.sleep(0.02)
+"""
+POOL = """
+apiVersion: anypod.dev/v1alpha1
+kind: WorkerPool
+metadata: {name: default}
+spec:
+  executors: 1
+  preload: [meets_others]
+  env: [{name: PYTHONPATH, value: "MODULES"}]
+"""
 
-    assert len(begun) == len(ready) == WORKERS
-    assert max(begun.values()) < min(ready.values())
+
+def test_eight_workers_start_together(tmp_path: Path) -> None:
+    """As ``anypod up`` starts them: none is ready before all import what the pool preloads. It asks
+    nothing of the store."""
+    (tmp_path / "meets_others.py").write_text(MEETS.replace("WORKERS", str(WORKERS)))
+    (tmp_path / "pool.yaml").write_text(POOL.replace("MODULES", str(tmp_path)))
+    with local_pool(tmp_path, "-f", "pool.yaml", workers=WORKERS) as pool:
+        pool.wait_for("ready after")
+        begun = (tmp_path / "begun").read_text().split()
+        assert len(begun) == len(set(begun)) == len(pool.workers()) == WORKERS
 
 
 # 4
