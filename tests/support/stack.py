@@ -42,7 +42,6 @@ class Stack:
         executors: int,
         gateways: int = 2,
         preload: str = "",
-        python_path: Path | None = None,
         **spec: Any,
     ) -> None:
         """``spec``: what else the pool's has."""
@@ -61,16 +60,12 @@ class Stack:
                     "preload": [preload] if preload else [],
                     "limits": {"memory": "512Mi"},
                     "queue": {"depth": 10_000, "maxWaitSeconds": 60},
-                    "env": [{"name": "PYTHONPATH", "value": str(python_path)}]
-                    if python_path
-                    else [],
                     **spec,
                 },
             }
         )
         self._workers: dict[str, Worker] = {}
         self._ready: dict[str, float] = {}
-        self._begun: dict[str, float] = {}
         self._gateways: dict[str, warm_processes.Process] = {}
         self._gateway_count = gateways
         self._tasks: list[asyncio.Task[None]] = []
@@ -160,7 +155,6 @@ class Stack:
     async def _start_worker(self, name: str) -> None:
         directory = self._directory / name
         directory.mkdir()
-        self._begun[name] = time.time()
         config = worker_config(self._pool, name, port=0)
         self._workers[name] = await support.start_worker(config, directory, warm=True)
 
@@ -210,6 +204,12 @@ class Stack:
         """Name and pid of every worker: the same as before if none was lost."""
         return {(name, worker.pid) for name, worker in self._workers.items()}
 
+    @property
+    def signals_confined(self) -> bool:
+        """Whether programs can signal only what they have started; of workers that are ready."""
+        said = '"signals_confined": true'
+        return all(any(said in line for line in worker.log) for worker in self._workers.values())
+
     async def kill_etcd(self, seconds: float) -> None:
         """kill -9, and started again with what it had written."""
         assert self._etcd is not None
@@ -229,9 +229,9 @@ class Stack:
         await worker.process.wait()
         return name
 
-    async def start_times(self) -> tuple[dict[str, float], dict[str, float]]:
-        """When each worker was begun, and when it was first seen ready; seconds of the epoch."""
-        return dict(self._begun), dict(self._ready)
+    def ready_since(self) -> dict[str, float]:
+        """When each worker was first seen ready; seconds of the epoch."""
+        return dict(self._ready)
 
 
 async def _end(process: warm_processes.Started) -> None:

@@ -4,7 +4,7 @@ Every client goes to a random gateway for every call, so a program is created th
 through the other. What comes back is compared at once with what the program's last answered write
 says; the tally at the end holds every answer that was not as it must be. A store that is too slow
 for an answer is no wrong answer: it is counted, and the call is made again, as docs/retries.md has
-it.
+it. So is a connection that broke, which is right only where a gateway was killed.
 
 It can be a program of its own, for a pod (``python -c`` with this file's text).
 """
@@ -15,6 +15,7 @@ import json
 import os
 import random
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,8 @@ class Tally:
     """That have run something."""
     unavailable: int = 0
     """Answers that the store was too slow for, each followed by a repeat."""
+    broken: int = 0
+    """Connections that broke under a call, each followed by a repeat."""
 
     def note(self, outcome: str) -> None:
         self.operations += 1
@@ -50,6 +53,12 @@ class Gateways:
     lost: set[str] = field(default_factory=set)
     unavailable: int = 0
     """Answers that the store was too slow for, each followed by a repeat."""
+    broken: int = 0
+    """Connections that broke under a call, each followed by a repeat."""
+
+    @property
+    def repeats(self) -> int:
+        return self.unavailable + self.broken
 
     async def call(
         self, method: str, path: str, body: Any = None, *, url: str | None = None, **headers: str
@@ -75,6 +84,7 @@ class Gateways:
             except aiohttp.ClientError:
                 if not repeats_left:
                     raise
+                self.broken += 1
                 await asyncio.sleep(0.05)
                 continue
             if not repeats_left or status != 503 or document["type"] != "store-unavailable":
@@ -89,10 +99,25 @@ def constant_program(value: int, *, idempotent: bool = True) -> Document:
     return {"kind": "python", "source": source, "idempotent": idempotent}
 
 
+async def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Besides:
+    """What a client does beside its own operations."""
+
+    every_fifth: Callable[[], Awaitable[None]] = _nothing
+    """Its call after four operations of its own."""
+    goes_on: Callable[[], bool] = lambda: False
+    """Whether it works on though its share is done."""
+
+
 class Author:
     """One client: creates programs, runs each at once, updates and deletes some."""
 
-    def __init__(self, number: int, gateways: Gateways, tally: Tally) -> None:
+    def __init__(self, number: int, gateways: Gateways, tally: Tally, besides: Besides) -> None:
+        self._besides = besides
         self._random = random.Random(number)
         self._gateways = gateways
         self._tally = tally
@@ -100,9 +125,12 @@ class Author:
         self._programs: dict[str, int] = {}
 
     async def work(self, operations: int) -> None:
-        done = 0
-        while done < operations:
+        done, others = 0, 0
+        while done < operations or self._besides.goes_on():
             done += await self._step()
+            while done >= 4 * (others + 1):
+                await self._besides.every_fifth()
+                others += 1
 
     async def _step(self) -> int:
         if len(self._programs) < 3:
@@ -138,11 +166,11 @@ class Author:
     async def _delete(self) -> int:
         program = self._random.choice(list(self._programs))
         del self._programs[program]
-        before = self._gateways.unavailable
+        before = self._gateways.repeats
         status, document = await self._gateways.call_surely("DELETE", f"/programs/{program}")
         # A repeat of a delete whose first answer was lost with its gateway finds nothing, and so
         # does one whose first answer was that the store is too slow.
-        repeated = bool(self._gateways.lost) or self._gateways.unavailable > before
+        repeated = self._gateways.repeats > before
         self._expect(
             status == 204 or (status == 404 and repeated),
             "delete",
@@ -176,14 +204,16 @@ class Author:
             self._tally.wrong.append(f"{what}: {status} {document}")
 
 
-async def stress(gateways: Gateways, *, clients: int, operations: int) -> Tally:
+async def stress(
+    gateways: Gateways, *, clients: int, operations: int, besides: Besides = Besides()
+) -> Tally:
     """``operations`` in all (a few more, for steps that take two), by ``clients`` at once."""
     tally = Tally()
     share = -(-operations // clients)
     await asyncio.gather(
-        *(Author(number, gateways, tally).work(share) for number in range(1, clients + 1))
+        *(Author(number, gateways, tally, besides).work(share) for number in range(1, clients + 1))
     )
-    tally.unavailable = gateways.unavailable
+    tally.unavailable, tally.broken = gateways.unavailable, gateways.broken
     return tally
 
 
