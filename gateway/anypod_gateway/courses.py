@@ -250,6 +250,8 @@ class Run(Course):
         try:
             async with asyncio.timeout_at(self.deadline):
                 code = await self.request.code()
+        except TimeoutError:
+            code = self.error("deadline-exceeded", "its program could not be fetched in time")
         except Exception as reason:  # noqa: BLE001 - it is raised to the caller
             code = reason
         if attempt.future.done():

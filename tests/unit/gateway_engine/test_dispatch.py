@@ -136,6 +136,21 @@ async def test_a_program_that_cannot_be_fetched_fails_its_execution_and_frees_th
         await until(it.gateway.nothing_is_left)
 
 
+async def test_a_program_that_is_not_fetched_in_time_misses_its_deadline(tmp_path: Path) -> None:
+    async def never() -> Code:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with scene(tmp_path) as it:
+        task = it.start(code=never, seconds=2)
+        execute = await it.worker.next(Execute)
+        await it.worker.send(NeedProgram(execute.id, execute.revision))
+        problem = (await failure_of(task)).problem
+        assert (problem.type, problem.execution) == ("deadline-exceeded", execute.id)
+        await it.worker.answer(execute)
+        await until(it.gateway.nothing_is_left)
+
+
 async def test_a_programs_failure_is_told_with_all_that_is_known(tmp_path: Path) -> None:
     async with scene(tmp_path) as it:
         task = it.start(logs=True)
