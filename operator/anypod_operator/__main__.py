@@ -27,6 +27,14 @@ class _Json(logging.Formatter):
         return json.dumps(line)
 
 
+class _FirstTries(logging.Filter):
+    """Of a request of kopf's that is tried for ever, only the first failure is news."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = str(record.msg)
+        return not text.startswith("Request attempt #") or text.startswith("Request attempt #1 ")
+
+
 def main() -> int:
     settings = parse(sys.argv[1:])
     _set_up_logs(settings.log_format)
@@ -59,6 +67,7 @@ def _set_up_logs(style: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s %(message)s")
     handler.setFormatter(_Json() if style == "json" else text)
+    handler.addFilter(_FirstTries())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("kopf").setLevel(logging.WARNING)
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from anypod.resources import names
 from anypod_operator import news
 from anypod_operator.api import Api
-from anypod_operator.api_errors import ApiError, Ending, NotFound
+from anypod_operator.api_errors import ApiError, Ending, Forbidden, NotFound
 from anypod_operator.children import Children, digest
 from anypod_operator.diagnosis import Trouble
 from anypod_operator.events import Events
@@ -86,6 +86,11 @@ class Reconciler:
         except NotFound:
             self._forget(key)
             self._world.lost(POOL, key.namespace, key.name)
+            return None
+        except Forbidden:
+            if self._world.get(POOL, key.namespace, key.name) is not None:
+                raise
+            self._forget(key)  # its namespace is gone, and our Role with it
             return None
         if "deletionTimestamp" in raw["metadata"]:
             return None

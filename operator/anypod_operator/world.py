@@ -81,6 +81,21 @@ class World:
         """The API says that it is not there."""
         self._drop(kind, (namespace, name))
 
+    def lose_namespace(self, namespace: str) -> list[tuple[Kind, Name]]:
+        """It may not be read any more; what was known of it."""
+        lost = [
+            (kind, name)
+            for kind, known in self._objects.items()
+            for name in known
+            if name[0] == namespace
+        ]
+        pools = [PoolKey(*name) for kind, name in lost if kind is POOL]
+        for kind, name in lost:
+            self._drop(kind, name)
+        for key in pools:
+            self._changed(key)
+        return lost
+
     def get(self, kind: Kind, namespace: str, name: str) -> Raw | None:
         return self._objects.get(kind, {}).get((namespace, name))
 

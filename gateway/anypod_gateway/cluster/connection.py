@@ -33,6 +33,10 @@ class ApiAway(NoAnswer):
     """The API server cannot be reached, or does not do what it is asked."""
 
 
+class Forbidden(ApiAway):
+    """The server does not let us."""
+
+
 class Expired(ApiAway):
     """The server has forgotten what came after that version: list again."""
 
@@ -128,7 +132,7 @@ def _error(status: int, told: bytes | Raw) -> ApiAway:
             told = {}
     message = told.get("message") if isinstance(told, dict) else None
     text = f"the API server answers {status}: {message or 'nothing'}"
-    return Expired(text) if status == 410 else ApiAway(text)
+    return {403: Forbidden, 410: Expired}.get(status, ApiAway)(text)
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Collection
 
 from anypod.store.outage import Outage
-from anypod_gateway.cluster.connection import Api, ApiAway, Expired
+from anypod_gateway.cluster.connection import Api, ApiAway, Expired, Forbidden
 from anypod_gateway.cluster.objects import Name, Raw, name_of
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,8 @@ once, whatever its end was: a server in trouble must not be asked without a paus
 class Reflection:
     def __init__(self, api: Api, path: str, selector: str, on_change: Callable[[], None]) -> None:
         self.is_synced = False
+        self.is_refused = False
+        """It may not be read, as when its namespace was deleted and took the Role along."""
         self._api = api
         self._path = path
         self._selector = selector
@@ -47,15 +49,21 @@ class Reflection:
                 # What was missed meanwhile may be forgotten by then; a list is always right.
                 version = ""
                 self._outage.failed(str(reason))
+                self._note_refusal(isinstance(reason, Forbidden))
             if loop.time() - began < TRUSTED_SECONDS:
                 await self._outage.pause()
 
     async def _read_all(self) -> str:
         items, version = await self._api.list_all(self._path, self._selector)
         self._objects = {name_of(item): item for item in items}
-        self.is_synced = True
+        self.is_synced, self.is_refused = True, False
         self._on_change()
         return version
+
+    def _note_refusal(self, is_refused: bool) -> None:
+        if is_refused != self.is_refused:
+            self.is_refused = is_refused
+            self._on_change()
 
     async def _follow(self, version: str) -> str:
         """Until the server ends the watch; the version to go on from."""

@@ -42,7 +42,7 @@ class KubernetesSource:
             while True:
                 await self._changed.wait()
                 self._changed.clear()
-                if all(each.is_synced for each in (*pools, *slices)):
+                if _are_known(pools, slices):
                     self._tell(_objects(pools), _objects(slices))
 
     def _reflections(self, api: Api, root: str, plural: str, selector: str) -> list[Reflection]:
@@ -86,6 +86,16 @@ class KubernetesSource:
             return self._read.get(name)
         self._complaints.pop(name, None)
         return manifest
+
+
+def _are_known(*kinds: list[Reflection]) -> bool:
+    """Where nothing may be read, nothing is; unless that is everywhere, which is a mistake that
+    somebody will mend."""
+    return all(
+        all(each.is_synced or each.is_refused for each in kind)
+        and any(each.is_synced for each in kind)
+        for kind in kinds
+    )
 
 
 def _objects(reflections: Iterable[Reflection]) -> list[Raw]:

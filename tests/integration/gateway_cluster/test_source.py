@@ -140,6 +140,40 @@ async def test_all_namespaces_or_those_that_are_named(
         await told.until(lambda pools: pools.keys() == {"p"})
 
 
+def user_of(server: ApiServer, namespace: str, directory: Path) -> str:
+    """A kubeconfig of somebody who may read what a gateway reads, in this namespace alone."""
+    here = ("-n", namespace)
+    resources = "workerpools.anypod.dev,endpointslices.discovery.k8s.io"
+    verbs = "--verb=get,list,watch"
+    server.kubectl(*here, "create", "serviceaccount", "gateway")
+    server.kubectl(*here, "create", "role", "gateway", verbs, f"--resource={resources}")
+    subject = f"--serviceaccount={namespace}:gateway"
+    server.kubectl(*here, "create", "rolebinding", "gateway", "--role=gateway", subject)
+    token = server.kubectl(*here, "create", "token", "gateway").strip()
+    cluster = {"server": server.url, "insecure-skip-tls-verify": True}
+    found = directory / "gateway.kubeconfig"
+    document = {
+        "current-context": "c",
+        "clusters": [{"name": "c", "cluster": cluster}],
+        "users": [{"name": "u", "user": {"token": token}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+    }
+    found.write_text(json.dumps(document))
+    return str(found)
+
+
+async def test_a_namespace_that_may_not_be_read_does_not_hold_up_the_others(
+    kubernetes: ApiServer, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a namespace that is deleted the gateways' Role is gone too."""
+    await apply(kubernetes, pool(namespace), endpoint_slice(namespace, "w1"))
+    config = await asyncio.to_thread(user_of, kubernetes, namespace, tmp_path)
+    monkeypatch.setenv("KUBECONFIG", config)
+    async with following(namespace, "deleted", home=namespace) as told:
+        await told.until(lambda pools: "p" in pools)
+        assert workers(told.pools["p"]) == {"w1": True}
+
+
 def port_of(server: ApiServer) -> int:
     return int(server.url.rpartition(":")[2])
 

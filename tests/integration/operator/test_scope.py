@@ -67,6 +67,34 @@ def test_with_rights_in_its_namespaces_it_serves_them_and_no_other(
     assert refused == []
 
 
+def test_a_namespace_that_is_deleted_does_not_hold_up_the_others(
+    api: KubernetesApi, tmp_path: Path
+) -> None:
+    """Its Role goes with it, so it may not even be read any more."""
+    with namespace(api) as first, namespace(api) as second:
+        revoke(api)
+        grant(api, (first.name, second.name))
+        options = ("--namespace", first.name, "--namespace", second.name)
+        operator = OperatorProcess(api, tmp_path, *options, "--resync-seconds", "1")
+        path = f"/api/v1/namespaces/{second.name}"
+        try:
+            api.delete(path)
+            until(lambda: api.get(path) is None, "the namespace is gone")
+            operator.start()
+            first.apply(replicas=1)
+            first.until_children()
+            assert operator.log.count(f"namespace {second.name} cannot be read") == 1
+            api.call("POST", "/api/v1/namespaces", {"metadata": {"name": second.name}})
+            grant(api, (second.name,))
+            second.apply(replicas=1)
+            second.until_children()
+            again = f"namespace {second.name} can be read again"
+            until(lambda: again in operator.log, "it says so")
+        finally:
+            operator.kill()
+            grant(api)
+
+
 def url_of(space: Namespace) -> str:
     return str(until(lambda: space.pool().get("status", {}).get("url"), "the pool has a URL"))
 
