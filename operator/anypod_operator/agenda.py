@@ -100,9 +100,10 @@ class Agenda(Generic[Key]):
         return taken
 
     async def _until_due(self) -> None:
-        free = [due for due, _, key in self._heap[:1] if key not in self._running]
+        """Or until something has changed, such as a look that is over."""
+        free = [due for key, due in self._due.items() if key not in self._running]
         full = len(self._running) >= AT_ONCE
-        wait = None if full or not free else max(0.0, free[0] - self._now())
+        wait = None if full or not free else max(0.0, min(free) - self._now())
         try:
             async with asyncio.timeout(wait):
                 await self._wake.wait()

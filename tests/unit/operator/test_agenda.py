@@ -11,6 +11,7 @@ from anypod_operator.agenda import (
     LONG_PAUSE,
     LONGEST_RETRY,
     MANY,
+    PAUSE,
     Agenda,
     _backoff,
 )
@@ -119,6 +120,22 @@ async def test_a_key_that_waits_for_its_retry_does_not_hold_up_others(
     await looks.until("a", 2)
     agenda.add("b")
     await looks.until("b", 1)
+
+
+async def test_a_slow_look_that_is_to_be_repeated_does_not_hold_up_others(
+    agenda: Agenda[str], looks: Looks
+) -> None:
+    looks.gate.clear()
+    agenda.add("slow")
+    while not looks.at_once["slow"]:
+        await asyncio.sleep(0)
+    agenda.add("slow")
+    agenda.add("other", after=PAUSE)
+    async with asyncio.timeout(PATIENCE):
+        while not looks.at_once["other"]:
+            await asyncio.sleep(0.01)
+    looks.gate.set()
+    await looks.until("slow", 2)
 
 
 async def test_what_is_due_and_not_looked_at_is_overdue() -> None:
