@@ -35,6 +35,7 @@ class Agenda(Generic[Key]):
         self._running: set[Key] = set()
         self._failures: dict[Key, int] = {}
         self._recent: dict[Key, deque[float]] = {}
+        """When looks at it ended; the key whose last look is the oldest comes first."""
         self._wake = asyncio.Event()
 
     def add(self, key: Key, after: float = 0.0) -> None:
@@ -48,10 +49,6 @@ class Agenda(Generic[Key]):
             self._number += 1
             heapq.heappush(self._heap, (due, self._number, key))
             self._wake.set()
-
-    def forget(self, key: Key) -> None:
-        for remembered in (self._due, self._failures, self._recent):
-            remembered.pop(key, None)
 
     def waiting(self) -> int:
         """Keys that are due."""
@@ -128,7 +125,12 @@ class Agenda(Generic[Key]):
 
     def _finished(self, key: Key) -> None:
         self._running.discard(key)
-        self._recent.setdefault(key, deque(maxlen=MANY)).append(self._now())
+        now = self._now()
+        recent = self._recent.pop(key, None) or deque(maxlen=MANY)
+        recent.append(now)
+        self._recent[key] = recent
+        while now - self._recent[oldest := next(iter(self._recent))][-1] > _MINUTE:
+            del self._recent[oldest]
 
 
 def _backoff(failures: int) -> float:

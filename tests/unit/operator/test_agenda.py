@@ -146,8 +146,20 @@ async def test_what_is_due_and_not_looked_at_is_overdue() -> None:
     await asyncio.sleep(0.01)
     assert agenda.waiting() == 1
     assert agenda.overdue() > 0
-    agenda.forget("a")
-    assert agenda.waiting() == 0
+
+
+async def test_keys_that_are_not_looked_at_any_more_are_forgotten(
+    agenda: Agenda[str], looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anypod_operator.agenda._MINUTE", 0.05)
+    for number in range(20):
+        agenda.add(f"deleted {number}")
+    await looks.until("deleted 19", 1)
+    await asyncio.sleep(0.06)
+    agenda.add("there")
+    await looks.until("there", 1)
+    agenda.add("there", after=1000)
+    assert len(agenda._recent) == 1
 
 
 async def test_a_key_that_never_rests_is_looked_at_now_and_then(
