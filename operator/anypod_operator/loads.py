@@ -48,9 +48,19 @@ class Loads:
                 self._session.get(f"http://{host}:{WORKER_PORT}/metrics") as answer,
             ):
                 answer.raise_for_status()
-                return parse((await answer.content.read(_LIMIT)).decode())
+                return parse((await _whole(answer.content)).decode())
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
             return None
+
+
+async def _whole(content: aiohttp.StreamReader) -> bytes:
+    """Raises ValueError when it is far more than a worker says."""
+    found = bytearray()
+    async for chunk in content.iter_any():
+        found += chunk
+        if len(found) > _LIMIT:
+            raise ValueError("an endless answer")
+    return bytes(found)
 
 
 def parse(text: str) -> Load:
