@@ -23,11 +23,21 @@ class LoadBoard:
         self._metrics = metrics
         self._changed = changed
         self._board: dict[PoolKey, dict[str, Load]] = {}
+        self._last: dict[PoolKey, dict[str, Load]] = {}
 
     def of(self, key: PoolKey) -> dict[str, Load]:
-        """Of workers that are still there."""
+        """Of workers that are still there, and answered in the last round."""
+        return self._of_those_there(key, self._board)
+
+    def last_of(self, key: PoolKey) -> dict[str, Load]:
+        """With what those said before that did not answer: who has too much to do is late."""
+        return self._of_those_there(key, self._last)
+
+    def _of_those_there(
+        self, key: PoolKey, board: dict[PoolKey, dict[str, Load]]
+    ) -> dict[str, Load]:
         there = {pod["metadata"]["name"] for pod in self._world.pods(key)}
-        return {name: load for name, load in self._board.get(key, {}).items() if name in there}
+        return {name: load for name, load in board.get(key, {}).items() if name in there}
 
     async def keep_asking(self, seconds: float) -> None:
         """For ever."""
@@ -38,14 +48,15 @@ class LoadBoard:
     async def ask_all(self) -> None:
         pools = self._world.pools()
         for gone in self._board.keys() - set(pools):
-            del self._board[gone]
+            del self._board[gone], self._last[gone]
         for key in pools:
             await self._ask(key)
         self._count(pools)
 
     async def _ask(self, key: PoolKey) -> None:
         before = self.of(key)
-        self._board[key] = await self._loads.ask(self._world.pods(key))
+        answers = await self._loads.ask(self._world.pods(key))
+        self._board[key], self._last[key] = answers, self.last_of(key) | answers
         if self._board[key] != before:
             self._changed(key)
 

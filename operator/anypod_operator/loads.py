@@ -77,7 +77,7 @@ def parse(text: str) -> Load:
 
 def deletion_cost(load: Load | None) -> int:
     """What is lost with a worker: a session's memory more than an execution, which can wait for the
-    drain; one that does not answer has nothing to lose."""
+    drain; one that has never answered has nothing to lose."""
     if load is None:
         return -1
     return 1000 * load.busy_sessions + 100 * load.sessions + 10 * load.busy

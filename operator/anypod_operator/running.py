@@ -46,7 +46,7 @@ class Operator:
             self.api,
             self.world,
             self.children,
-            ScaleIn(self.api, self.world, loads),
+            ScaleIn(self.api, self.world, loads, self.board.last_of),
             Events(self.api),
             self.settings,
             self.metrics,

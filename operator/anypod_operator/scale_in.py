@@ -5,13 +5,15 @@ write wakes each watcher of pods, and an old cost is worse than none.
 """
 
 import asyncio
+from collections.abc import Callable
 
 from anypod_operator.api import Api
 from anypod_operator.api_errors import ApiError, NotFound
 from anypod_operator.diagnosis import is_ready
 from anypod_operator.kinds import POD, Raw
 from anypod_operator.loads import Loads, deletion_cost
-from anypod_operator.pools import Pool
+from anypod_operator.pools import Pool, PoolKey
+from anypod_operator.status import Load
 from anypod_operator.world import World
 
 COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -19,7 +21,15 @@ AT_ONCE = 16
 
 
 class ScaleIn:
-    def __init__(self, api: Api, world: World, loads: Loads) -> None:
+    def __init__(
+        self,
+        api: Api,
+        world: World,
+        loads: Loads,
+        known: Callable[[PoolKey], dict[str, Load]],
+    ) -> None:
+        """``known``: what workers have said before, for those that do not answer now."""
+        self._known = known
         self._api = api
         self._world = world
         self._loads = loads
@@ -29,8 +39,9 @@ class ScaleIn:
         replicas = 0 if deployment is None else deployment["spec"].get("replicas", 0)
         if not 0 < pool.spec.replicas < replicas:
             return False
-        pods = [pod for pod in self._world.pods(pool.owner.key) if is_ready(pod)]
-        loads = await self._loads.ask(pods)
+        key = pool.owner.key
+        pods = [pod for pod in self._world.pods(key) if is_ready(pod)]
+        loads = self._known(key) | await self._loads.ask(pods)
         room = asyncio.Semaphore(AT_ONCE)
         await asyncio.gather(
             *(
