@@ -24,6 +24,8 @@ def test_a_pool_becomes_ready(space: Namespace) -> None:
     status = space.until_ready()["status"]
     assert (status["replicas"], status["readyReplicas"], status["updatedReplicas"]) == (3, 3, 3)
     assert status["selector"] == "anypod.dev/pool=pool,app.kubernetes.io/component=worker"
+    scale = space.api.call("GET", f"{space.pool_path('pool')}/scale")["status"]
+    assert scale == {"replicas": 3, "selector": status["selector"]}
     assert status["url"].endswith(f"/v1/pools/pool.{space.name}")
     assert status["observedGeneration"] == 1
     assert set(status["timeToReady"]) == {
