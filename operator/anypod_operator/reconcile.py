@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 FAILURES = 4
 """In a row, from which on a pool's status tells of them."""
+_WAITING_CURE = "If that lasts, see who holds it by its metadata.finalizers."
 
 
 class Reconciler:
@@ -102,18 +103,21 @@ class Reconciler:
             problem = await self._bring_about(raw)
         except Ending:
             return None
+        except NotYet as reason:
+            await self._note_failure(owner, raw, Trouble("Waiting", str(reason), _WAITING_CURE))
+            raise
         except ApiError as reason:
-            await self._note_failure(owner, raw, reason)
+            again = "It is tried again and again."
+            await self._note_failure(owner, raw, Trouble("ApplyFailed", str(reason), again))
             raise
         self._failures.pop(key, None)
         await self._write_status(owner, raw, problem)
         return None if problem is None else problem.retry
 
-    async def _note_failure(self, owner: Owner, raw: Raw, reason: ApiError) -> None:
+    async def _note_failure(self, owner: Owner, raw: Raw, trouble: Trouble) -> None:
         """What fails again and again is not hidden in a log."""
         count = self._failures[owner.key] = self._failures.get(owner.key, 0) + 1
         if count >= FAILURES:
-            trouble = Trouble("ApplyFailed", str(reason), "It is tried again and again.")
             await self._write_status(owner, raw, Problem(trouble))
 
     def _forget(self, key: PoolKey) -> None:

@@ -215,6 +215,21 @@ def test_a_pool_of_the_same_name_begins_anew(space: Namespace) -> None:
     until(lambda: (d := space.child("Deployment")) and d["spec"]["replicas"] == 5, "5 replicas")
 
 
+def test_what_is_held_from_being_deleted_is_told_of(space: Namespace) -> None:
+    space.apply(replicas=1)
+    space.until_children()
+    path = space.child_path("Service")
+    space.api.merge(path, {"metadata": {"finalizers": ["test.example/hold"]}})
+    space.api.delete(path)
+    try:
+        condition = space.until_condition("Degraded", "True", "Waiting")
+        assert "Service pool-workers is being deleted" in condition["message"]
+        assert "finalizers" in condition["message"]
+    finally:
+        space.api.merge(path, {"metadata": {"finalizers": None}})
+    space.until_condition("Degraded", "False")
+
+
 def test_pools_with_the_longest_name_work(space: Namespace) -> None:
     longest = "p" * 40
     space.apply(longest, replicas=2)
