@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from anypod.resources.workerpool import WorkerPool, WorkerPoolSpec
+from anypod.resources import served
+from anypod.resources.workerpool import WorkerPoolSpec
 from anypod_operator.kinds import POOL, Raw
 
 
@@ -52,6 +53,8 @@ class Owner:
 class Pool:
     owner: Owner
     spec: WorkerPoolSpec
+    unknown: tuple[str, ...] = ()
+    """Fields of a newer custom resource, which the operator of its version will heed."""
 
     @property
     def name(self) -> str:
@@ -73,11 +76,11 @@ def owner_of(raw: Raw) -> Owner:
 
 def parse(raw: Raw) -> Pool:
     """Raises InvalidPool."""
-    document = {name: raw[name] for name in ("apiVersion", "kind", "metadata", "spec")}
     try:
-        return Pool(owner_of(raw), WorkerPool.model_validate(document).spec)
+        manifest, unknown = served.read(raw)
     except ValidationError as invalid:
         first, *more = invalid.errors()
         where = ".".join(str(part) for part in first["loc"])
         others = f" (and {len(more)} more)" if more else ""
         raise InvalidPool(f"{where}: {first['msg']}{others}") from None
+    return Pool(owner_of(raw), manifest.spec, unknown)

@@ -58,6 +58,7 @@ class Reconciler:
         """Digests of the status that was written, and of what the API made of it."""
         self._degraded: dict[PoolKey, str] = {}
         self._failures: dict[PoolKey, int] = {}
+        self._unknown: dict[PoolKey, tuple[str, ...]] = {}
 
     async def look(self, key: PoolKey) -> float | None:
         """After how many seconds to look again. Raises what failed and is to be tried again."""
@@ -125,6 +126,7 @@ class Reconciler:
         self._uids.pop(key, None)
         self._written.pop(key, None)
         self._failures.pop(key, None)
+        self._unknown.pop(key, None)
         self._note_degraded(key, "")
 
     # what is wanted
@@ -132,7 +134,9 @@ class Reconciler:
     async def _bring_about(self, raw: Raw) -> Problem | None:
         """Why it could not be, when trying again at once is of no use."""
         try:
-            await self._apply(parse(raw))
+            pool = parse(raw)
+            self._note_unknown(pool)
+            await self._apply(pool)
         except Ending:
             raise
         except Exception as reason:
@@ -141,6 +145,17 @@ class Reconciler:
                 raise
             return problem
         return None
+
+    def _note_unknown(self, pool: Pool) -> None:
+        key = pool.owner.key
+        if pool.unknown != self._unknown.pop(key, ()):
+            log.warning(
+                "%s: the custom resource is newer than this operator, which passes over %s",
+                key,
+                ", ".join(pool.unknown) or "nothing of it now",
+            )
+        if pool.unknown:
+            self._unknown[key] = pool.unknown
 
     async def _apply(self, pool: Pool) -> None:
         children = plan(pool, self._settings)

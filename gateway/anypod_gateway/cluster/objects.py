@@ -4,13 +4,9 @@ A worker is an endpoint of an EndpointSlice of its pool, so what Kubernetes' own
 to is what is routed to: ready, and not terminating.
 """
 
-import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
-from anypod.resources import WorkerPool
 from anypod.resources.names import POOL_LABEL, WORKER_PORT_NAME
 from anypod_gateway.discovery import Endpoint
 
@@ -24,34 +20,6 @@ Name = tuple[str, str]
 def name_of(raw: Raw) -> Name:
     metadata = raw["metadata"]
     return metadata.get("namespace", ""), metadata["name"]
-
-
-def manifest_of(raw: Raw) -> WorkerPool:
-    """Raises ValidationError. The API server keeps no field that the custom resource has not: one
-    that is not known here has come with a newer version, whose gateways will see to it."""
-    document = {
-        "apiVersion": raw["apiVersion"],
-        "kind": raw["kind"],
-        "metadata": {"name": raw["metadata"]["name"]},
-        "spec": raw.get("spec") or {},
-    }
-    try:
-        return WorkerPool.model_validate(document)
-    except ValidationError as invalid:
-        unknown = [each["loc"] for each in invalid.errors() if each["type"] == "extra_forbidden"]
-        if not unknown:
-            raise
-    return WorkerPool.model_validate(_without(document, unknown))
-
-
-def _without(document: Raw, fields: Iterable[tuple[int | str, ...]]) -> Raw:
-    left = copy.deepcopy(document)
-    for *way, name in fields:
-        inner: Any = left
-        for step in way:
-            inner = inner[step]
-        del inner[name]
-    return left
 
 
 def endpoints_of(slices: Iterable[Raw]) -> dict[Name, tuple[Endpoint, ...]]:

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from pydantic import ValidationError
 
-from anypod.resources import WorkerPool
+from anypod.resources import WorkerPool, served
 from anypod.resources.names import POOL_LABEL
 from anypod.resources.workerpool import API_VERSION
 from anypod_gateway.cluster.connection import Api, connected
-from anypod_gateway.cluster.objects import Name, Raw, endpoints_of, manifest_of, name_of
+from anypod_gateway.cluster.objects import Name, Raw, endpoints_of, name_of
 from anypod_gateway.cluster.reflection import Reflection
 from anypod_gateway.discovery import Apply, DesiredPool
 
@@ -76,7 +76,7 @@ class KubernetesSource:
         """If it cannot be read, as it was; that the API server took it means a newer version."""
         name = name_of(raw)
         try:
-            manifest = manifest_of(raw)
+            manifest, _ = served.read(raw)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

@@ -19,6 +19,8 @@ from tests.support.operator_process import OperatorProcess
 
 from anypod.resources.crd import definition
 
+INTEGER = {"type": "integer"}
+
 
 @pytest.fixture
 def three(api: KubernetesApi) -> Iterator[list[Namespace]]:
@@ -141,6 +143,28 @@ def test_a_missing_permission_ends_in_a_condition(three: list[Namespace], tmp_pa
     finally:
         operator.kill()
         space.api.merge(role, {"rules": rules})
+
+
+def test_a_newer_custom_resource_is_no_trouble_to_an_operator_that_is_still_the_older(
+    three: list[Namespace], tmp_path: Path
+) -> None:
+    """As it is in every upgrade for a moment."""
+    space = three[0]
+    newer = json.loads(json.dumps(definition()))
+    (version,) = newer["spec"]["versions"]
+    spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    spec["later"] = {"type": "object", "default": {"depth": 7}, "properties": {"depth": INTEGER}}
+    operator = OperatorProcess(space.api, tmp_path, "--namespace", space.name)
+    try:
+        space.api.apply(f"{CRDS}/workerpools.anypod.dev", newer)
+        until(lambda: "later" in space.apply(replicas=2)["spec"], "it fills in the new field")
+        operator.start()
+        space.until_ready()
+        assert space.condition("Degraded")["status"] == "False"
+        assert "passes over spec.later" in operator.log
+    finally:
+        operator.kill()
+        install_crd(space.api)
 
 
 def test_it_waits_for_the_crd_and_names_what_an_old_one_lacks(

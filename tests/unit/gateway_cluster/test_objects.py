@@ -3,10 +3,9 @@
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
-from anypod.resources import link_tokens, names
-from anypod_gateway.cluster.objects import endpoints_of, manifest_of
+from anypod.resources import link_tokens, names, served
+from anypod_gateway.cluster.objects import endpoints_of
 from anypod_gateway.discovery import DesiredPool, Endpoint
 
 
@@ -79,44 +78,12 @@ def test_what_is_no_workers_pod_is_passed_over(changes: dict[str, Any]) -> None:
 
 def test_pools_of_other_namespaces_are_called_with_theirs() -> None:
     raw = {"apiVersion": "anypod.dev/v1alpha1", "kind": "WorkerPool", "metadata": {"name": "p"}}
-    manifest = manifest_of(raw | {"status": {"replicas": 1}})
+    manifest, _ = served.read(raw | {"status": {"replicas": 1}})
     for namespace, called in (("a", "p"), ("b", "p.b")):
         is_home = namespace == "a"
         assert DesiredPool(manifest, (), namespace=namespace, is_home=is_home).name == called
         # What the operator tells people to call.
         assert names.for_clients("p", namespace, home="a") == called
-
-
-def test_a_manifest_of_another_version_is_an_error() -> None:
-    with pytest.raises(ValidationError):
-        manifest_of({"apiVersion": "x/v2", "kind": "WorkerPool", "metadata": {"name": "p"}})
-
-
-def manifest(**spec: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": "anypod.dev/v1alpha1",
-        "kind": "WorkerPool",
-        "metadata": {"name": "p"},
-        "spec": spec,
-    }
-
-
-def test_what_a_newer_version_has_added_is_nothing_to_a_gateway_that_does_not_know_it() -> None:
-    """The API server fills it in with its default as soon as the custom resource has it."""
-    lm = {"name": "fast", "model": "openai/x"}
-    newer = manifest(
-        executors=3, later={"a": 1}, queue={"depth": 7, "later": 1}, lms=[lm, {**lm, "later": [2]}]
-    )
-    newer["spec"]["lms"][1]["name"] = "slow"
-    found = manifest_of(newer)
-    older = manifest(executors=3, queue={"depth": 7}, lms=[lm, {**lm, "name": "slow"}])
-    assert found == manifest_of(older)
-    assert newer["spec"]["later"] == {"a": 1}, "what the API server said is left as it is"
-
-
-def test_what_it_knows_must_be_right_beside_what_it_does_not_know() -> None:
-    with pytest.raises(ValidationError, match="executors"):
-        manifest_of(manifest(executors=0, later=1))
 
 
 def test_each_pool_has_a_token_of_its_own() -> None:

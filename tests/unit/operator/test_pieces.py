@@ -97,6 +97,11 @@ def test_a_pool_that_the_models_refuse_is_told_of_with_its_field() -> None:
         make_pool(replicas="many")
 
 
+def test_what_a_newer_custom_resource_has_is_passed_over() -> None:
+    assert make_pool(replicas=3, later={"a": 1}).unknown == ("spec.later",)
+    assert make_pool(replicas=3, later={"a": 1}).spec == make_pool(replicas=3).spec
+
+
 def test_what_may_pass_by_itself_is_no_problem_to_tell_of() -> None:
     assert problem_of(RuntimeError("x")) is None
     problem = problem_of(BadTemplate("spec.template.spec.containers must be a list"))
