@@ -28,6 +28,9 @@ class KubernetesSource:
         self._changed = asyncio.Event()
         self._read: dict[Name, WorkerPool] = {}
         """As they were when they could last be read."""
+        self._versions: dict[Name, tuple[str, int]] = {}
+        """Of which uid and generation that was: every change of a status or a worker tells of all
+        pools anew, and to read one takes a millisecond of the loop that serves calls."""
         self._complaints: dict[Name, str] = {}
 
     async def run(self) -> None:
@@ -59,6 +62,9 @@ class KubernetesSource:
             for name, manifest in ((name_of(raw), self._manifest(raw)) for raw in pools)
             if manifest is not None
         }
+        for known in (self._versions, self._complaints):
+            for gone in known.keys() - {name_of(raw) for raw in pools}:
+                del known[gone]
         self._apply(
             [
                 DesiredPool(
@@ -75,6 +81,9 @@ class KubernetesSource:
     def _manifest(self, raw: Raw) -> WorkerPool | None:
         """If it cannot be read, as it was; that the API server took it means a newer version."""
         name = name_of(raw)
+        version = raw["metadata"]["uid"], raw["metadata"]["generation"]
+        if name in self._read and self._versions[name] == version:
+            return self._read[name]
         try:
             manifest, _ = served.read(raw)
         except ValidationError as error:
@@ -85,6 +94,7 @@ class KubernetesSource:
             self._complaints[name] = reason
             return self._read.get(name)
         self._complaints.pop(name, None)
+        self._versions[name] = version
         return manifest
 
 
