@@ -26,3 +26,6 @@ class Forbidden(ApiError):
 
 class Refused(ApiError):
     """The object makes no sense to the server; asking again changes nothing."""
+
+    kind = ""
+    """Of the object."""

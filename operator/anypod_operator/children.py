@@ -54,6 +54,7 @@ class Children:
         try:
             result = await self._api.apply(wanted)
         except Refused as refused:
+            refused.kind = kind.kind
             self._refused.setdefault(key, {})[kind] = (wanted_digest, refused)
             raise
         self._world.keep(kind, result)

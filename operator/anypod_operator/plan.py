@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from anypod_operator.api_errors import Forbidden, Refused
 from anypod_operator.diagnosis import Trouble
-from anypod_operator.kinds import Raw
+from anypod_operator.kinds import NETWORK_POLICY, Raw
 from anypod_operator.objects import build
 from anypod_operator.objects.layers import BadTemplate
 from anypod_operator.pools import InvalidPool, NameTaken, Pool
@@ -36,6 +36,8 @@ def problem_of(reason: Exception) -> Problem | None:
             return Problem(Trouble("InvalidSpec", text, cure))
         case BadTemplate():
             return Problem(Trouble("InvalidTemplate", text, "Correct spec.template."))
+        case Refused() if reason.kind == NETWORK_POLICY.kind:
+            return Problem(Trouble("InvalidNetwork", text, "Correct spec.network."))
         case Refused():
             cure = "Correct spec.template, or what else the message names."
             return Problem(Trouble("InvalidTemplate", text, cure))

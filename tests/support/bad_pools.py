@@ -13,6 +13,12 @@ class Bad(NamedTuple):
     """The models cannot tell: only the API server knows that it stands twice, for example."""
 
 
+def _condition(**changes: Any) -> dict[str, Any]:
+    return {"key": "app", "operator": "In", "values": ["a"], **changes}
+
+
+_EXISTS = _condition(operator="Exists")
+
 BAD = [
     Bad("replicas below zero", {"replicas": -1}, "spec.replicas"),
     Bad("replicas beyond any cluster", {"replicas": 1001}, "spec.replicas"),
@@ -130,6 +136,36 @@ BAD = [
         "ports backwards",
         {"network": {"peers": [{"cidr": "10.0.0.0/8", "ports": [{"port": 9, "endPort": 8}]}]}},
         "spec.network.peers[0].ports[0]",
+    ),
+    Bad(
+        "a label whose key is none",
+        {"network": {"peers": [{"podSelector": {"matchLabels": {"not a key": "x"}}}]}},
+        "spec.network.peers[0].podSelector",
+    ),
+    Bad(
+        "a label whose value is none",
+        {"network": {"peers": [{"podSelector": {"matchLabels": {"app": "not a value"}}}]}},
+        "spec.network.peers[0].podSelector.matchLabels.app",
+    ),
+    Bad(
+        "a condition on a label whose key is none",
+        {"network": {"peers": [{"podSelector": {"matchExpressions": [_condition(key="-")]}}]}},
+        "spec.network.peers[0].podSelector.matchExpressions[0].key",
+    ),
+    Bad(
+        "a label that must be one of no values",
+        {"network": {"peers": [{"podSelector": {"matchExpressions": [_condition(values=[])]}}]}},
+        "spec.network.peers[0].podSelector.matchExpressions[0]",
+    ),
+    Bad(
+        "a label that must exist with a value",
+        {"network": {"peers": [{"namespaceSelector": {"matchExpressions": [_EXISTS]}}]}},
+        "spec.network.peers[0].namespaceSelector.matchExpressions[0]",
+    ),
+    Bad(
+        "a label of pods whose key is none",
+        {"template": {"metadata": {"labels": {"a/b/c": "x"}}}},
+        "spec.template.metadata",
     ),
     Bad("a drain of a day", {"drainSeconds": 86400}, "spec.drainSeconds"),
     Bad("an image with a space", {"image": "a b"}, "spec.image"),

@@ -70,9 +70,15 @@ ObjectName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)
 ]
 KeyName = Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
-Labels = Annotated[
-    dict[str, Annotated[str, StringConstraints(max_length=63)]], Field(max_length=64)
+LABEL_KEY_PATTERN = (
+    r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+)
+_LABEL_KEY = re.compile(LABEL_KEY_PATTERN)
+LabelKey = Annotated[str, StringConstraints(pattern=LABEL_KEY_PATTERN, max_length=317)]
+LabelValue = Annotated[
+    str, StringConstraints(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", max_length=63)
 ]
+Labels = Annotated[dict[str, LabelValue], Field(max_length=64)]
 
 
 class Rule(NamedTuple):
@@ -82,6 +88,15 @@ class Rule(NamedTuple):
     """``self`` is the object, with its defaults filled in."""
     holds: Callable[[Any], bool]
     message: str
+
+
+def label_keys(name: str, field: str) -> Rule:
+    """That the labels of this field have keys that can be ones."""
+    return Rule(
+        f"self.{name}.all(key, key.matches('{LABEL_KEY_PATTERN}'))",
+        lambda model: all(map(_LABEL_KEY.fullmatch, getattr(model, field))),
+        f"a key of {name} must be letters, digits, -, _ and ., perhaps after a prefix and /",
+    )
 
 
 class Model(BaseModel):

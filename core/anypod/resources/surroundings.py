@@ -9,13 +9,16 @@ from pydantic import Field, StringConstraints
 
 from anypod.resources.fields import (
     KeyName,
+    LabelKey,
     Labels,
+    LabelValue,
     Model,
     ObjectName,
     Rule,
     Share,
     VariableName,
     is_network,
+    label_keys,
 )
 
 RESERVED_PREFIXES = ("ANYPOD_WORKER_", "ANYPOD_LINK_")
@@ -152,16 +155,26 @@ class Rollout(Model):
 class LabelExpression(Model):
     """One condition on labels."""
 
-    key: Annotated[str, StringConstraints(min_length=1, max_length=317)]
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "(self.operator in ['In', 'NotIn']) == (size(self.values) > 0)",
+            lambda one: (one.operator in ("In", "NotIn")) == bool(one.values),
+            "In and NotIn need values, Exists and DoesNotExist must have none",
+        ),
+    )
+
+    key: LabelKey
     """The label."""
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
     """How it is compared."""
-    values: list[Annotated[str, StringConstraints(max_length=63)]] = Field([], max_length=50)
+    values: list[LabelValue] = Field([], max_length=50)
     """With what; empty for Exists and DoesNotExist."""
 
 
 class Selector(Model):
     """Labels that must fit. An empty selector fits everything."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (label_keys("matchLabels", "match_labels"),)
 
     match_labels: Labels = Field({})
     """Labels and their values."""
@@ -229,6 +242,8 @@ class Network(Model):
 
 class PodMetadata(Model):
     """Labels and annotations for the workers' pods."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (label_keys("labels", "labels"),)
 
     labels: Labels = Field({})
     """Labels."""

@@ -6,6 +6,7 @@ import pytest
 from tests.support.operator_pools import make_pool
 
 from anypod.wire.messages import Load as WireLoad
+from anypod_operator.api_errors import Refused
 from anypod_operator.health import OVERDUE_SECONDS, STALE_SECONDS, Health
 from anypod_operator.loads import deletion_cost, parse
 from anypod_operator.metrics import Metrics
@@ -100,6 +101,15 @@ def test_a_pool_that_the_models_refuse_is_told_of_with_its_field() -> None:
 def test_what_a_newer_custom_resource_has_is_passed_over() -> None:
     assert make_pool(replicas=3, later={"a": 1}).unknown == ("spec.later",)
     assert make_pool(replicas=3, later={"a": 1}).spec == make_pool(replicas=3).spec
+
+
+def test_a_refused_network_policy_is_told_of_as_what_it_is_made_of() -> None:
+    refused = Refused("spec.egress[0].to[0]: Invalid value")
+    refused.kind = "NetworkPolicy"
+    problem = problem_of(refused)
+    assert problem is not None
+    assert problem.trouble.reason == "InvalidNetwork"
+    assert "spec.network" in str(problem.trouble)
 
 
 def test_what_may_pass_by_itself_is_no_problem_to_tell_of() -> None:
