@@ -75,8 +75,24 @@ class Queue(Model):
     """How long one waits before it gets 503 `no-worker`."""
 
 
+HEADERS_WITH_A_MEANING = (
+    *("accept", "accept-encoding", "authorization", "connection", "content-encoding"),
+    *("content-length", "content-type", "cookie", "expect", "host", "idempotency-key"),
+    *("if-match", "last-event-id", "origin", "te", "trailer", "transfer-encoding", "upgrade"),
+)
+"""Of HTTP's or of AnyPod's own."""
+
+
 class Sessions(Model):
     """How sessions are named, kept and ended."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            f"!(self.header.lowerAscii() in {list(HEADERS_WITH_A_MEANING)})",
+            lambda sessions: sessions.header.lower() not in HEADERS_WITH_A_MEANING,
+            "header must not be one that has a meaning already, such as Host or Content-Type",
+        ),
+    )
 
     header: HeaderName = "X-Session-ID"
     """Name of the header that names a session."""
