@@ -12,7 +12,7 @@ class Condition(Model):
 
     type: Literal["Ready", "Progressing", "Degraded"]
     """Ready: all workers that are wanted serve. Progressing: workers are being made or replaced.
-    Degraded: something is wrong that does not end by itself."""
+    Degraded: something is wrong; some of it ends by itself, as a lack of nodes does."""
     status: Literal["True", "False", "Unknown"]
     """Whether it is so."""
     reason: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]+$", max_length=64)]
