@@ -433,6 +433,13 @@ def test_an_autoscaler_is_not_overruled_by_the_next_upgrade() -> None:
     assert pick(objects, "Deployment", "rel-anypod-operator")["spec"]["replicas"] == 1
 
 
+def test_what_nodes_pull_for_the_chart_they_can_log_in_for() -> None:
+    login = [{"name": "login"}]
+    objects = rendered({"imagePullSecrets": login})
+    assert all(pod.get("imagePullSecrets") == login for pod in pod_specs(objects).values())
+    assert pick(objects, "WorkerPool", "rel-anypod-test")["spec"]["imagePullSecrets"] == login
+
+
 def test_monitors_find_services_that_are_there() -> None:
     objects = rendered({"monitoring.serviceMonitor.enabled": True})
     monitors = of_kind(objects, "ServiceMonitor")
