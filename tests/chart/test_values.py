@@ -128,6 +128,7 @@ def is_open(schema: dict[str, Any]) -> bool:
         ({"operator.tolerations": [{"kee": "a"}]}, "kee"),
         ({"gateway.ingress.tls": [{"secret": "a"}]}, "secret"),
         ({"etcd.members": 3, "etcd.persistence.enabled": False}, "3 members need"),
+        ({"gateway.autoscaling.enabled": True, "gateway.replicas": 8}, "autoscaling.maxReplicas"),
         ({"gateway.ingress.enabled": True}, "gateway.ingress.hosts"),
         ({"gateway.httpRoute.enabled": True}, "gateway.httpRoute.parentRefs"),
     ],
