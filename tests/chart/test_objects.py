@@ -492,5 +492,5 @@ def test_off_is_said_aloud() -> None:
 
 
 def test_old_clusters_are_refused() -> None:
-    with pytest.raises(HelmError, match=r"1\.30"):
-        helm("template", "rel", str(CHART), "--kube-version=1.29.0")
+    with pytest.raises(HelmError, match=r"1\.31"):
+        helm("template", "rel", str(CHART), "--kube-version=1.30.9")
