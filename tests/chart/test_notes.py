@@ -3,11 +3,15 @@
 tests/e2e/test_install.py runs them, as they are for a trial.
 """
 
+import json
+import shlex
 import subprocess
 from typing import Any
 
 import pytest
 from tests.support.chart import CHART, NAMESPACE, RELEASE, helm, settings
+
+from anypod.resources import WorkerPool
 
 VARIANTS: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
     "defaults": (
@@ -22,7 +26,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
     ),
     "pools here and elsewhere": (
         {"watchNamespaces": ["red", NAMESPACE]},
-        [f"red, {NAMESPACE}", "-f examples/pool.yaml"],
+        [f"red, {NAMESPACE}", f"apply -n {NAMESPACE}"],
         ["all namespaces"],
     ),
     "no authentication": (
@@ -51,8 +55,10 @@ def test_the_notes_are_about_what_was_installed(variant: str) -> None:
     notes = printed(values)
     assert [each for each in there if each not in notes] == []
     assert [each for each in not_there if each in notes] == []
-    commands = [line.strip() for line in notes.splitlines() if line.startswith("  kubectl")]
+    commands = [line.strip() for line in notes.splitlines() if line.startswith("  ")]
     assert len(commands) >= 2
+    manifest = json.loads(shlex.split(commands[0].partition(" | ")[0])[1])
+    assert WorkerPool.model_validate(manifest).metadata.name == "default"
     for command in commands:
         subprocess.run(["bash", "-n", "-c", command], check=True, timeout=30)
 

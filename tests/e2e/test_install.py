@@ -176,7 +176,7 @@ def free_port() -> int:
 
 
 def commands(notes: str) -> list[str]:
-    return [line.strip() for line in notes.splitlines() if line.startswith("  kubectl")]
+    return [line.strip() for line in notes.splitlines() if line.startswith("  ")]
 
 
 def test_helm_test_runs_a_program(release: Release) -> None:
