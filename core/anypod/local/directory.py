@@ -4,11 +4,12 @@ One ``anypod up`` at a time has it, which a lock on ``run/up.json`` says; the ke
 with the process, however that ends.
 """
 
+import contextlib
 import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -30,20 +31,24 @@ class Directory:
     def take(cls, root: Path) -> Self:
         """Raises CannotStart when another ``anypod up`` has it, or it cannot be written."""
         run = root / "run"
-        try:
-            root.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
-            run.mkdir(exist_ok=True)
-            run.chmod(PRIVATE_FOLDER)
+        with _usable(root):
+            is_ours = _make(root)
+            _make(run)
             lock = os.open(run / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
-        except OSError as reason:
-            raise CannotStart(f"{root} cannot be used: {reason.strerror}") from reason
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise CannotStart(_in_use(root, lock)) from None
-        (root / ".gitignore").write_text("*\n")
-        (root / "store.db").touch(PRIVATE_FILE)
-        return cls(root.resolve(), lock)
+        taken = cls(root.resolve(), lock)
+        try:
+            with _usable(root):
+                if is_ours:
+                    (root / ".gitignore").write_text("*\n")
+                (root / "store.db").touch(PRIVATE_FILE)
+        except CannotStart:
+            taken.release()
+            raise
+        return taken
 
     @property
     def pools_file(self) -> Path:
@@ -62,11 +67,14 @@ class Directory:
         return self.root / "webhook-secrets"
 
     def keep_webhook_secrets(self, pools: Iterable[str]) -> None:
-        """One for each pool, made when there is none, for receivers are told it once."""
-        self.webhook_secrets.mkdir(PRIVATE_FOLDER, exist_ok=True)
-        for pool in pools:
-            if not (self.webhook_secrets / pool).exists():
-                _write_private(self.webhook_secrets / pool, f"{new_secret()}\n")
+        """One for each pool, made when there is none, for receivers are told it once.
+
+        Raises CannotStart."""
+        with _usable(self.webhook_secrets):
+            self.webhook_secrets.mkdir(PRIVATE_FOLDER, exist_ok=True)
+            for pool in pools:
+                if not (self.webhook_secrets / pool).exists():
+                    _write_private(self.webhook_secrets / pool, f"{new_secret()}\n")
 
     def new_token(self) -> str:
         """The link's secret of this start, also in a file that only this user can read."""
@@ -87,6 +95,25 @@ class Directory:
     def _write(self, content: dict[str, Any]) -> None:
         os.ftruncate(self.lock, 0)
         os.pwrite(self.lock, json.dumps(content).encode(), 0)
+
+
+@contextlib.contextmanager
+def _usable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as reason:
+        raise CannotStart(f"{folder} cannot be used: {reason.strerror}") from reason
+
+
+def _make(folder: Path) -> bool:
+    """Private, and whether it was not there before: else it is somebody's, and stays as it is."""
+    try:
+        folder.mkdir(PRIVATE_FOLDER, parents=True)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+        return False
+    return True
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -75,6 +75,36 @@ def test_a_secret_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     directory.keep_webhook_secrets(["one"])
     parse_secret(file.read_text().strip())
     assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_folder_that_was_there_keeps_what_it_has(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_text("build/\n")
+    (tmp_path / "run").mkdir(mode=0o755)
+    Directory.take(tmp_path).release()
+    assert (tmp_path / ".gitignore").read_text() == "build/\n"
+    assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o755
+
+
+def test_git_ignores_a_folder_that_was_made_for_a_pool(tmp_path: Path) -> None:
+    Directory.take(tmp_path / ".anypod").release()
+    assert (tmp_path / ".anypod" / ".gitignore").read_text() == "*\n"
+
+
+def test_a_store_that_cannot_be_written_is_said_and_the_directory_is_free_again(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "store.db").symlink_to(tmp_path / "store.db")
+    with pytest.raises(CannotStart, match="cannot be used: Too many levels of symbolic links"):
+        Directory.take(tmp_path)
+    (tmp_path / "store.db").unlink()
+    Directory.take(tmp_path).release()
+
+
+def test_secrets_that_cannot_be_kept_are_said(tmp_path: Path) -> None:
+    directory = Directory.take(tmp_path / ".anypod")
+    directory.webhook_secrets.write_text("")
+    with pytest.raises(CannotStart, match="webhook-secrets cannot be used: File exists"):
+        directory.keep_webhook_secrets(["one"])
     directory.release()
 
 
