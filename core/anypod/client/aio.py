@@ -284,7 +284,8 @@ class Pools:
 class AsyncClient(_Runs):
     """Awaits, in one event loop. Close it, or use it in an ``async with``.
 
-    ``timeout`` bounds each call with its retries, for a run that does not say another.
+    ``timeout`` bounds each call with its retries, in seconds, but for a run that says another.
+    Default: 90; a run takes as long as its program, else its pool, allows.
     ``api_key``: what the gateway asks for; None for that of ``ANYPOD_API_KEY``, if it is set.
     """
 
@@ -293,7 +294,7 @@ class AsyncClient(_Runs):
         url: str = DEFAULT_URL,
         pool: str = "default",
         *,
-        timeout: float = 90.0,
+        timeout: float | None = None,
         retries: int = 2,
         session_header: str = "X-Session-ID",
         headers: Mapping[str, str] | None = None,

@@ -44,6 +44,8 @@ class Call(Generic[T_co]):
     """Sending it twice does it once."""
     execution_seconds: float | None = None
     """What the gateway is asked to allow the execution."""
+    is_run: bool = False
+    """An execution is waited for, of which the gateway knows how long it may take."""
 
 
 class CodeArguments(TypedDict, total=False):
@@ -84,7 +86,8 @@ class ExecutionArguments(TypedDict, total=False):
 
     session: str
     timeout: float
-    """The execution's, in seconds; its answer is waited for that long, and a little."""
+    """The execution's, in seconds; its answer is waited for that long, and a little. Default: the
+    program's, else the pool's; unless the client has a timeout, its answer is waited for."""
     idempotent: bool
     """The caller says that running it twice does no harm."""
     lm: str | Mapping[str, Any]
@@ -333,6 +336,7 @@ class Api:
             repeatable=options.idempotent,
             keyed=bool(key),
             execution_seconds=options.timeout,
+            is_run=True,
         )
 
     def _key(self, options: RunOptions) -> str:

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
 import anypod
+from anypod.api.executions import LONGEST_TIMEOUT
 from anypod.client.calls import EVENT_STREAM, Call
 
 DEFAULT_URL = "http://127.0.0.1:8700"
+CALL_SECONDS = 90.0
+"""For a call and its retries, where the caller says nothing."""
 CONNECT_SECONDS = 10.0
 GRACE_SECONDS = 10.0
 """How much longer than the execution may take its answer is waited for."""
@@ -29,7 +32,8 @@ class BadKey(ValueError):
 @dataclass(frozen=True, slots=True)
 class Settings:
     url: str = DEFAULT_URL
-    timeout: float = 90.0
+    timeout: float | None = None
+    """Of a call; None for ``CALL_SECONDS``, and for as long as it takes if the call is a run."""
     retries: int = 2
     headers: Mapping[str, str] | None = field(default=None, repr=False)
     api_key: str | None = field(default=None, repr=False)
@@ -41,7 +45,7 @@ class Settings:
             raise ValueError(f"{self.url!r} is not an address as http://127.0.0.1:8700")
         if parts.query or parts.fragment or parts.username:
             raise ValueError(f"{self.url!r}: only scheme, host, port and path are used")
-        if self.timeout <= 0 or self.retries < 0:
+        if (self.timeout is not None and self.timeout <= 0) or self.retries < 0:
             raise ValueError("timeout must be above 0 and retries not below")
         key = os.environ.get(API_KEY, "").strip() if self.api_key is None else self.api_key
         if key and not _KEY.fullmatch(key):
@@ -72,9 +76,13 @@ class Settings:
 
     def seconds_for(self, call: Call[object]) -> float:
         """For the call, its retries and its answer."""
-        if call.execution_seconds is None:
+        if call.execution_seconds is not None:
+            return call.execution_seconds + GRACE_SECONDS
+        if self.timeout is not None:
             return self.timeout
-        return call.execution_seconds + GRACE_SECONDS
+        # The program or the pool has a timeout, which the gateway knows; a gateway whose machine
+        # has died is noticed by its connection.
+        return LONGEST_TIMEOUT + GRACE_SECONDS if call.is_run else CALL_SECONDS
 
     def stream_seconds(self, call: Call[object]) -> float | None:
         """For all of a stream; None when only silence ends it."""

@@ -280,7 +280,8 @@ class Pools:
 class Client(_Runs):
     """Blocks; many threads may share one. Close it, or use it in a ``with``.
 
-    ``timeout`` bounds each call with its retries, for a run that does not say another.
+    ``timeout`` bounds each call with its retries, in seconds, but for a run that says another.
+    Default: 90; a run takes as long as its program, else its pool, allows.
     ``api_key``: what the gateway asks for; None for that of ``ANYPOD_API_KEY``, if it is set.
     """
 
@@ -289,7 +290,7 @@ class Client(_Runs):
         url: str = DEFAULT_URL,
         pool: str = "default",
         *,
-        timeout: float = 90.0,
+        timeout: float | None = None,
         retries: int = 2,
         session_header: str = "X-Session-ID",
         headers: Mapping[str, str] | None = None,

@@ -40,6 +40,19 @@ class Point:
     colour: Colour
 
 
+def test_a_run_that_says_no_timeout_is_waited_for_as_long_as_a_program_may_say() -> None:
+    run, asked = API.run("slow", {}, {}), API.run("slow", {}, {"timeout": 200})
+    assert Settings().seconds_for(run) > 86_400
+    assert Settings().seconds_for(asked) == Settings(timeout=5).seconds_for(asked) == 210
+    assert Settings(timeout=5).seconds_for(run) == 5
+
+
+def test_a_call_that_runs_nothing_is_waited_for_90_seconds() -> None:
+    for call in (API.get_program("slow"), API.map("slow", {}, ordered=True, concurrency=None)):
+        assert Settings().seconds_for(call) == 90
+        assert Settings(timeout=5).seconds_for(call) == 5
+
+
 def test_a_created_program_is_what_the_gateway_takes() -> None:
     call = API.create_program(
         "greet",
