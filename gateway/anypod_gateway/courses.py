@@ -12,7 +12,7 @@ import msgspec
 
 from anypod.api import usage
 from anypod.api.ids import new_execution_id
-from anypod.api.problems import AnyPodError, error, from_failure, problem
+from anypod.api.problems import OF_THE_PROGRAM, AnyPodError, error, from_failure, problem
 from anypod.wire.messages import (
     PYTHON,
     Check,
@@ -44,6 +44,9 @@ MAX_PLACED = 100
 OVERDUE_SECONDS = 3.0
 """How much later than a worker its gateway takes a deadline for missed, beside the grace between
 the worker's interrupt and its kill."""
+
+IMPORT_SECONDS = 30.0
+"""Whoever has not imported in this time never will."""
 
 KIND_RETRY_SECONDS = 30
 """Until there may be other workers, of another image."""
@@ -315,8 +318,23 @@ class Checking(Course):
         """What the caller gets, also when the program is not valid."""
         if not isinstance(end, Checked):
             return None
-        lost = end.failure is not None and end.failure.type == WORKER_LOST
-        return None if lost else end
+        if end.failure is None:
+            return end
+        if end.failure.type == WORKER_LOST:
+            return None
+        return msgspec.structs.replace(end, failure=self._fault(end.failure))
+
+    def _fault(self, failure: Failure) -> Failure:
+        """Whatever an import ended in is the program's fault, and would be so again; but for one
+        that had little time, as all workers were busy."""
+        seconds = self.deadline - self._sent_at
+        if failure.type == "deadline-exceeded" and seconds >= IMPORT_SECONDS:
+            why = f"its import did not end within {seconds:.0f} s"
+        elif failure.type in OF_THE_PROGRAM:
+            why = f"its import failed: {failure.detail}"
+        else:
+            return failure
+        return msgspec.structs.replace(failure, type="invalid-program", detail=why)
 
     def members(self) -> dict[str, Any]:
         return {**super().members(), "revision": self._revision}

@@ -232,6 +232,11 @@ async def test_what_does_not_load_is_refused_with_its_line(gateway: Gateway) -> 
         answer = await gateway.ask("POST", "/programs", json={"id": "bad", "source": source})
         assert (answer.status, answer.document["type"]) == (422, "invalid-program"), answer.body
         assert answer.document["line"] == line, answer.body
+    for ending, member in (("os._exit(3)", "exitCode"), ("os.abort()", "signal")):
+        source = f"import os\n{ending}\n"
+        answer = await gateway.ask("POST", "/programs", json={"id": "bad", "source": source})
+        assert (answer.status, answer.document["type"]) == (422, "invalid-program"), answer.body
+        assert answer.document[member] in (3, "SIGABRT")
     answer = await gateway.ask("POST", "/programs", json={"id": "bad", "source": "x = 1\n"})
     assert answer.document["type"] == "invalid-program"
     assert "main" in answer.document["detail"]

@@ -363,6 +363,36 @@ async def test_a_check_is_repeated_when_its_worker_is_lost(tmp_path: Path) -> No
         await until(it.gateway.nothing_is_left)
 
 
+@pytest.mark.parametrize(
+    ("failure", "seconds", "type_"),
+    [
+        (Failure("program-exited", "it ended", exit_code=3), 60, "invalid-program"),
+        (Failure("program-crashed", "it was killed", signal="SIGSEGV"), 60, "invalid-program"),
+        (Failure("out-of-memory", "it was killed"), 60, "invalid-program"),
+        (Failure("deadline-exceeded", "it did not end"), 60, "invalid-program"),
+        (Failure("deadline-exceeded", "it did not end"), 5, "deadline-exceeded"),
+        (Failure("internal-error", "the worker failed"), 60, "internal-error"),
+    ],
+    ids=lambda value: getattr(value, "type", str(value)),
+)
+async def test_what_an_import_ends_in_is_the_programs_fault_if_it_had_its_time(
+    tmp_path: Path, failure: Failure, seconds: float, type_: str
+) -> None:
+    async with scene(tmp_path) as it:
+        code = code_of(SOURCE)
+        deadline = asyncio.get_running_loop().time() + seconds
+        task = asyncio.create_task(it.gateway.pool.runner.check(revision_of(code), code, deadline))
+        check = await it.worker.next(Check)
+        await it.worker.send(Checked(check.id, failure))
+        told = (await task).failure
+        assert told is not None
+        assert (told.type, told.exit_code, told.signal) == (
+            type_,
+            failure.exit_code,
+            failure.signal,
+        )
+
+
 # callers that leave, workers that say nothing
 
 
