@@ -131,6 +131,15 @@ def same(head: Head, revision: Revision, labels: Mapping[str, str] | None) -> bo
     return head.revision == revision.revision and same_labels
 
 
+def taken(head: Head, revision: str) -> AlreadyExists:
+    """By a program that has other content than ``revision``, or other labels alone."""
+    if head.revision != revision:
+        return AlreadyExists(
+            f"program {head.id!r} exists with other content; PUT gives it a new revision"
+        )
+    return AlreadyExists(f"program {head.id!r} exists with other labels; PUT changes them")
+
+
 def check_match(program: str, head: Head | None, expected: str | None) -> None:
     """``expected`` is a revision, or ``*`` for any. Raises RevisionConflict."""
     if expected is None:

@@ -18,7 +18,6 @@ from anypod.store.checks import Write
 from anypod.store.keys import PoolKeys
 from anypod.store.kv import Conflict, Delete, DeletePrefix, KeyValue, Put
 from anypod.store.program_records import (
-    AlreadyExists,
     Head,
     History,
     ProgramNotFound,
@@ -30,6 +29,7 @@ from anypod.store.program_records import (
     first_head,
     next_head,
     same,
+    taken,
 )
 from anypod.store.records import Reader, decode, encode
 from anypod.store.revisions import Revision
@@ -144,7 +144,7 @@ class ProgramStore:
             if now.head is None:
                 return self._first(program, revision, labels, now)
             if not same(now.head, revision, labels):
-                raise AlreadyExists(f"program {program!r} exists with other content")
+                raise taken(now.head, revision.revision)
             return _Change(Written(now.head, changed=False))
 
         return await self._change(program, decide)

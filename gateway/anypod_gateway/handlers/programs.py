@@ -21,7 +21,7 @@ from anypod.api.programs import (
     Rollback,
 )
 from anypod.dspy.spec import FILE
-from anypod.store.program_records import Head, check_match
+from anypod.store.program_records import Head, check_match, taken
 from anypod.store.programs import ProgramStore
 from anypod.store.revisions import Origin, Revision
 from anypod_gateway import answers, requests
@@ -42,7 +42,7 @@ async def create_program(request: web.Request) -> web.Response:
         if head.revision != code.revision or given.labels not in (None, head.labels):
             raise error(
                 "already-exists",
-                f"program {program!r} exists with other content; PUT gives it a new revision",
+                str(taken(head, code.revision)),
                 program=program,
                 revision=head.revision,
             )

@@ -63,9 +63,15 @@ async def test_the_same_again_is_no_change_and_other_content_is_a_conflict(
     assert (first.status, second.status) == (201, 200)
     assert second.document == first.document
     assert second.headers["ETag"] == first.headers["ETag"]
-    for other in ({"source": returns(2)}, {"idempotent": True}, {"labels": {"a": "c"}}):
+    content = "other content; PUT gives it a new revision"
+    for other, told in (
+        ({"source": returns(2)}, content),
+        ({"idempotent": True}, content),
+        ({"labels": {"a": "c"}}, "other labels; PUT changes them"),
+    ):
         answer = await gateway.ask("POST", "/programs", json=given | other)
         assert (answer.status, answer.document["type"]) == (409, "already-exists")
+        assert answer.document["detail"] == f"program 'again' exists with {told}"
     assert (await gateway.run("again")).outputs == 1
 
 
