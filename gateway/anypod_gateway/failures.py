@@ -25,7 +25,7 @@ _STORE: dict[type[Exception], str] = {
     InvalidName: "bad-request",
     ProgramNotFound: "program-not-found",
     RevisionConflict: "revision-conflict",
-    RevisionNotFound: "program-not-found",
+    RevisionNotFound: "revision-not-found",
     SessionEnded: "session-not-found",
     StateConflict: "session-state-conflict",
 }

@@ -14,6 +14,7 @@ from aiohttp import hdrs, web
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from anypod.api import ids
 from anypod.api.documents import RequestModel
 from anypod.api.problems import AnyPodError, error
 from anypod.wire import strict_json
@@ -69,6 +70,17 @@ async def _read_slowly(request: web.Request, limit: int, seconds: float) -> byte
     except web.RequestPayloadError as broken:
         raise error("bad-request", f"the body is broken: {broken}") from None
     return bytes(body)
+
+
+def split_ref(text: str) -> tuple[str, str]:
+    """The id, and the revision's prefix, or "". No program has an id that breaks its rule. Raises
+    AnyPodError."""
+    try:
+        return ids.split_program_ref(text)
+    except ids.InvalidRevision as invalid:
+        raise error("bad-request", str(invalid)) from None
+    except ids.InvalidName as invalid:
+        raise error("program-not-found", str(invalid)) from None
 
 
 def _too_large(limit: int) -> AnyPodError:

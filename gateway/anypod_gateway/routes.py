@@ -230,6 +230,7 @@ CHANGE_PROBLEMS = (
 CHECK_PROBLEMS = (*PLACING_PROBLEMS, "invalid-program", "out-of-memory")
 TASK_PROBLEMS = (
     *PROGRAM_PROBLEMS,
+    "revision-not-found",
     *BODY_PROBLEMS,
     "queue-full",
     "idempotency-key-reused",
@@ -254,7 +255,7 @@ TABLE = (
         request=RunRequest,
         parameters=(LOGS, SESSION, IDEMPOTENCY_KEY, PREFER, *AS_JOB),
         answers=RUN_ANSWERS,
-        problems=("program-not-found", *RUN_PROBLEMS),
+        problems=("program-not-found", "revision-not-found", *RUN_PROBLEMS),
     ),
     Route(
         "POST",
@@ -415,7 +416,7 @@ TABLE = (
         request=programs.Rollback,
         parameters=(IF_MATCH, SESSION),
         answers=(Answer(200, "The program as it is now.", ProgramDocument, headers=("ETag",)),),
-        problems=CHANGE_PROBLEMS,
+        problems=(*CHANGE_PROBLEMS, "revision-not-found"),
     ),
     Route(
         "GET",

@@ -34,6 +34,10 @@ class InvalidName(ValueError):
     """A name breaks its rule; the message says which rule."""
 
 
+class InvalidRevision(InvalidName):
+    """What stands after the @ is no revision's name."""
+
+
 def is_program_id(text: str) -> bool:
     return _program_id.fullmatch(text) is not None
 
@@ -47,12 +51,13 @@ def is_revision_prefix(text: str) -> bool:
 
 
 def split_program_ref(text: str) -> tuple[str, str]:
-    """``id`` or ``id@revision`` → the id and the revision's prefix, or "". Raises InvalidName."""
+    """``id`` or ``id@revision`` → the id and the revision's prefix, or "". Raises InvalidName, or
+    InvalidRevision."""
     program, pinned, revision = text.partition("@")
     if not is_program_id(program):
         raise InvalidName(f"a program's id matches {PROGRAM_ID}")
     if pinned and not is_revision_prefix(revision):
-        raise InvalidName("after the @ stands a revision: its first 8 to 64 hexadecimal digits")
+        raise InvalidRevision("after the @ stands a revision: its first 8 to 64 hexadecimal digits")
     return program, revision
 
 

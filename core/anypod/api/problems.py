@@ -28,6 +28,7 @@ TABLE: dict[str, ProblemType] = {
     "not-found": ProblemType(404, "There is no such resource"),
     "pool-not-found": ProblemType(404, "There is no such pool"),
     "program-not-found": ProblemType(404, "There is no such program"),
+    "revision-not-found": ProblemType(404, "The program has no such revision"),
     "session-not-found": ProblemType(404, "There is no such session"),
     "worker-not-found": ProblemType(404, "There is no such worker"),
     "job-not-found": ProblemType(404, "There is no such job"),

@@ -27,6 +27,7 @@ _TO_DO = {
     "authentication-unavailable": "try again when Kubernetes answers the gateway",
     "pool-not-found": "see 'anypod pools list'; choose one with --pool",
     "program-not-found": "see 'anypod programs list'",
+    "revision-not-found": "see 'anypod programs revisions'",
     "session-not-found": "see 'anypod sessions list'",
     "job-not-found": "see 'anypod jobs list'",
     "job-not-finished": "see 'anypod jobs get'; wait with 'anypod jobs watch'",

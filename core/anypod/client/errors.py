@@ -17,7 +17,7 @@ class Refused(AnyPodError):
 
 
 class NotFound(Refused):
-    """No such pool, program, session or worker."""
+    """No such pool, program, revision, session, job or worker."""
 
 
 class Conflict(Refused):

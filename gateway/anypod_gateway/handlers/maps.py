@@ -11,11 +11,10 @@ from functools import partial
 import msgspec
 from aiohttp import hdrs, web
 
-from anypod.api import ids
 from anypod.api.executions import HIGHEST_TEMPERATURE, LONGEST_TIMEOUT, MOST_TOKENS
 from anypod.api.idempotency import HEADER
 from anypod.api.ndjson import MEDIA_TYPE
-from anypod.api.problems import Problem, error, problem
+from anypod.api.problems import Problem, problem
 from anypod.dspy.spec import LmChoice
 from anypod_gateway import lms, requests, uploads
 from anypod_gateway.calls import CALL, Call
@@ -165,10 +164,7 @@ async def _cancelled(tasks: set[asyncio.Task[None]]) -> None:
 
 
 async def _wanted(request: web.Request, services: Services, pool: Pool) -> Wanted:
-    try:
-        program, pinned = ids.split_program_ref(request.match_info["program_ref"])
-    except ids.InvalidName as invalid:
-        raise error("program-not-found", str(invalid)) from None
+    program, pinned = requests.split_ref(request.match_info["program_ref"])
     session = session_key(request, pool)
     head = await pool.cache.head(program, session)
     if head is None:

@@ -13,7 +13,7 @@ from anypod.api.idempotency import HEADER
 from anypod.api.problems import error
 from anypod.api.programs import ProgramCode
 from anypod.dspy.spec import LmChoice
-from anypod.store.program_records import Head
+from anypod.store.program_records import Head, RevisionNotFound
 from anypod.store.revisions import Revision
 from anypod.wire.messages import Code
 from anypod_gateway import answers, lms, requests
@@ -44,11 +44,9 @@ async def run_named(
     came = asyncio.get_running_loop().time()
     try:
         inputs, timeout, lm = executions.parse_run(body)
-        program, pinned = ids.split_program_ref(program_ref)
     except InvalidRequest as invalid:
         raise error("bad-request", str(invalid), path=invalid.path) from None
-    except ids.InvalidName as invalid:
-        raise error("program-not-found", str(invalid)) from None
+    program, pinned = requests.split_ref(program_ref)
     session = session_key(request, pool)
     head = await pool.cache.head(program, session)
     if head is None:
@@ -96,7 +94,10 @@ async def _chosen(pool: Pool, session: str | None, asked: LmChoice | None) -> Lm
 
 
 async def version_at(pool: Pool, head: Head, prefix: str) -> Head | Revision:
-    name = await pool.cache.resolve(head, prefix)
+    try:
+        name = await pool.cache.resolve(head, prefix)
+    except RevisionNotFound as none:
+        raise error("revision-not-found", str(none), program=head.id) from None
     if name == head.revision:
         return head
     return await _blob(pool, head, name)

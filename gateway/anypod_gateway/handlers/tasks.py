@@ -54,10 +54,7 @@ async def _asked(request: web.Request, model: type[T]) -> tuple[Pool, bytes, T, 
 
 
 async def _revision(pool: Pool, program_ref: str, only_latest: bool) -> Revision:
-    try:
-        program, pinned = ids.split_program_ref(program_ref)
-    except ids.InvalidName as invalid:
-        raise error("program-not-found", str(invalid)) from None
+    program, pinned = requests.split_ref(program_ref)
     head = await pool.cache.head(program, None)
     if head is None:
         raise no_program(program)

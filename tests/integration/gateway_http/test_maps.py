@@ -187,7 +187,7 @@ async def test_one_revision_runs_all_of_it(gateway: Gateway, program: str) -> No
         ("/programs/square/map?timeoutSeconds=9999", {}, 400, "bad-request"),
         ("/programs/square/map?unordered=yes", {}, 400, "bad-request"),
         ("/programs/square/map", {"Idempotency-Key": "a b"}, 400, "bad-request"),
-        ("/programs/square@00000000/map", {}, 404, "program-not-found"),
+        ("/programs/square@00000000/map", {}, 404, "revision-not-found"),
     ],
 )
 async def test_what_is_wrong_with_all_of_it_is_an_ordinary_answer(

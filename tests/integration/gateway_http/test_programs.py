@@ -111,8 +111,10 @@ async def test_a_put_creates_and_then_makes_revisions(gateway: Gateway) -> None:
     pinned = f"put@{first.document['revision'][:8]}"
     assert (await gateway.run(pinned)).outputs == 1
     assert (await gateway.run("put")).outputs == 2
-    assert (await gateway.run("put@" + "0" * 8)).document["type"] == "program-not-found"
-    assert (await gateway.run("put@123")).document["type"] == "program-not-found"
+    assert (await gateway.run("put@" + "0" * 8)).document["type"] == "revision-not-found"
+    malformed = await gateway.run("put@123")
+    assert (malformed.status, malformed.document["type"]) == (400, "bad-request")
+    assert "8 to 64 hexadecimal digits" in malformed.document["detail"]
 
 
 async def test_if_match_guards_a_change(gateway: Gateway) -> None:
@@ -155,7 +157,11 @@ async def test_a_program_goes_back(gateway: Gateway) -> None:
     assert answer.document["files"] == {"main.py": returns(1)}
     assert (await gateway.run("back")).outputs == 1
     answer = await gateway.ask("POST", "/programs/back/rollback", json={"revision": "0" * 64})
-    assert (answer.status, answer.document["type"]) == (404, "program-not-found")
+    assert (answer.status, answer.document["type"]) == (404, "revision-not-found")
+    await put(gateway, "newborn", returns(1))
+    answer = await gateway.ask("POST", "/programs/newborn/rollback", json={})
+    assert (answer.status, answer.document["type"]) == (404, "revision-not-found")
+    assert answer.document["detail"] == "there is no earlier revision"
     # No body at all means the same as an empty object.
     assert (await gateway.ask("POST", "/programs/back/rollback")).status == 200
 
