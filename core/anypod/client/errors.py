@@ -13,7 +13,8 @@ from anypod.api.problems import AnyPodError, Problem
 
 
 class Refused(AnyPodError):
-    """The gateway will not do it (4xx); nothing ran."""
+    """The gateway will not do it (4xx). Nothing ran, but before a ``session-state-conflict``,
+    ``answer-not-kept``, ``budget-spent`` or ``job-cancelled``: look at ``.type``."""
 
 
 class NotFound(Refused):
@@ -21,7 +22,8 @@ class NotFound(Refused):
 
 
 class Conflict(Refused):
-    """It exists otherwise, has changed meanwhile, or is lost (409, 410)."""
+    """It exists otherwise, has changed meanwhile, or is lost (409, 410). What a session's state was
+    changed for meanwhile (``session-state-conflict``) has run, and its state is not kept."""
 
 
 class InvalidProgram(Refused):
