@@ -5,6 +5,8 @@ import sys
 import traceback
 from typing import TYPE_CHECKING
 
+from anypod.printable import printable
+
 if TYPE_CHECKING:
     from anypod.api.problems import Problem
 
@@ -106,7 +108,12 @@ def code_of(problem: "Problem") -> int:
 
 
 def _problem(problem: "Problem") -> list[str]:
-    lines = [_error(f"{problem.type}: {problem.detail}")]
+    first, *more = _lines(problem)
+    return [_error(first), *map(printable, more)]
+
+
+def _lines(problem: "Problem") -> list[str]:
+    lines = [f"{problem.type}: {problem.detail}"]
     where = [
         f"{name} {value}"
         for name, value in (
@@ -144,4 +151,4 @@ def _printed(logs: dict[str, object]) -> list[str]:
 def _error(text: str) -> str:
     colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     head = "\033[1;31merror:\033[0m" if colour else "error:"
-    return f"{head} {text}"
+    return f"{head} {printable(text)}"

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from anypod.cli.options import Format
 from anypod.cli.waiting import Waiting, waiting
+from anypod.printable import escaped, printable
 
 _GAP = "   "
 
@@ -55,7 +56,7 @@ def show_json(value: Any) -> None:
     """Indented for a terminal, one line elsewhere."""
     indent = 2 if sys.stdout.isatty() else None
     try:
-        out(json.dumps(value, indent=indent, ensure_ascii=False))
+        out(escaped(json.dumps(value, indent=indent, ensure_ascii=False)))
     except UnicodeEncodeError:  # an unpaired surrogate, or a terminal that is not UTF-8
         out(json.dumps(value, indent=indent))
 
@@ -77,6 +78,10 @@ def aligned(rows: Sequence[Sequence[str]], *, head: bool = True) -> list[str]:
 
 def text(value: Any) -> str:
     """A value in a cell."""
+    return printable(_text(value))
+
+
+def _text(value: Any) -> str:
     if value is None or value in ("", [], {}):
         return "-"
     match value:
@@ -85,11 +90,11 @@ def text(value: Any) -> str:
         case datetime():
             return f"{age(value)} ago" if value <= datetime.now(UTC) else f"in {age(value)}"
         case dict() if not any(isinstance(one, dict | list) for one in value.values()):
-            return ", ".join(f"{name}={text(one)}" for name, one in value.items())
+            return ", ".join(f"{name}={_text(one)}" for name, one in value.items())
         case dict():
             return json.dumps(value, ensure_ascii=False, default=str)
         case list():
-            return ", ".join(map(text, value))
+            return ", ".join(map(_text, value))
         case float():
             return f"{value:g}"
     return " ".join(str(value).split())

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
+from anypod.printable import printable
+
 Level = Literal["info", "warning", "error"]
 
 _COLOURS: Mapping[Level, str] = {"info": "", "warning": "\033[33m", "error": "\033[31m"}
@@ -100,7 +102,7 @@ class Console:
             self._request(record)
         elif "stream" in record:
             who = f"{record.get('worker', '')} {record.get('execution', '')} |"
-            self._write(f"{self.dim(who)} {record.get('message', '')}")
+            self._write(f"{self.dim(printable(who))} {printable(str(record.get('message', '')))}")
         elif level in {"warning", "error", "critical"} and self._is_new(_key(record)):
             self._complaint(record, "warning" if level == "warning" else "error")
 
@@ -110,21 +112,23 @@ class Console:
             return  # whoever looks, as 'anypod top' does every second, changes nothing
         told = [str(record[name]) for name in _ACCESS if record.get(name)]
         text = " ".join([*told, f"{float(record.get('ms', 0)):.1f} ms"])
-        self.say(text, "info" if status < 400 else "warning" if status < 500 else "error")
+        self.say(
+            printable(text), "info" if status < 400 else "warning" if status < 500 else "error"
+        )
 
     def _complaint(self, record: Mapping[str, Any], level: Level) -> None:
         who = record.get("worker") or "gateway"
         more = "".join(
             f" {name}={value}" for name, value in record.items() if name not in _NO_DETAIL
         )
-        self.say(f"{who}: {record.get('message', '')}{more}", level)
+        self.say(printable(f"{who}: {record.get('message', '')}{more}"), level)
         for name in ("traceback", "stack"):
             if name in record:
-                self._write(str(record[name]))
+                self._write(printable(str(record[name])))
 
     def _foreign_raw(self, line: bytes) -> None:
         if self._is_new(line):
-            self._write(self.dim(line.decode(errors="replace")))
+            self._write(self.dim(printable(line.decode(errors="replace"))))
 
     def _is_new(self, line: bytes) -> bool:
         if line in self._seen:

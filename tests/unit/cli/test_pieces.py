@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from anypod.api.problems import TABLE, problem
 from anypod.cli import exits, jobs, sources
 from anypod.cli.exits import Usage
-from anypod.cli.tables import aligned, text
+from anypod.cli.tables import aligned, show_json, text
 from anypod.cli.values import inputs_of
 from anypod.client.errors import AnswerLost, TimedOut, UnexpectedAnswer, Unreachable, error_of
 from anypod.local.settings import CannotStart
@@ -204,6 +204,17 @@ def test_cells_say_what_there_is() -> None:
     assert text("two\nlines") == "two lines"
     assert text(now - timedelta(hours=3)) == "3h ago"
     assert text(now + timedelta(days=3, minutes=1)) == "in 3d"
+
+
+def test_what_others_wrote_cannot_speak_to_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert text({"k\x1b[1m": "\x1b[31mred\x07"}) == "k\ufffd[1m=\ufffd[31mred\ufffd"
+    assert text({"a": ["\x9b1m", "\u202e"]}) == '{"a": ["\ufffd1m", "\ufffd"]}'
+    show_json({"k": "\x9b1m \x1b"})
+    assert capsys.readouterr().out == '{"k": "\\u009b1m \\u001b"}\n'
+    exits.report(error_of(problem("program-error", "\x1b[2J", traceback="a\n\x07")))
+    assert capsys.readouterr().err == "error: program-error: \ufffd[2J\n  a\n  \ufffd\n"
 
 
 def test_columns_are_aligned_and_never_cut() -> None:

@@ -69,6 +69,17 @@ def test_what_programs_print_is_shown_with_its_execution() -> None:
     assert terminal.getvalue().strip().endswith("hi")
 
 
+def test_what_others_say_cannot_speak_to_the_terminal() -> None:
+    console, terminal = live(NO_COLOR="1")
+    foreign(console, level="info", message="\x1b[2Jhi\x07", worker="w1", stream="stdout")
+    foreign(console, level="error", message="\x1b]0;x", worker="w1", traceback="a\n\x9b1m")
+    console.foreign(b"raw \x1b[31m\tred")
+    shown = terminal.getvalue().replace("\r\x1b[K", "")
+    assert [one for one in shown if not one.isprintable() and one not in "\n\t"] == []
+    assert "\ufffd[2Jhi\ufffd\n" in shown
+    assert "raw \ufffd[31m\tred\n" in shown
+
+
 def test_a_request_is_shown_unless_it_only_looked() -> None:
     console, terminal = live(NO_COLOR="1")
     foreign(console, method="GET", path="/v1/pools", status=200, ms=1.0)
