@@ -217,6 +217,7 @@ def _run(
             id_=id_,
             entrypoint=entrypoint,
             concurrency=concurrency,
+            whole=json_ or output is Format.JSON,
         )
         return
     run(

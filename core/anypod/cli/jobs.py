@@ -134,12 +134,19 @@ def _get_result(
     show_answer(answer, whole=json_ or output is Format.JSON)
 
 
-def _get_logs(job: JobId, pool: Pool = DEFAULT_POOL, url: Url = DEFAULT_URL) -> None:
+def _get_logs(
+    job: JobId, output: Output = Format.TABLE, pool: Pool = DEFAULT_POOL, url: Url = DEFAULT_URL
+) -> None:
     """Print what a job printed: on stdout, and on stderr."""
-    from anypod.cli.tables import asking
+    from msgspec import to_builtins
+
+    from anypod.cli.tables import asking, show_json
 
     with connected(url, pool) as client, asking():
         logs = client.job(job).logs()
+    if output is Format.JSON:
+        show_json(to_builtins(logs))
+        return
     sys.stdout.write(logs.stdout)
     sys.stderr.write(logs.stderr)
     if logs.cut_bytes:
@@ -179,25 +186,29 @@ def _progress(progress: Any) -> str | None:
     return " ".join(filter(None, (done, progress.get("message"))))
 
 
-def _cancel_jobs(jobs: JobIds, pool: Pool = DEFAULT_POOL, url: Url = DEFAULT_URL) -> None:
+def _cancel_jobs(
+    jobs: JobIds, output: Output = Format.TABLE, pool: Pool = DEFAULT_POOL, url: Url = DEFAULT_URL
+) -> None:
     """Cancel jobs: what runs is interrupted, then killed."""
-    from anypod.cli.tables import asking
+    from anypod.cli.tables import asking, told
 
     with connected(url, pool) as client:
         for job in jobs:
             with asking():
                 found = client.job(job).cancel()
-            told = "is being cancelled" if found.state in ("queued", "running") else "is"
-            end = "" if told.endswith("cancelled") else f" {found.state}"
-            typer.echo(f"job {job} {told}{end}", err=True)
+            state = "being cancelled" if found.state in ("queued", "running") else found.state
+            document = found.model_dump(mode="json", by_alias=True)
+            told(f"job {job} is {state}", output, **document)
 
 
-def _delete_jobs(jobs: JobIds, pool: Pool = DEFAULT_POOL, url: Url = DEFAULT_URL) -> None:
+def _delete_jobs(
+    jobs: JobIds, output: Output = Format.TABLE, pool: Pool = DEFAULT_POOL, url: Url = DEFAULT_URL
+) -> None:
     """Delete jobs that have ended."""
-    from anypod.cli.tables import asking
+    from anypod.cli.tables import asking, told
 
     with connected(url, pool) as client:
         for job in jobs:
             with asking():
                 client.job(job).delete()
-            typer.echo(f"job {job} is deleted", err=True)
+            told(f"job {job} is deleted", output, job=job, deleted=True)

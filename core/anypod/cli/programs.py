@@ -114,18 +114,19 @@ def _get_program(
 def _delete_programs(
     programs: ProgramIds,
     session: Session = None,
+    output: Output = Format.TABLE,
     pool: Pool = DEFAULT_POOL,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Delete programs with all their revisions."""
-    from anypod.cli.tables import asking
+    from anypod.cli.tables import asking, told
 
     with connected(url, pool, session=session) as client:
         owned = owned_by(client, session)
         for program in programs:
             with asking():
                 owned.delete(program)
-            typer.echo(f"program {program} is deleted", err=True)
+            told(f"program {program} is deleted", output, program=program, deleted=True)
 
 
 def _list_revisions(

@@ -75,8 +75,9 @@ def submit(
     id_: str | None,
     entrypoint: str | None,
     concurrency: int | None,
+    whole: bool,
 ) -> None:
-    """Prints the job's id."""
+    """Prints the job's id, or the job."""
     inputs = values.inputs_of(pairs)
     with (
         connected(url, pool, session=given.get("session")) as client,
@@ -84,7 +85,11 @@ def submit(
     ):
         program = prepare(client, target, id_, entrypoint, concurrency)
         job = client.submit(program, inputs, **given)
-    out(job.id)
+        document = job.get() if whole else None
+    if document is None:
+        out(job.id)
+    else:
+        show_json(document.model_dump(mode="json", by_alias=True))
 
 
 def show_answer(answer: "Answer", *, whole: bool) -> None:

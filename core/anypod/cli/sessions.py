@@ -69,13 +69,16 @@ def _get_session(
 
 
 def _delete_sessions(
-    sessions: SessionKeys, pool: Pool = DEFAULT_POOL, url: Url = DEFAULT_URL
+    sessions: SessionKeys,
+    output: Output = Format.TABLE,
+    pool: Pool = DEFAULT_POOL,
+    url: Url = DEFAULT_URL,
 ) -> None:
     """End sessions, with the programs that they own."""
-    from anypod.cli.tables import asking
+    from anypod.cli.tables import asking, told
 
     with connected(url, pool) as client:
         for session in sessions:
             with asking():
                 client.sessions.end(session)
-            typer.echo(f"session {session} is ended", err=True)
+            told(f"session {session} is ended", output, session=session, ended=True)

@@ -52,6 +52,14 @@ def show_one(item: BaseModel, output: Format, *, leave_out: Sequence[str] = ()) 
         out(line)
 
 
+def told(sentence: str, output: Format, **document: Any) -> None:
+    """What has been done: on stderr for people, or as a line of JSON."""
+    if output is Format.JSON:
+        out(escaped(json.dumps(document, ensure_ascii=False)))
+    else:
+        print(sentence, file=sys.stderr)  # noqa: T201
+
+
 def show_json(value: Any) -> None:
     """Indented for a terminal, one line elsewhere."""
     indent = 2 if sys.stdout.isatty() else None

@@ -11,7 +11,7 @@ import typer
 
 from anypod.cli import rows
 from anypod.cli.exits import Usage
-from anypod.cli.options import DEFAULT_POOL, DEFAULT_URL, Pool, Url, connected
+from anypod.cli.options import DEFAULT_POOL, DEFAULT_URL, Format, Output, Pool, Url, connected
 
 if TYPE_CHECKING:
     from anypod.client import Client, Job
@@ -63,6 +63,7 @@ def evaluate(
     max_errors: MaxErrors = None,
     shown: Shown = 3,
     async_: Async = False,
+    output: Output = Format.TABLE,
     pool: Pool = DEFAULT_POOL,
     url: Url = DEFAULT_URL,
 ) -> None:
@@ -71,7 +72,11 @@ def evaluate(
     with connected(url, pool) as client:
         program = _prepared(client, target)
         dataset = _read(examples, _Fields.of(client, program, metric))
-        _follow(client.evaluate(program, dataset, _metric(metric, field), **options), async_)
+        _follow(
+            client.evaluate(program, dataset, _metric(metric, field), **options),
+            output,
+            async_=async_,
+        )
 
 
 def optimize(
@@ -98,6 +103,7 @@ def optimize(
     max_errors: MaxErrors = None,
     shown: Shown = 0,
     async_: Async = False,
+    output: Output = Format.TABLE,
     pool: Pool = DEFAULT_POOL,
     url: Url = DEFAULT_URL,
 ) -> None:
@@ -118,7 +124,7 @@ def optimize(
             valset=None if valset is None else _read(valset, fields),
             **options,
         )
-        _follow(job, async_)
+        _follow(job, output, async_=async_)
 
 
 def _options(
@@ -235,9 +241,15 @@ def _example(row: dict[str, Any], names: Set[str]) -> "Example":
 # the job
 
 
-def _follow(job: "Job", is_async: bool) -> None:
-    if is_async:
-        typer.echo(job.id)
+def _follow(job: "Job", output: Format, *, async_: bool) -> None:
+    from anypod.cli.run import show_answer
+    from anypod.cli.tables import show_one
+
+    if async_:
+        if output is Format.JSON:
+            show_one(job.get(), output)
+        else:
+            typer.echo(job.id)
         return
     try:
         for event in job.events():
@@ -249,8 +261,9 @@ def _follow(job: "Job", is_async: bool) -> None:
     finally:
         if sys.stderr.isatty():
             typer.echo("\r\x1b[K", nl=False, err=True)
-    found = job.result().outputs
-    typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    answer = job.result()
+    show_answer(answer, whole=output is Format.JSON)
+    found = answer.outputs
     if reason := found.get("reason"):
         typer.echo(f"the program stays as it is: {reason}", err=True)
 

@@ -39,6 +39,9 @@ def test_a_job_is_cancelled(cli: Cli) -> None:
     assert cli("jobs", "watch", job).code == 3
     later = cli("run", "slow", "--async", "--not-before", "2990-01-01").out.strip()
     assert cli("jobs", "cancel", later).err == f"job {later} is cancelled\n"
+    assert cli("jobs", "cancel", later, "-o", "json").json()["state"] == "cancelled"
+    deleted = cli("jobs", "delete", later, "-o", "json")
+    assert (deleted.json(), deleted.err) == ({"job": later, "deleted": True}, "")
 
 
 def test_a_failed_job_fails_the_command(cli: Cli) -> None:
@@ -49,6 +52,12 @@ def test_a_failed_job_fails_the_command(cli: Cli) -> None:
     assert result.code == 1
     assert "ValueError" in result.err
     assert cli("jobs", "logs", job).out == "before\n"
+    assert cli("jobs", "logs", job, "-o", "json").json()["stdout"] == "before\n"
+
+
+def test_a_job_that_is_not_waited_for_is_shown_whole_as_json(cli: Cli) -> None:
+    job = cli("run", cli.file("slow.py", SLOW), "--async", "-o", "json").json()
+    assert (job["program"], cli("jobs", "get", job["id"]).code) == ("slow", 0)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,15 @@ def test_programs_are_listed_shown_and_deleted(cli: Cli, program: str) -> None:
     assert cli("programs", "delete", program).code == 3
 
 
+def test_what_is_deleted_is_said_as_json(cli: Cli, program: str, pool: LocalPool) -> None:
+    done = cli("programs", "delete", program, "-o", "json")
+    assert (done.json(), done.err) == ({"program": program, "deleted": True}, "")
+    with pool.client() as client:
+        client.session("short").programs.put("mine", source="def main(): return 1")
+    done = cli("sessions", "delete", "short", "-o", "json")
+    assert (done.json(), done.err) == ({"session": "short", "ended": True}, "")
+
+
 def test_a_program_is_rolled_back(cli: Cli, program: str, pool: LocalPool) -> None:
     with pool.client() as client:
         first = client.programs.get(program).revision
