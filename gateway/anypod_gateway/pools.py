@@ -45,6 +45,7 @@ class Pools:
         self._source = source(self._apply)
         self._http: aiohttp.ClientSession | None = None
         self._following: asyncio.Task[None] | None = None
+        self._syncing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
@@ -88,7 +89,9 @@ class Pools:
             else:
                 self._add(pool)
         if not self.synced.is_set():
-            self._errands.run(self._sync())
+            if self._syncing is not None:
+                self._syncing.cancel()
+            self._syncing = self._errands.run(self._sync())
 
     def _add(self, desired: DesiredPool) -> None:
         assert self._http is not None
