@@ -10,6 +10,7 @@ def test_a_tally_is_told_whole() -> None:
     tally.note("create 201")
     tally.workers["w-1"] += 2
     assert json.loads(told(tally)) == {
+        "broken": 0,
         "operations": 1,
         "outcomes": {"create 201": 1},
         "unavailable": 0,
