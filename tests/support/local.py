@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,8 @@ from anypod.client import Client
 from anypod.local import processes
 
 ANYPOD = Path(sys.executable).parent / "anypod"
+IMPATIENT = (sys.executable, Path(__file__).with_name("impatient_up.py"))
+"""For the pools of tests that wait until something is taken for dead."""
 PATIENCE = 90.0
 """Seconds that anything may take on a busy machine before a test gives up on it."""
 POLL = 0.05
@@ -63,6 +65,8 @@ class LocalPool:
     process: subprocess.Popen[bytes]
     seen: set[int] = field(default_factory=set)
     """Every process of it that a look has found."""
+    _heard: int = 0
+    """Characters of the log that are past."""
 
     @property
     def pid(self) -> int:
@@ -97,7 +101,14 @@ class LocalPool:
     # what it says
 
     def log(self) -> str:
+        return self._whole_log()[self._heard :]
+
+    def _whole_log(self) -> str:
         return self.log_file.read_text(errors="replace")
+
+    def forget_log(self) -> None:
+        """What it says is from here on."""
+        self._heard += len(self.log())
 
     def said(self) -> list[dict[str, Any]]:
         """What the launcher itself has logged."""
@@ -201,10 +212,10 @@ def local_pool(
     workers: int | None = 2,
     environment: dict[str, str] | None = None,
     log_format: str = "json",
-    anypod: Path = ANYPOD,
+    anypod: Sequence[Path | str] = (ANYPOD,),
 ) -> Iterator[LocalPool]:
     """Started, perhaps not ready yet. Runs in ``directory``, and logs to ``stderr`` in it."""
-    command = [str(anypod), "up", "--port", "0", "--log-format", log_format, *arguments]
+    command = [*map(str, anypod), "up", "--port", "0", "--log-format", log_format, *arguments]
     if workers is not None:
         command += ["--workers", str(workers)]
     directory.mkdir(parents=True, exist_ok=True)

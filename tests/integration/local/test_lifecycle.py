@@ -47,7 +47,7 @@ def test_what_a_shell_had_started_before_it_became_the_pool_is_spared(tmp_path: 
         f'#!/bin/sh\nsleep 600 &\necho $! > sleeper\nexec {ANYPOD} "$@"\n'
     )
     (tmp_path / "start").chmod(0o755)
-    with local_pool(tmp_path, workers=1, anypod=tmp_path / "start") as pool:
+    with local_pool(tmp_path, workers=1, anypod=[tmp_path / "start"]) as pool:
         pool.ready()
         sleeper = int((tmp_path / "sleeper").read_text())
         os.kill(pool.workers()[0], signal.SIGKILL)

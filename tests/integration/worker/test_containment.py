@@ -258,7 +258,7 @@ import sys
 def main():
     sys.setrecursionlimit(2**30)
     nested = []
-    for _ in range(200_000): nested = [nested]
+    for _ in range(100_000): nested = [nested]
     return repr(nested)
 """,
         "program-crashed",
