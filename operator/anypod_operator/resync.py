@@ -103,6 +103,7 @@ class Resync:
         if namespace not in self._failing:
             self._failing.add(namespace)
             log.warning("%s cannot be read, trying on: %s", _called(namespace), reason)
+            return  # what is known is kept once: an API server that starts may refuse a moment long
         if namespace is not None and isinstance(reason, Forbidden):
             for kind, name in self._world.lose_namespace(namespace):
                 self._freshness.gone(kind, name)

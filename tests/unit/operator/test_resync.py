@@ -105,12 +105,14 @@ async def test_it_does_not_begin_while_it_does_not_know_or_may_read_nothing(
     assert rig.world.pools()
 
 
-async def test_what_was_known_of_a_namespace_that_may_not_be_read_is_forgotten() -> None:
+async def test_what_was_known_of_a_namespace_that_stays_forbidden_is_forgotten() -> None:
     """Its pools are looked at once more, which forgets them elsewhere too."""
     rig = Rig()
     await rig.first()
     rig.api.refusals["b"] = FORBIDDEN
     rig.freshness.awaited(POOL, ("b", "texts"))
+    await rig.read_anew()
+    assert len(rig.world.pools()) == 2, "it may be for a moment only"
     await rig.read_anew()
     assert rig.world.pools() == [PoolKey("a", "texts")]
     assert rig.world.get(DEPLOYMENT, "b", "texts") is None
