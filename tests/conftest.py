@@ -19,6 +19,7 @@ pytest_plugins = [
     "tests.support.at_length",
     "tests.support.cluster_tests",
     "tests.support.figures",
+    "tests.support.namespaces",
     "tests.support.time_by_folder",
 ]
 

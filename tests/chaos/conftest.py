@@ -11,9 +11,10 @@ import pytest
 from tests.cluster import Cluster
 from tests.support import on_a_cluster, on_a_stack
 from tests.support.chart import find_helm
-from tests.support.installed import Object, Release
+from tests.support.cluster_tests import skip_if_theirs
+from tests.support.installed import RESTRICTED, Object, Release
+from tests.support.namespaces import namespace, stays
 
-RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 POOL: Object = {
     "replicas": 8,
     "executors": 2,
@@ -33,13 +34,10 @@ def release(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Releas
     """With a pool of eight workers."""
     if find_helm() is None:
         pytest.skip("chaos: no helm")
-    made = Release(cluster, "anypod", "chaos")
-    namespace = ("namespace", made.namespace)
-    cluster.kubectl("delete", *namespace, "--ignore-not-found", "--timeout=120s", timeout=150)
-    cluster.kubectl("create", *namespace)
-    cluster.kubectl("label", *namespace, RESTRICTED)
+    skip_if_theirs(cluster, "its nodes and its control plane are what breaks")
     first = {"kubernetes.io/hostname": cluster.nodes()[0]}
-    try:
+    with namespace(cluster, request, "chaos", **RESTRICTED) as name:
+        made = Release(cluster, "anypod", name)
         made.install(
             {
                 "crds.enabled": False,
@@ -51,8 +49,6 @@ def release(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Releas
         )
         made.apply_pool(**POOL)
         yield made
-    finally:
-        if not request.config.getoption("--keep"):
+        if not stays(request):
             made.kubectl("delete", "wp", "--all", "--wait=false")
             made.uninstall()
-            cluster.kubectl("delete", *namespace, "--wait=false")

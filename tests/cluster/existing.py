@@ -16,6 +16,7 @@ _NO_WAY_IN = "the nodes of an existing cluster cannot be entered from here"
 
 class ExistingCluster(Cluster):
     provider = "existing"
+    theirs = True
 
     def __init__(self, kubectl: Kubectl, images: ImageNames | None) -> None:
         """``images`` are there, or where the nodes can pull them from; None: none are."""

@@ -103,6 +103,8 @@ class Cluster(ABC):
 
     provider: str
     """bare, kind or existing."""
+    theirs: bool = False
+    """It was there before, and may have more on it than what tests put there."""
     kubeconfig: Path
     """An administrator's; its current context is this cluster."""
     faults: Faults

@@ -111,10 +111,11 @@ class KindNodes:
 class KindCluster(Cluster):
     provider = "kind"
 
-    def __init__(self, kind: Kind, kubectl: Kubectl, *, keep: bool) -> None:
+    def __init__(self, kind: Kind, kubectl: Kubectl, *, keep: bool, theirs: bool = False) -> None:
         self._kind = kind
         self._kubectl = kubectl
         self._keep = keep
+        self.theirs = theirs
         self._inside = KindNodes(kind)
         self.kubeconfig = kubectl.kubeconfig
         self.faults = NodeFaults(kubectl, self._inside)
@@ -154,7 +155,8 @@ def start(options: KindOptions, slot: int, nodes: int, *, keep: bool) -> KindClu
     if not there:
         with step(f"kind creates the cluster {kind.name}"):
             _create(kind, options, nodes)
-    return KindCluster(kind, _kubectl(kind), keep=keep or options.name is not None)
+    theirs = options.name is not None
+    return KindCluster(kind, _kubectl(kind), keep=keep or theirs, theirs=theirs)
 
 
 def running(name: str) -> KindCluster | None:

@@ -10,6 +10,7 @@ from tests.cluster import Cluster
 from tests.cluster.kubectl import KubectlError
 from tests.support.chart import find_helm
 from tests.support.installed import MINUTES, Object, Release
+from tests.support.namespaces import namespace, stays
 from tests.support.strangers import in_a_pod, stranger
 
 from anypod.resources import names
@@ -17,39 +18,44 @@ from anypod.resources import names
 pytestmark = pytest.mark.timeout(3600)  # the first run on a machine builds Kubernetes
 
 ECHO = "def main(x: int) -> int:\n    return x\n"
-HOME, ELSEWHERE = "e2e-apart", "e2e-apart-elsewhere"
 
 
 @pytest.fixture(scope="module")
-def release(cluster: Cluster) -> Iterator[Release]:
-    """It serves two namespaces, with a pool ``default`` in each."""
+def both(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[tuple[Release, Release]]:
+    """One release that serves two namespaces, with a pool ``default`` in each."""
     if find_helm() is None:
         pytest.skip("e2e: no helm")
-    made = Release(cluster, "anypod", HOME)
-    for namespace in (HOME, ELSEWHERE):
-        cluster.kubectl("create", "namespace", namespace)
-    try:
+    with (
+        namespace(cluster, request, "e2e-apart") as home,
+        namespace(cluster, request, "e2e-apart-elsewhere") as other,
+    ):
+        made = Release(cluster, "anypod", home)
+        there = replace(made, namespace=other)
         made.install(
             {
                 "crds.enabled": False,
                 "etcd.persistence.enabled": False,
                 "rbac.aggregate": False,
-                "watchNamespaces": [HOME, ELSEWHERE],
+                "watchNamespaces": [home, other],
             }
         )
-        for namespace in (HOME, ELSEWHERE):
-            replace(made, namespace=namespace).apply_pool(replicas=2, executors=1)
-        yield made
-        made.uninstall()
-    finally:
-        gone = ("--ignore-not-found", "--wait=false")
-        cluster.kubectl("delete", "namespace", HOME, ELSEWHERE, *gone)
+        for each in (made, there):
+            each.apply_pool(replicas=2, executors=1)
+        yield made, there
+        if not stays(request):
+            made.uninstall()
 
 
 @pytest.fixture(scope="module")
-def elsewhere(release: Release) -> Release:
-    """The other namespace."""
-    return replace(release, namespace=ELSEWHERE)
+def release(both: tuple[Release, Release]) -> Release:
+    """In its own namespace."""
+    return both[0]
+
+
+@pytest.fixture(scope="module")
+def elsewhere(both: tuple[Release, Release]) -> Release:
+    """In the other namespace that it serves."""
+    return both[1]
 
 
 # callers
@@ -190,12 +196,12 @@ with socket.create_server((socket.inet_ntoa(ADDRESS), 80)) as server:
 @pytest.fixture
 def metadata_servers(release: Release) -> Iterator[list[str]]:
     """As clouds have one for each node. Where the nodes are somebody's, none is touched."""
-    if release.cluster.provider == "existing":
+    if release.cluster.theirs:
         yield []
         return
     servers = []
     for number, node in enumerate(release.cluster.nodes()):
-        pod = stranger(f"metadata-{number}", METADATA_SERVER, node=node)
+        pod = stranger(release, f"metadata-{number}", METADATA_SERVER, node=node)
         (container,) = pod["spec"]["containers"]
         container["securityContext"] = {"runAsUser": 0, "capabilities": {"add": ["NET_ADMIN"]}}
         pod["spec"] |= {"hostNetwork": True, "securityContext": {}}

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 import yaml
 from tests.cluster import Cluster
-from tests.support.chart import CHART, find_helm
+from tests.support.chart import CHART, find_helm, helm_on
+from tests.support.cluster_tests import skip_if_theirs
 from tests.support.figures import Figure
-from tests.support.installed import MINUTES, Object, Release
+from tests.support.installed import MINUTES, RESTRICTED, Object, Release
 from tests.support.load_watch import POD, LoadWatch, nothing_failed
+from tests.support.namespaces import namespace, stays
 from tests.support.steady_load import PLAIN
 
 from anypod.resources import names
@@ -27,32 +29,42 @@ pytestmark = [
 
 CRD = "crd/workerpools.anypod.dev"
 CRD_FILE = CHART.parents[1] / "crds/workerpools.anypod.dev.yaml"
-RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
+HOME = "e2e-install"
 PATIENCE = 120.0
 OF_EVERY_NAMESPACE = {"configmap/kube-root-ca.crt", "serviceaccount/default"}
 
 
 @pytest.fixture(scope="module")
-def bare_ground(cluster: Cluster) -> Iterator[Cluster]:
+def bare_ground(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Without the custom resource, as before the first install; with it again for other tests."""
     if find_helm() is None:
         pytest.skip("e2e: no helm")
+    skip_if_theirs(cluster, "the custom resource is deleted, and all pools with it")
+    end_kept(cluster)
     cluster.kubectl("delete", CRD, "--ignore-not-found", "--timeout=120s", timeout=150)
     yield cluster
-    cluster.kubectl("delete", CRD, "--ignore-not-found", "--timeout=120s", timeout=150)
-    cluster.kubectl("apply", "--server-side", "-f", str(CRD_FILE))
+    if not stays(request):
+        cluster.kubectl("delete", CRD, "--ignore-not-found", "--timeout=120s", timeout=150)
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRD_FILE))
     cluster.kubectl("wait", "--for=condition=Established", CRD)
 
 
+def end_kept(cluster: Cluster) -> None:
+    """What an earlier run has left for a look; the custom resource is that release's."""
+    for each in json.loads(helm_on(cluster.kubeconfig, "list", "--all-namespaces", "-ojson")):
+        if each["namespace"].startswith(HOME):
+            within = f"--namespace={each['namespace']}"
+            helm_on(cluster.kubeconfig, "uninstall", each["name"], within)
+
+
 @pytest.fixture(scope="module")
-def release(bare_ground: Cluster) -> Iterator[Release]:
+def release(bare_ground: Cluster, request: pytest.FixtureRequest) -> Iterator[Release]:
     """Where a release will be, and is no more at the end."""
-    made = Release(bare_ground, "anypod", "e2e-install")
-    bare_ground.kubectl("create", "namespace", made.namespace)
-    bare_ground.kubectl("label", "namespace", made.namespace, RESTRICTED)
-    yield made
-    made.helm("uninstall", made.name, "--ignore-not-found", "--wait", "--timeout=2m")
-    bare_ground.kubectl("delete", "namespace", made.namespace, "--wait=false")
+    with namespace(bare_ground, request, HOME, **RESTRICTED) as name:
+        made = Release(bare_ground, "anypod", name)
+        yield made
+        if not stays(request):
+            made.helm("uninstall", made.name, "--ignore-not-found", "--wait", "--timeout=2m")
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +84,7 @@ def installed(release: Release, readme: list[str]) -> float:
     """By the README's first line; the seconds that it took."""
     assert readme[0].startswith("helm install")
     began = time.monotonic()
-    with release.explained(), release.shell(readme[0]):
+    with release.shell(readme[0]):
         return time.monotonic() - began
 
 
@@ -83,14 +95,14 @@ def test_the_readme_leads_to_a_first_answer(
     _, apply, wait, forward, key, run = readme
     assert forward.endswith(" &")
     began = time.monotonic()
-    with release.explained(), release.shell(f"{apply} && {wait}") as told:
+    with release.shell(f"{apply} && {wait}") as told:
         assert "condition met" in told
     ready = time.monotonic()
     port = str(free_port())
     open_port = f"until (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null; do sleep 0.1; done"
     url = f"export ANYPOD_URL=http://127.0.0.1:{port}"
     lines = [forward.replace("8700", port), open_port, url, key, run]
-    with release.explained(), release.shell("\n".join(lines)) as told:
+    with release.shell("\n".join(lines)) as told:
         assert json.loads(told)[0]["speaker"] == "Ham"
     figure(
         f"helm install: all is ready after {installed:.1f} s;"
@@ -111,8 +123,7 @@ def test_the_notes_lead_to_an_answer(release: Release) -> None:
 
 def test_eight_workers_become_ready(release: Release, figure: Figure) -> None:
     began = time.monotonic()
-    with release.explained():
-        release.apply_pool("eight", replicas=8, executors=1)
+    release.apply_pool("eight", replicas=8, executors=1)
     took = time.monotonic() - began
     status = release.get("wp/eight")["status"]
     assert status["readyReplicas"] == 8
@@ -196,10 +207,7 @@ async def test_an_upgrade_fails_no_call_and_keeps_what_was_made(
     load = LoadWatch(release)
     load.figure = figure
     load.start(release.cluster.nodes()[0])
-    with (
-        release.explained(),
-        load.row("two upgrades of the chart, with another worker image") as row,
-    ):
+    with load.row("two upgrades of the chart, with another worker image") as row:
         before = workers(release)
         more = {"gateway.replicas": 3, **annotated("older")}
         release.install({**values, **more}, "upgrade", older)
@@ -280,13 +288,11 @@ def test_an_uninstall_leaves_pools_and_the_custom_resource_alone(
 
     until_empty(ours)
     assert pool in release.all_objects()
-    cluster_wide = release.cluster.kubectl(
-        "get",
-        "clusterroles,clusterrolebindings,crds",
-        f"--selector=app.kubernetes.io/instance={release.name}",
-        "-oname",
-    )
-    assert cluster_wide.split() == [f"customresourcedefinition.apiextensions.k8s.io/{CRD[4:]}"]
+    kinds = "clusterroles,clusterrolebindings,crds"
+    chosen = f"--selector=app.kubernetes.io/instance={release.name}"
+    cluster_wide = release.cluster.kubectl("get", kinds, chosen, "-oname").split()
+    assert f"customresourcedefinition.apiextensions.k8s.io/{CRD[4:]}" in cluster_wide
+    assert not [each for each in cluster_wide if release.namespace in each]
     release.kubectl("delete", "wp/default", "--timeout=60s", timeout=90)
     until_empty(lambda: release.all_objects() - OF_EVERY_NAMESPACE)
 

@@ -11,33 +11,35 @@ from tests.cluster import Cluster, images
 from tests.cluster.kubectl import KubectlError
 from tests.cluster.waiting import wait_until
 from tests.support.chart import CHART, find_helm
+from tests.support.cluster_tests import skip_if_theirs
 from tests.support.figures import Figure
-from tests.support.installed import MINUTES, Object, Release
+from tests.support.installed import MINUTES, RESTRICTED, Object, Release
 from tests.support.local_volumes import local_volumes
+from tests.support.namespaces import namespace, stays
 
 pytestmark = pytest.mark.timeout(3600)  # the first run on a machine builds Kubernetes
 
-RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 MEMBERS = 3
 TRUST = {"cacert": "ca.crt", "cert": "server.crt", "key": "server.key"}
 ECHO = "def main(x: int) -> int:\n    return x\n"
 
 
 @pytest.fixture(scope="module")
-def storage_class(cluster: Cluster) -> Iterator[str]:
+def storage_class(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
     if find_helm() is None:
         pytest.skip("e2e: no helm")
-    with local_volumes(cluster, each=6) as name:
+    skip_if_theirs(cluster, "its nodes get folders, and the cluster a storage class")
+    with local_volumes(cluster, each=6, stay=partial(stays, request)) as name:
         yield name
 
 
 @pytest.fixture(scope="module")
-def release(cluster: Cluster, storage_class: str) -> Iterator[Release]:
+def release(
+    cluster: Cluster, request: pytest.FixtureRequest, storage_class: str
+) -> Iterator[Release]:
     """That serves its own namespace alone, with a pool of one worker."""
-    made = Release(cluster, "anypod", "e2e-store")
-    cluster.kubectl("create", "namespace", made.namespace)
-    cluster.kubectl("label", "namespace", made.namespace, RESTRICTED)
-    try:
+    with namespace(cluster, request, "e2e-store", **RESTRICTED) as name:
+        made = Release(cluster, "anypod", name)
         made.install(
             {
                 "crds.enabled": False,
@@ -55,10 +57,9 @@ def release(cluster: Cluster, storage_class: str) -> Iterator[Release]:
         )
         made.apply_pool(replicas=1, executors=1)
         yield made
-        made.uninstall()
-        made.kubectl("wait", "pvc", "--all", "--for=delete", "--timeout=120s", timeout=150)
-    finally:
-        cluster.kubectl("delete", "namespace", made.namespace, "--timeout=300s", timeout=330)
+        if not stays(request):
+            made.uninstall()
+            made.kubectl("wait", "pvc", "--all", "--for=delete", "--timeout=120s", timeout=150)
 
 
 def member(release: Release, number: int) -> str:

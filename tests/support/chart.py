@@ -47,6 +47,10 @@ def helm(*arguments: str, timeout: float = 60, **environment: str) -> str:
     return done.stdout
 
 
+def helm_on(kubeconfig: Path, *arguments: str, timeout: float = 60) -> str:
+    return helm(*arguments, timeout=timeout, KUBECONFIG=str(kubeconfig))
+
+
 def settings(values: Mapping[str, Any]) -> list[str]:
     """As options; a dotted name reaches into values."""
     return [f"--set-json={name}={json.dumps(value)}" for name, value in values.items()]

@@ -17,6 +17,12 @@ CRDS = Path(__file__).parents[2] / "crds"
 CRD = "crd/workerpools.anypod.dev"
 
 
+def skip_if_theirs(cluster: Cluster, why: str) -> None:
+    """For tests that reach beyond the namespaces which they made."""
+    if cluster.theirs:
+        pytest.skip(f"not on a cluster that was there before: {why}")
+
+
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Two nodes that have the project's images, with the custom resource installed."""
@@ -34,10 +40,9 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     started = fulfil(replace(wished, archives=archives))
     with contextlib.ExitStack() as ends:
         ends.callback(started.down)
-        theirs = started.provider == "existing"  # and left as it was
-        if not theirs or not started.kubectl("get", CRD, "--ignore-not-found"):
-            started.kubectl("apply", "--server-side", "-f", str(CRDS))
-            if theirs:
+        if not started.theirs or not started.kubectl("get", CRD, "--ignore-not-found"):
+            started.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
+            if started.theirs:
                 ends.callback(started.kubectl, "delete", CRD)
         started.kubectl("wait", "--for=condition=Established", CRD)
         yield started

@@ -22,6 +22,7 @@ LINES = 200
 _PAUSE = 0.5
 _KUBECTL_SECONDS = 20.0
 _ENOUGH = 1 << 16
+_OBJECTS = ("get", "wp,deploy,pods,svc", "-owide")
 
 Object = dict[str, Any]
 
@@ -35,7 +36,7 @@ class Follower:
 
 
 class Happenings:
-    """Of one namespace, for as long as the block; ``told`` at any time in it."""
+    """Of one namespace, for as long as the block; ``told`` at any time in it, and afterwards."""
 
     def __init__(self, cluster: Cluster, namespace: str, folder: Path) -> None:
         self._cluster = cluster
@@ -45,6 +46,7 @@ class Happenings:
         self._stopped = threading.Event()
         self._watching: dict[str, subprocess.Popen[bytes]] = {}
         self._followers: dict[str, Follower] = {}
+        self._objects = ""
         self._threads = [
             threading.Thread(target=self._keep, args=(what,), daemon=True)
             for what in (self._write_events, self._follow_pods)
@@ -62,6 +64,8 @@ class Happenings:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if error is not None:  # they may be gone when it is told
+            self._objects = self._said(*_OBJECTS)
         self._stopped.set()
         for process in list(self._watching.values()):
             process.kill()
@@ -73,7 +77,7 @@ class Happenings:
 
     def told(self) -> list[tuple[str, str]]:
         """Titles and texts, for a test's report. Never raises: that is of another failure."""
-        objects = self._said("get", "wp,deploy,pods,svc", "-owide")
+        objects = self._objects or self._said(*_OBJECTS)
         found = [(f"objects of {self._namespace}", objects)]
         for file in sorted(self._folder.iterdir()):
             title = "events" if file.name == "events" else f"log of {file.name}"

@@ -1,4 +1,4 @@
-"""AnyPod on a cluster as its users have it: by helm, with the images that the tests built."""
+"""AnyPod on a cluster as its users have it: by helm, with the images that the cluster has."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from base64 import b64decode
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,28 +15,29 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from tests.cluster import Cluster, images
+from tests.cluster import Cluster, ImageNames, images
 from tests.cluster.kubectl import find_kubectl
-from tests.support.chart import CHART, find_helm, helm, settings
-from tests.support.happenings import Happenings
+from tests.support.chart import CHART, find_helm, helm_on, settings
 from tests.support.port_forward import forwarded
 from tests.support.rig import Caller
 
 MINUTES = 8
 """For whatever has to become ready: generous, for a busy machine."""
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+"""Of a namespace."""
 
 Object = dict[str, Any]
 
 
-def local_images() -> dict[str, Any]:
-    """Values by which the chart takes what is on the nodes."""
-    found = {}
+def image_values(names: ImageNames) -> dict[str, Any]:
+    """By which the chart takes what the cluster has."""
+    found = {f"{group}.pullPolicy": names.pull_policy for group in ("image", "etcd.image")}
     for group, image in (
         ("image", images.ANYPOD),
         ("workers.image", images.WORKER),
         ("etcd.image", images.ETCD),
     ):
-        found[f"{group}.repository"], found[f"{group}.tag"] = image.rsplit(":", 1)
+        found[f"{group}.repository"], found[f"{group}.tag"] = names.of(image).rsplit(":", 1)
     return found
 
 
@@ -48,19 +48,15 @@ class Release:
     namespace: str
 
     def helm(self, *arguments: str) -> str:
-        return helm(
-            *arguments,
-            f"--namespace={self.namespace}",
-            timeout=MINUTES * 60 + 60,
-            KUBECONFIG=str(self.cluster.kubeconfig),
-        )
+        within = f"--namespace={self.namespace}"
+        return helm_on(self.cluster.kubeconfig, *arguments, within, timeout=MINUTES * 60 + 60)
 
     def kubectl(self, *arguments: str, **options: Any) -> str:
         return self.cluster.kubectl(f"--namespace={self.namespace}", *arguments, **options)
 
     def install(self, values: Mapping[str, Any], verb: str = "install", chart: Path = CHART) -> str:
         """Or ``upgrade``; all of it is ready when this returns. The notes."""
-        given = settings({**local_images(), **values})
+        given = settings({**image_values(self.cluster.images), **values})
         told = self._waited(verb, self.name, str(chart), *given)
         return told.partition("NOTES:\n")[2]
 
@@ -69,22 +65,7 @@ class Release:
         self._waited("upgrade", self.name, str(CHART), "--reset-then-reuse-values")
 
     def _waited(self, *arguments: str) -> str:
-        with self.explained():
-            return self.helm(*arguments, "--wait", f"--timeout={MINUTES}m")
-
-    @contextmanager
-    def explained(self) -> Iterator[None]:
-        """A failure within tells what went on in the namespace."""
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            Happenings(self.cluster, self.namespace, Path(folder)) as happenings,
-        ):
-            try:
-                yield
-            except Exception as failure:
-                for title, text in happenings.told():
-                    failure.add_note(f"--- {title}\n{text}")
-                raise
+        return self.helm(*arguments, "--wait", f"--timeout={MINUTES}m")
 
     def uninstall(self) -> None:
         self.helm("uninstall", self.name, "--wait", f"--timeout={MINUTES}m")

@@ -74,15 +74,6 @@ class LoadWatch:
         self.release = release
         self.figure: Figure = print
 
-    # for reports
-    @property
-    def cluster(self) -> Any:
-        return self.release.cluster
-
-    @property
-    def namespace(self) -> str:
-        return self.release.namespace
-
     def start(self, node: str, *, callers: int = steady_load.CALLERS) -> None:
         """On ``node``, so many of each kind; calls go on when this returns."""
         release = self.release

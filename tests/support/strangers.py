@@ -16,7 +16,7 @@ def in_a_pod(
     release: Release, name: str, script: str, *, patience: float = PATIENCE, **env: str
 ) -> str:
     """What a script prints in a pod that belongs to nobody; ``patience``: seconds for it to end."""
-    release.kubectl("apply", "-f", "-", input=json.dumps(stranger(name, script, **env)))
+    release.kubectl("apply", "-f", "-", input=json.dumps(stranger(release, name, script, **env)))
     try:
         return _output(release, name, patience)
     finally:
@@ -25,7 +25,7 @@ def in_a_pod(
 
 def start(release: Release, name: str, script: str, *, node: str = "", **env: str) -> None:
     """It runs when this returns."""
-    pod = stranger(name, script, node=node, **env)
+    pod = stranger(release, name, script, node=node, **env)
     release.kubectl("apply", "-f", "-", input=json.dumps(pod))
     release.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=120s", timeout=150)
 
@@ -53,12 +53,13 @@ def _phase(release: Release, pod: str) -> str:
     return str(release.get(f"pod/{pod}")["status"]["phase"])
 
 
-def stranger(name: str, script: str, *, node: str = "", **env: str) -> Object:
+def stranger(release: Release, name: str, script: str, *, node: str = "", **env: str) -> Object:
     """``node``: on which it has to be."""
+    images_there = release.cluster.images
     container = {
         "name": "python",
-        "image": images.ANYPOD,
-        "imagePullPolicy": "Never",
+        "image": images_there.of(images.ANYPOD),
+        "imagePullPolicy": images_there.pull_policy,
         "command": ["python", "-P", "-u", "-c", script],
         "env": [{"name": key, "value": value} for key, value in env.items()],
         "securityContext": {

@@ -12,6 +12,7 @@ from tests.cluster.control_plane import ApiServer
 
 pytestmark = pytest.mark.timeout(3600)  # the first run on a machine builds Kubernetes
 
+CRD = "crd/workerpools.anypod.dev"
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -79,6 +80,26 @@ def test_images_that_are_said_to_be_there_are_called_as_it_calls_them(two_contex
         cluster.down()
 
 
+def test_what_reaches_beyond_its_namespaces_is_not_run_on_somebodys_cluster(
+    api: ApiServer, two_contexts: Path
+) -> None:
+    """Whose pools would go with the custom resource."""
+    api.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+    api.kubectl("wait", "--for=condition=Established", CRD)
+    identity = ("get", CRD, "--output=jsonpath={.metadata.uid}")
+    before = api.kubectl(*identity)
+    try:
+        tests = ("tests/e2e/test_install.py", "tests/e2e/test_store.py", "tests/chaos", "-q", "-rs")
+        where = ("--context=anypod-cluster", "--image-repository=registry.example/team")
+        done = run_tests(*where, *tests)
+        assert re.search(r"^\d+ skipped in", done, re.MULTILINE), done
+        assert "not on a cluster that was there before: the custom resource" in done
+        assert api.kubectl(*identity) == before
+        assert not re.search("e2e|chaos", api.kubectl("get", "namespaces", "-oname"))
+    finally:
+        api.kubectl("delete", CRD)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -90,8 +111,14 @@ def test_a_run_of_tests_says_what_it_has_to_be_told(
     two_contexts: Path, options: list[str], said: str
 ) -> None:
     tests = [f"{ROOT}/tests/integration/cluster/test_cluster.py", "-k", "nodes_are_ready", "-rs"]
-    command = [sys.executable, "-m", "pytest", "--cluster=existing", *options, *tests]
+    told = run_tests(*options, *tests)
+    assert re.search(said, told), told
+
+
+def run_tests(*arguments: str) -> str:
+    """What they print."""
+    command = [sys.executable, "-m", "pytest", "--cluster=existing", *arguments]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
     )
-    assert re.search(said, done.stdout + done.stderr), done.stdout
+    return done.stdout + done.stderr
