@@ -56,6 +56,8 @@ def test_what_one_gateway_has_answered_the_other_knows(
     assert all(count > operations / 10 for count in served), served
     assert set(tally["workers"]) == set(before)
     assert instances(release) == before
+    done = {outcome.partition(" ")[0] for outcome in tally["outcomes"]}
+    assert done >= set(workload.HARMS)
 
 
 def instances(release: Release) -> dict[str, int]:

@@ -217,6 +217,45 @@ async def stress(
     return tally
 
 
+@dataclass(frozen=True)
+class Harm:
+    """A program that harms the process it runs in, and what its caller has to be told."""
+
+    source: str
+    told: tuple[int, str]
+    """Status and type of the problem."""
+    seconds: float = 30.0
+
+
+HARMS = {
+    "raise": Harm("def main():\n    raise ValueError('no')\n", (500, "program-error")),
+    "exit": Harm("import os\ndef main():\n    os._exit(4)\n", (500, "program-exited")),
+    "segfault": Harm(
+        "import ctypes\ndef main():\n    ctypes.string_at(0)\n", (500, "program-crashed")
+    ),
+    "loop": Harm("def main():\n    while True:\n        pass\n", (504, "deadline-exceeded"), 1.0),
+}
+
+
+class Harms:
+    """Each of them in turn, where this file is all that there is of the tests."""
+
+    def __init__(self, gateways: Gateways) -> None:
+        self.wrong: list[str] = []
+        self.outcomes: Counter[str] = Counter()
+        self._gateways = gateways
+        self._next = itertools.cycle(HARMS.items())
+
+    async def do(self) -> None:
+        name, harm = next(self._next)
+        program = {"kind": "python", "source": harm.source}
+        body = {"program": program, "inputs": {}, "timeoutSeconds": harm.seconds}
+        status, document = await self._gateways.call_surely("POST", "/run", body)
+        self.outcomes[f"{name} {status}"] += 1
+        if (status, document.get("type")) != harm.told:
+            self.wrong.append(f"{name}: {status} {document}")
+
+
 def told(tally: Tally) -> str:
     """As JSON; ``dataclasses.asdict`` cannot copy a Counter."""
     return json.dumps(vars(tally))
@@ -229,7 +268,11 @@ async def main() -> None:
     async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers) as http:
         gateways = Gateways(http, [os.environ["URL"]], "default")
         clients, operations = int(os.environ["CLIENTS"]), int(os.environ["OPERATIONS"])
-        tally = await stress(gateways, clients=clients, operations=operations)
+        harms = Harms(gateways)
+        besides = Besides(every_fifth=harms.do)
+        tally = await stress(gateways, clients=clients, operations=operations, besides=besides)
+    tally.wrong += harms.wrong
+    tally.outcomes.update(harms.outcomes)
     print(told(tally))  # noqa: T201
 
 
