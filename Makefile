@@ -49,13 +49,13 @@ demo: $(INSTALLED) ## A pool of 4 workers, real programs, a killed worker: under
 
 test: $(TESTED) lint ## Check and test everything (installs etcd, faketime, wrk and nginx from the system's packages as root)
 	@sh tests/install-system-packages etcd faketime wrk nginx
-	@[ "$$(id -u)" -ne 0 ] || sh tests/install-system-packages buildah runc debootstrap
+	@sh tests/install-image-builder
 	@$(BIN)/python -m tests.cluster prepare
 	$(PYTEST) $(PYTEST_ARGS)
 
 chaos: $(TESTED) ## Break AnyPod for longer, here and on a real Kubernetes; print what callers were told
 	@sh tests/install-system-packages etcd
-	@[ "$$(id -u)" -ne 0 ] || sh tests/install-system-packages buildah runc debootstrap
+	@sh tests/install-image-builder
 	@$(BIN)/python -m tests.cluster prepare
 	$(BIN)/python -m pytest -n 0 --at-length tests/chaos $(AT_LENGTH) $(PYTEST_ARGS)
 
@@ -91,11 +91,11 @@ bench-dspy: $(TESTED) ## Measure DSPy programs against the goals, and against a 
 	$(BIN)/python -m benchmarks.dspy
 
 images: $(TESTED) ## Build the images; say how large they are and how fast they start
-	@[ "$$(id -u)" -ne 0 ] || sh tests/install-system-packages buildah runc debootstrap
+	@sh tests/install-image-builder
 	$(BIN)/python -m tests.cluster.images
 
 cluster: $(INSTALLED) ## A real Kubernetes with the project's images (KUBERNETES=v1.34, CLUSTER=kind)
-	@[ "$$(id -u)" -ne 0 ] || sh tests/install-system-packages buildah runc debootstrap
+	@sh tests/install-image-builder
 	@$(BIN)/python -m tests.cluster up --cluster $(CLUSTER) $(CLUSTER_ARGS)
 
 cluster-down: $(INSTALLED) ## End it, and leave nothing behind
