@@ -21,7 +21,8 @@ def main() -> None:
     try:
         options.verb(options)
     except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as refused:
-        sys.exit(f"error: {refused}{_advice(options)}")
+        nothing = isinstance(refused, providers.NoCluster | images.CannotBuild)
+        sys.exit(f"error: {refused}{'' if nothing else _advice(options)}")
     except KeyboardInterrupt:
         sys.exit(f"interrupted{_advice(options)}")
 
@@ -37,6 +38,9 @@ def _advice(options: argparse.Namespace) -> str:
 
 def _up(options: argparse.Namespace) -> None:
     began = time.monotonic()
+    reason = providers.why_none(options.cluster)
+    if reason is not None:
+        raise providers.NoCluster(reason)
     # Whoever has a cluster already says by other ways what is on it.
     wanted = options.images and options.cluster != "existing"
     archives = images.archives() if wanted else []

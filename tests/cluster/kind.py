@@ -15,14 +15,19 @@ from functools import partial
 from pathlib import Path
 
 from tests.cluster import commands, loading, slots
+from tests.cluster.binaries import cache
 from tests.cluster.commands import CommandFailed
 from tests.cluster.faults import NodeFaults
 from tests.cluster.interface import Cluster
 from tests.cluster.kubectl import Kubectl, find_kubectl
 from tests.cluster.telling import step
+from tests.cluster.versions import asked
 
 _ENGINES = ("docker", "podman")
 _CREATE_SECONDS = 900
+_NODE_IMAGE = "kindest/node"
+"""Not of every release: ``kind`` names those that it has in its release notes."""
+_END_IT = "end it first (make cluster-down), or ask for that"
 _CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 # Both ways of every packet that leaves the machine or comes in, whatever else is filtered.
 _WALL = (("raw", "PREROUTING", "-i"), ("mangle", "POSTROUTING", "-o"))
@@ -155,8 +160,23 @@ def start(options: KindOptions, slot: int, nodes: int, *, keep: bool) -> KindClu
     if not there:
         with step(f"kind creates the cluster {kind.name}"):
             _create(kind, options, nodes)
+    elif options.name is None:
+        _must_be(kind, options, nodes)
     theirs = options.name is not None
     return KindCluster(kind, _kubectl(kind), keep=keep or theirs, theirs=theirs)
+
+
+def _must_be(kind: Kind, options: KindOptions, nodes: int) -> None:
+    """A cluster that was kept, and has to be what is asked for now. Raises RuntimeError."""
+    count = len(kind.nodes())
+    if options.config is None and count != nodes:
+        raise RuntimeError(f"the kind cluster {kind.name} has {count} nodes: {_END_IT}")
+    release = asked()
+    if options.image is None and release is not None:
+        told = json.loads(_kubectl(kind)("version", "--output=json"))
+        version = told["serverVersion"]["gitVersion"]
+        if version != release.version:
+            raise RuntimeError(f"the kind cluster {kind.name} is of {version}: {_END_IT}")
 
 
 def running(name: str) -> KindCluster | None:
@@ -173,6 +193,14 @@ def end(name: str) -> None:
     _kubeconfig(name).unlink(missing_ok=True)
 
 
+def end_abandoned() -> None:
+    """End what runs of tests have left that were killed."""
+    there = set(_clusters(_kind("any")))
+    for slot in slots.abandoned():
+        if name_of(slot) in there:
+            end(name_of(slot))
+
+
 def _create(kind: Kind, options: KindOptions, nodes: int) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".json") as written:
         json.dump(_configuration(nodes), written)
@@ -180,7 +208,7 @@ def _create(kind: Kind, options: KindOptions, nodes: int) -> None:
         kind(
             *("create", "cluster", "--wait=300s", f"--kubeconfig={_kubeconfig(kind.name)}"),
             f"--config={options.config or written.name}",
-            *((f"--image={options.image}",) if options.image else ()),
+            *_image(options),
             timeout=_CREATE_SECONDS,
         )
     kubectl = _kubectl(kind)
@@ -190,6 +218,16 @@ def _create(kind: Kind, options: KindOptions, nodes: int) -> None:
         if _CONTROL_PLANE in taints.split():
             kubectl("taint", "node", node, f"{_CONTROL_PLANE}-")
     kubectl("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=300s", timeout=310)
+
+
+def _image(options: KindOptions) -> list[str]:
+    """As KUBERNETES has it; without that, and beside a configuration, what kind takes itself."""
+    release = asked()
+    if options.image is not None:
+        return [f"--image={options.image}"]
+    if release is None or options.config is not None:
+        return []
+    return [f"--image={_NODE_IMAGE}:{release.version}"]
 
 
 def _configuration(nodes: int) -> dict[str, object]:
@@ -210,8 +248,10 @@ def _kubectl(kind: Kind) -> Kubectl:
 
 
 def _kubeconfig(name: str) -> Path:
-    """A file of its own: the user's is left alone."""
-    return Path(tempfile.gettempdir()) / f"anypod-kind-{os.getuid()}-{name}.kubeconfig"
+    """A file of its own: the user's is left alone. Others cannot come to its folder."""
+    folder = cache() / "kubeconfigs"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder / f"{name}.kubeconfig"
 
 
 def _kind(name: str) -> Kind:

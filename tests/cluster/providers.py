@@ -8,6 +8,7 @@ from typing import Literal
 from tests.cluster import bare, control_plane, existing, kind, slots
 from tests.cluster.addresses import Addresses
 from tests.cluster.binaries import kubernetes_binaries
+from tests.cluster.commands import CommandFailed
 from tests.cluster.interface import Cluster, ImageNames
 from tests.cluster.kind import KindOptions
 from tests.cluster.versions import kubernetes
@@ -58,18 +59,29 @@ def fulfil(wishes: Wishes) -> Cluster:
         there = existing.use(wishes.context, wishes.images)
         there.load(wishes.archives)
         return there
-    if wishes.slot is None and chosen == "bare":
-        bare.end_abandoned()
+    if wishes.slot is None:
+        bare.end_abandoned() if chosen == "bare" else kind.end_abandoned()
     slot = _slot(wishes)
     try:
         return _start(chosen, wishes, slot)
     except BaseException as failure:
         # Nobody else would end what is a run's own, and it would keep the machine busy.
-        if not wishes.keep and chosen == "bare":
-            failure.add_note(bare.last_words(Addresses(slot)))
-            bare.end(Addresses(slot))
+        if not wishes.keep:
+            _end(chosen, wishes, slot, failure)
         slots.give_back(slot)
         raise
+
+
+def _end(chosen: Provider, wishes: Wishes, slot: int, failure: BaseException) -> None:
+    """What a failed start has left. What goes wrong here is no more than a note on that."""
+    if chosen == "bare":
+        failure.add_note(bare.last_words(Addresses(slot)))
+        bare.end(Addresses(slot))
+    elif wishes.kind.name is None:
+        try:
+            kind.end(kind.name_of(slot))
+        except (CommandFailed, OSError, RuntimeError) as left:
+            failure.add_note(f"something of it may be left: {left}")
 
 
 def _start(chosen: Provider, wishes: Wishes, slot: int) -> Cluster:

@@ -42,3 +42,8 @@ def kubernetes(asked: str | None = None) -> Kubernetes:
             f"KUBERNETES={name} is no version: name a release, such as v1.37.2, or one of {known}"
         )
     return Kubernetes(version)
+
+
+def asked() -> Kubernetes | None:
+    """The release that the variable KUBERNETES names; None: any will do."""
+    return kubernetes() if os.environ.get("KUBERNETES") else None

@@ -1,0 +1,118 @@
+"""What is asked of the kind program, here a script that writes it down; and where there is none."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from tests.cluster import __main__, images, kind, providers
+from tests.cluster.commands import CommandFailed
+from tests.cluster.kind import KindOptions
+from tests.cluster.providers import Wishes
+
+KIND = """
+echo "$*" >> "{folder}/asked"
+case "$1 $2" in
+"get clusters") cat "{folder}/clusters" ;;
+"get nodes") echo "a-control-plane a-worker" ;;
+"create cluster") [ ! -e "{folder}/broken" ] ;;
+esac
+"""
+VERSION = json.dumps({"serverVersion": {"gitVersion": "v1.34.4"}})
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """In front of PATH, with a kind, a kubectl and a docker."""
+    programs = {
+        "kind": KIND.format(folder=tmp_path),
+        "kubectl": f"case $1 in version) echo '{VERSION}' ;; esac",
+        "docker": "exit 0",
+    }
+    for name, body in programs.items():
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{body}\n")
+        program.chmod(0o755)
+    (tmp_path / "clusters").touch()
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("CLUSTER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("KUBERNETES", raising=False)
+    return tmp_path
+
+
+def asked(folder: Path, verb: str) -> list[str]:
+    lines = (folder / "asked").read_text().splitlines()
+    return [line for line in lines if line.startswith(verb)]
+
+
+@pytest.mark.parametrize(
+    ("release", "image", "wanted"),
+    [
+        (None, None, ""),
+        ("v1.34", None, "--image=kindest/node:v1.34.4"),
+        ("v1.36.1", None, "--image=kindest/node:v1.36.1"),
+        ("v1.34", "mine/node:1", "--image=mine/node:1"),
+    ],
+)
+def test_a_cluster_is_of_the_release_that_is_asked_for(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    release: str | None,
+    image: str | None,
+    wanted: str,
+) -> None:
+    if release is not None:
+        monkeypatch.setenv("KUBERNETES", release)
+    kind.start(KindOptions(image=image), 0, 2, keep=True)
+    (made,) = asked(folder, "create cluster")
+    assert [each for each in made.split() if each.startswith("--image")] == wanted.split()
+
+
+@pytest.mark.parametrize(("release", "nodes"), [("v1.37", 2), ("v1.34", 3)])
+def test_a_kept_cluster_that_is_another_one_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, release: str, nodes: int
+) -> None:
+    (folder / "clusters").write_text(kind.name_of(0))
+    monkeypatch.setenv("KUBERNETES", release)
+    with pytest.raises(RuntimeError, match="end it first"):
+        kind.start(KindOptions(), 0, nodes, keep=True)
+    monkeypatch.setenv("KUBERNETES", "v1.34")
+    kind.start(KindOptions(), 0, 2, keep=True)
+    assert not asked(folder, "create cluster")
+
+
+def test_what_a_failed_start_has_left_is_ended(folder: Path) -> None:
+    (folder / "broken").touch()
+    with pytest.raises(CommandFailed):
+        providers.fulfil(Wishes("kind"))
+    (made,) = asked(folder, "create cluster")
+    name = made.split()[-1]
+    assert [each.split()[-1] for each in asked(folder, "delete cluster")] == [name]
+
+
+def test_what_a_killed_run_has_left_is_ended_by_the_next(folder: Path) -> None:
+    (folder / "clusters").write_text(f"kind mine {kind.name_of(7)}")
+    providers.fulfil(Wishes("kind")).down()
+    ended = [each.split()[-1] for each in asked(folder, "delete cluster")]
+    assert ended[0] == f"--name={kind.name_of(7)}"
+    assert "--name=mine" not in ended
+
+
+def test_its_kubeconfig_is_nobody_elses(folder: Path) -> None:
+    cluster = kind.start(KindOptions(), 0, 2, keep=True)
+    there = cluster.kubeconfig.parent
+    assert there.is_relative_to(folder / "cache")
+    assert there.stat().st_mode & 0o077 == 0
+
+
+def test_where_none_can_be_had_nothing_is_built_and_nothing_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["tests.cluster", "up", "--cluster", "kind"])
+    built: list[str] = []
+    monkeypatch.setattr(images, "archives", lambda: built.append("all"))
+    with pytest.raises(SystemExit) as refused:
+        __main__.main()
+    assert str(refused.value) == "error: no cluster: kind: there is no kind on PATH"
+    assert built == []
