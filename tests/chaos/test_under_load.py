@@ -144,7 +144,7 @@ def test_the_operator_is_away_while_workers_die(
 def test_etcd_is_restarted(release: Release, load: LoadWatch) -> None:
     with load.row("AnyPod's etcd killed, and back") as row:
         kill(release, "etcd", f"{release.name}-etcd-0")
-    only_lost_where_it_died(row, besides={"store-unavailable"})
+    only_lost_where_it_died(row)
 
 
 def test_the_api_server_is_away(release: Release, load: LoadWatch, measure: Measure) -> None:

@@ -34,6 +34,8 @@ class Row:
     died: set[str] = field(default_factory=set)
     """Workers that were killed: what ran on them may be lost."""
     answers: Counter[str] = field(default_factory=Counter)
+    repeats: Counter[str] = field(default_factory=Counter)
+    """By the client library, of calls that may or may not have come to a good end."""
     troubles: list[Trouble] = field(default_factory=list)
     slowest: float = 0.0
     affected: float = 0.0
@@ -57,11 +59,15 @@ class Row:
             for kind in (*steady_load.KINDS, READ)
             for type_, count in sorted(self.failures(kind).items())
         ]
+        repeated = [
+            each.replace(": ", f": {count} ") for each, count in sorted(self.repeats.items())
+        ]
         cells = (
             self.what,
             f"{self.affected:.1f} s",
             str(self.answers.total()),
             ", ".join(failed) or "none",
+            ", ".join(repeated) or "none",
             f"{self.slowest:.1f} s",
         )
         return f"| {' | '.join(cells)} |"
@@ -110,6 +116,7 @@ class LoadWatch:
         for tick in ticks:
             row.answers.update(tick.answers)
             row.troubles += tick.troubles
+            row.repeats.update(tick.repeats)
             row.slowest = max(row.slowest, *tick.slowest.values(), 0.0)
             ends = [ended for _, began, ended in tick.slow if ended - began > slow]
             ends += [each.ended for each in tick.troubles]
@@ -133,7 +140,9 @@ def _tick(raw: dict[str, Any]) -> Tick:
 
 
 def nothing_failed(row: Row) -> None:
+    """Nor was anything that may have begun sent again."""
     assert not row.troubles, row.troubles
+    assert {each.partition(": ")[2] for each in row.repeats} <= {"Unreachable"}, row.repeats
     for kind in steady_load.KINDS:
         assert row.answers[kind], row.answers
 

@@ -4,7 +4,7 @@ Runs in a pod that has nothing of ours but the client library (``python -c`` wit
 so it imports nothing else. Three kinds of callers, each with a connection of its own that is kept
 alive: of a program that is idempotent, of one that is not, and of sessions, one call after the
 other, each of which must find the state that the last answer told of. Nothing is repeated here but
-by the client library.
+by the client library, and that is counted.
 
 Every half second one line of JSON says what ended meanwhile (``Tick``); the last line says what the
 store has of the sessions, and what the callers know of them (``Sessions``).
@@ -16,11 +16,13 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 
-from anypod.client import AnyPodError, AsyncClient, NoAnswer, NotFound
+from anypod.client import AnyPodError, AsyncClient, NoAnswer, NotFound, http_async
+from anypod.client.retries import Attempts
 
 IDEMPOTENT, PLAIN, SESSION = KINDS = ("idempotent", "plain", "session")
 READ = "read of a session"
@@ -69,6 +71,8 @@ class Tick:
     slowest: dict[str, float]
     slow: list[tuple[str, float, float]]
     """Kind, begin and end of answers that took long."""
+    repeats: dict[str, int]
+    """Of calls, by the client library: by kind and by what was repeated."""
     troubles: list[Trouble]
     oldest: float
     """When the oldest call that is under way began; now, if there is none."""
@@ -84,11 +88,30 @@ class Wrong(Exception):
     """An answer that cannot be."""
 
 
+def unnoted(failure: Exception) -> None:
+    """Of calls that are not counted."""
+
+
+REPEATED: ContextVar[Callable[[Exception], None]] = ContextVar("REPEATED", default=unnoted)
+"""What notes a repeat of the call that is under way."""
+
+
+class Counted(Attempts):
+    """As the client library decides, and noted."""
+
+    def pause(self, failure: Exception) -> float | None:
+        pause = super().pause(failure)
+        if pause is not None:
+            REPEATED.get()(failure)
+        return pause
+
+
 @dataclass
 class Record:
     answers: Counter[str] = field(default_factory=Counter)
     slowest: dict[str, float] = field(default_factory=dict)
     slow: list[tuple[str, float, float]] = field(default_factory=list)
+    repeats: Counter[str] = field(default_factory=Counter)
     troubles: list[Trouble] = field(default_factory=list)
     running: dict[object, float] = field(default_factory=dict)
 
@@ -97,6 +120,7 @@ class Record:
         """Around one call; what it raises is kept here, and goes no further."""
         token, began = object(), time.time()
         self.running[token] = began
+        noting = REPEATED.set(lambda failure: self.repeats.update([f"{kind}: {_type_of(failure)}"]))
         try:
             yield
         except (AnyPodError, NoAnswer, Wrong) as failure:
@@ -104,6 +128,7 @@ class Record:
         else:
             self._answered(kind, began)
         finally:
+            REPEATED.reset(noting)
             del self.running[token]
 
     def _answered(self, kind: str, began: float) -> None:
@@ -116,18 +141,24 @@ class Record:
     def take(self) -> Tick:
         now = time.time()
         oldest = min(self.running.values(), default=now)
-        told = Tick(now, dict(self.answers), self.slowest, self.slow, self.troubles, oldest)
-        self.answers, self.slowest, self.slow, self.troubles = Counter(), {}, [], []
+        told = Tick(
+            *(now, dict(self.answers), self.slowest, self.slow),
+            *(dict(self.repeats), self.troubles, oldest),
+        )
+        self.answers, self.slowest, self.slow = Counter(), {}, []
+        self.repeats, self.troubles = Counter(), []
         return told
 
 
 def _trouble(kind: str, failure: Exception, began: float) -> Trouble:
-    type_, worker = type(failure).__name__, ""
-    if isinstance(failure, AnyPodError):
-        type_, worker = failure.type, failure.problem.worker or ""
-    elif isinstance(failure, Wrong):
-        type_ = "wrong"
-    return Trouble(kind, type_, worker, str(failure)[:300], began, time.time())
+    worker = failure.problem.worker or "" if isinstance(failure, AnyPodError) else ""
+    return Trouble(kind, _type_of(failure), worker, str(failure)[:300], began, time.time())
+
+
+def _type_of(failure: Exception) -> str:
+    if isinstance(failure, Wrong):
+        return "wrong"
+    return failure.type if isinstance(failure, AnyPodError) else type(failure).__name__
 
 
 class Load:
@@ -222,6 +253,7 @@ def tell(told: Tick | Sessions) -> None:
 
 
 async def main() -> None:
+    vars(http_async)["Attempts"] = Counted
     load = Load(os.environ["URL"])
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, setattr, load, "going", False)
     await load.prepare()
