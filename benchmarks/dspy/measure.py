@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -15,7 +16,7 @@ from rich.table import Table
 from benchmarks import executors, goals, load, processes
 from benchmarks.dspy import rivals, runs
 from benchmarks.dspy.rivals import Rival
-from benchmarks.goals import Measured
+from benchmarks.goals import Goal, Measured
 
 MOMENT, LONG = rivals.MILLISECONDS
 SETTLE_SECONDS = 1.0
@@ -23,6 +24,18 @@ SETTLE_SECONDS = 1.0
 
 Samples = dict[str, dict[str, tuple[float, ...]]]
 """By rival and figure, one value per round."""
+
+
+@dataclass(slots=True)
+class _Taken:
+    """Of one rival, one value per round."""
+
+    run: list[float] = field(default_factory=list)
+    """Milliseconds."""
+    beyond: list[float] = field(default_factory=list)
+    """Of these, what asking the LM directly does not take."""
+    at_once: list[float] = field(default_factory=list)
+    """Seconds."""
 
 
 def against_fastapi(
@@ -37,23 +50,32 @@ def against_fastapi(
         ):
             ours.prove()
             theirs.prove()
-            over: dict[str, list[float]] = {ours.name: [], theirs.name: []}
-            ended: dict[str, list[float]] = {ours.name: [], theirs.name: []}
+            asked = rivals.direct(api_base, MOMENT)
+            taken = {rival.name: _Taken() for rival in (ours, theirs)}
+            own: list[float] = []
             for _ in range(rounds):
-                for rival in (ours, theirs):
-                    taken = asyncio.run(runs.overheads(rival, MOMENT, count))
-                    over[rival.name].append(load.median(taken))
-                    ended[rival.name].append(asyncio.run(runs.at_once(rival, LONG, many)))
-    console.print(_table(over, ended, many))
+                in_turn = asyncio.run(runs.in_turn((asked, ours, theirs), MOMENT, count))
+                lm, *of_rivals = map(load.median, in_turn)
+                own.append(lm)
+                for rival, run in zip((ours, theirs), of_rivals, strict=True):
+                    found = taken[rival.name]
+                    found.run.append(run)
+                    found.beyond.append(run - lm)
+                    found.at_once.append(asyncio.run(runs.at_once(rival, LONG, many)))
+    console.print(_table(taken, own, many))
     results = [
-        Measured(goals.OVERHEAD, load.median(over[ours.name]), tuple(over[ours.name])),
-        Measured(goals.MANY_ASKED, load.median(ended[ours.name]), tuple(ended[ours.name])),
+        _measured(goals.OVERHEAD, taken[ours.name].beyond),
+        _measured(goals.MANY_ASKED, taken[ours.name].at_once),
     ]
     samples = {
-        rival: {"overhead_ms": tuple(over[rival]), "at_once_seconds": tuple(ended[rival])}
-        for rival in over
+        name: {"overhead_ms": tuple(found.beyond), "at_once_seconds": tuple(found.at_once)}
+        for name, found in taken.items()
     }
     return results, samples
+
+
+def _measured(goal: Goal, values: list[float]) -> Measured:
+    return Measured(goal, load.median(values), tuple(values))
 
 
 def first_runs(api_base: str, *, rounds: int) -> Measured:
@@ -62,12 +84,12 @@ def first_runs(api_base: str, *, rounds: int) -> Measured:
         tempfile.TemporaryDirectory() as name,
         rivals.anypod(Path(name), api_base, executors=1) as ours,
     ):
-        taken = tuple(_first_run(ours) for _ in range(rounds))
-    return Measured(goals.FIRST_ASKED, load.median(taken), taken)
+        ours.prove()  # so that the worker has the program
+        asked = rivals.direct(api_base, MOMENT)
+        return _measured(goals.FIRST_ASKED, [_first_run(ours, asked) for _ in range(rounds)])
 
 
-def _first_run(ours: Rival) -> float:
-    asyncio.run(runs.overheads(ours, MOMENT, 1))  # so that the worker has the program
+def _first_run(ours: Rival, asked: Rival) -> float:
     before = executors.of_worker(ours.pid)
     for pid in before:
         os.kill(pid, signal.SIGKILL)
@@ -75,8 +97,8 @@ def _first_run(ours: Rival) -> float:
         "new executors", lambda: len(executors.of_worker(ours.pid) - before) == len(before)
     )
     time.sleep(SETTLE_SECONDS)
-    [taken] = asyncio.run(runs.overheads(ours, MOMENT, 1))
-    return taken
+    [lm], [taken] = asyncio.run(runs.in_turn((asked, ours), MOMENT, 1))
+    return taken - lm
 
 
 def memory(api_base: str, *, rounds: int) -> Measured:
@@ -93,11 +115,15 @@ def memory(api_base: str, *, rounds: int) -> Measured:
     return Measured(goals.MEMORY_DSPY, load.median(sizes), sizes)
 
 
-def _table(over: dict[str, list[float]], ended: dict[str, list[float]], many: int) -> Table:
+def _table(taken: dict[str, _Taken], own: list[float], many: int) -> Table:
     table = Table(title="DSPy programs", title_justify="left")
     table.add_column("server")
-    table.add_column("one at a time, over the LM's own time", justify="right")
+    table.add_column(f"one at a time, the LM thinks for {MOMENT} ms", justify="right")
+    table.add_column("the LM asked directly", justify="right")
+    table.add_column("over the LM's own time", justify="right")
     table.add_column(f"{many} at once, LM answers in {LONG / 1000:g} s", justify="right")
-    for name, taken in over.items():
-        table.add_row(name, f"{load.median(taken):.1f} ms", f"{load.median(ended[name]):.1f} s")
+    for name, found in taken.items():
+        milliseconds = [load.median(each) for each in (found.run, own, found.beyond)]
+        told = [f"{value:.1f} ms" for value in milliseconds]
+        table.add_row(name, *told, f"{load.median(found.at_once):.1f} s")
     return table

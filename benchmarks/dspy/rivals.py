@@ -1,4 +1,4 @@
-"""AnyPod and a plain FastAPI server, both asking the same language model's server."""
+"""AnyPod and a plain FastAPI server, both asking the same language model's server, and that one."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import anypod_stack, processes
-from benchmarks.dspy.lm import ANSWER
+from benchmarks.dspy.lm import ANSWER, COMPLETIONS
 
 EXECUTORS = 4
 MILLISECONDS = (50, 2000)
@@ -24,7 +24,7 @@ class Rival:
     """By the LM's own time."""
     body: bytes
     pid: int
-    """Of the process that runs the programs, or starts what does."""
+    """Of the process that runs the programs, or starts what does; 0 of what runs none."""
 
     def prove(self) -> None:
         for url in self.urls.values():
@@ -42,6 +42,14 @@ def lm() -> Iterator[str]:
         ready = f"http://127.0.0.1:{port}/readyz"
         processes.wait_for("the LM's server", lambda: processes.answers(ready))
         yield f"http://127.0.0.1:{port}/v1"
+
+
+def direct(api_base: str, milliseconds: int) -> Rival:
+    """The LM's server itself, to be asked what a rival has asked it last."""
+    status, body = processes.ask(f"{api_base}/asked/{milliseconds}")
+    assert status == 200, body
+    url = api_base.removesuffix("/v1") + COMPLETIONS
+    return Rival("the LM's server", {milliseconds: url}, body, 0)
 
 
 def lms(api_base: str) -> list[dict[str, Any]]:

@@ -1,7 +1,13 @@
-"""What DSPy runs take beyond the language model's own time: one at a time, and many at once."""
+"""What DSPy runs take: one at a time, and many at once.
+
+The language model's own time is what the same client waits for its server when it asks that
+directly, over a connection of the same kind, between the runs: with the server's HTTP and the
+client's own. What a run takes beyond that is the rival's.
+"""
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import aiohttp
 
@@ -10,12 +16,18 @@ from benchmarks.dspy.rivals import Rival
 SECONDS = 120.0
 
 
-async def overheads(rival: Rival, lm_milliseconds: int, count: int) -> list[float]:
-    """Milliseconds of ``count`` runs, one after another over one connection, less the LM's."""
+async def in_turn(rivals: Sequence[Rival], lm_milliseconds: int, count: int) -> list[list[float]]:
+    """Milliseconds of ``count`` runs of each rival, one after another over one connection each.
+
+    The rivals take turns, and each goes first as often as any other.
+    """
+    taken: list[list[float]] = [[] for _ in rivals]
     async with _session() as http:
-        return [
-            1000 * await _run(http, rival, lm_milliseconds) - lm_milliseconds for _ in range(count)
-        ]
+        for number in range(count):
+            for place in range(len(rivals)):
+                which = (number + place) % len(rivals)
+                taken[which].append(1000 * await _run(http, rivals[which], lm_milliseconds))
+    return taken
 
 
 async def at_once(rival: Rival, lm_milliseconds: int, count: int) -> float:
