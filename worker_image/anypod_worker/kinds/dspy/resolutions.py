@@ -1,9 +1,11 @@
-"""Whom a model's name means, found once: DSPy makes a router for that three times in each run."""
+"""Whom a model's name means, and what that model can do, found once: DSPy does it in each run."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 from dspy.clients import backend_selection, capabilities
+from dspy.clients.backend_selection import CLIENT_KEYS
 from dspy.clients.engines.lm15_engine import LM15Engine
 from dspy.lm15 import RouterConfig, _definitions
 
@@ -12,7 +14,7 @@ _NAMES = 256
 
 
 @functools.lru_cache(_NAMES)
-def _resolved(model: str, model_type: str) -> Any:
+def resolved(model: str, model_type: str) -> Any:
     return LM15Engine(RouterConfig(env={}), model_type=model_type).resolve(model)
 
 
@@ -26,7 +28,7 @@ class _Resolver:
     def resolve(self, model: str) -> Any:
         if self._config.providers:  # declared by a program: they may change
             return LM15Engine(self._config, model_type=self._model_type).resolve(model)
-        return _resolved(model, self._model_type)
+        return resolved(model, self._model_type)
 
 
 def _resolve(lm: Any) -> Any:
@@ -35,7 +37,26 @@ def _resolve(lm: Any) -> Any:
     return _Resolver(config, model_type=lm.model_type).resolve(lm.model)
 
 
+_capabilities = capabilities._capabilities  # noqa: SLF001 - DSPy has no public one
+_capable: dict[tuple[str, ...], Any] = {}
+
+
+def _capabilities_of(lm: Any, options: Mapping[str, Any] | None = None) -> Any:
+    """By the model's name, and by which of a client's settings there are: their values make no
+    difference with this engine, but for those that DSPy refuses."""
+    if lm.engine != "lm15" or lm._providers or CLIENT_KEYS & (options or {}).keys():  # noqa: SLF001
+        return _capabilities(lm, options)
+    name = (lm.model, lm.model_type, *sorted(CLIENT_KEYS & lm.kwargs.keys()))
+    known = _capable.get(name)
+    if known is None:
+        known = _capabilities(lm, options)
+        if len(_capable) < _NAMES:
+            _capable[name] = known
+    return known
+
+
 def remember() -> None:
     """Have DSPy use it; once more changes nothing."""
     backend_selection.LM15Engine = _Resolver
     capabilities.resolve = _resolve
+    capabilities._capabilities = _capabilities_of  # noqa: SLF001
