@@ -22,6 +22,7 @@ from anypod_worker.kinds.dspy import (
     functions,
     lms,
     modules,
+    prompts,
     resolutions,
     tls,
 )
@@ -39,6 +40,7 @@ def prepare() -> None:
     tls.share()
     engine.use()
     adapters.remember()
+    prompts.remember()
     resolutions.remember()
 
 

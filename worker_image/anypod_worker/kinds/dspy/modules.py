@@ -12,16 +12,16 @@ import msgspec
 
 from anypod.dspy import spec
 from anypod.dspy.spec import PredictorState
-from anypod_worker.kinds.dspy import types
+from anypod_worker.kinds.dspy import prompts, types
 from anypod_worker.runtime.loading import invalid
 
 _DIVERSE = 0.7
 """Temperature of candidates, where the LM's own would give one answer again and again."""
 _ADAPTERS: dict[str, Callable[[], Any]] = {
     # A reply in no form is told as it is, and not asked for once more in another.
-    "chat": lambda: dspy.ChatAdapter(use_json_adapter_fallback=False),
-    "json": dspy.JSONAdapter,
-    "xml": dspy.XMLAdapter,
+    "chat": lambda: prompts.ChatAdapter(use_json_adapter_fallback=False),
+    "json": prompts.JSONAdapter,
+    "xml": prompts.XMLAdapter,
 }
 
 
