@@ -1,5 +1,6 @@
 """Each run has a module of its own: what one run does to it, no other finds."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -58,3 +59,27 @@ def told(module: Any) -> str:
         for n, p in module.named_predictors()
     ]
     return repr((predictors, sorted(getattr(module, "tools", {})), type(module)))
+
+
+async def test_the_next_runs_copy_is_made_while_one_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = parts("ChainOfThought")
+    copies: list[Any] = []
+    deepcopy = type(made.module).deepcopy
+
+    def noted(module: Any) -> Any:
+        copies.append(deepcopy(module))
+        return copies[-1]
+
+    monkeypatch.setattr(type(made.module), "deepcopy", noted)
+    first, second = made.copies.take(), made.copies.take()  # nobody has waited yet
+    assert copies == [first, second]
+    await asyncio.sleep(0)
+    assert len(copies) == 3
+    third = made.copies.take()
+    assert third is copies[2]
+    assert len({id(module) for module in (first, second, third, made.module)}) == 4
+    assert told(third) == told(made.module)
+    await asyncio.sleep(0)
+    assert len(copies) == 4

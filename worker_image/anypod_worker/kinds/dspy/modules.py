@@ -52,6 +52,28 @@ class Parts:
                 predictor.signature = predictor.signature.with_instructions(state.instructions)
         return module
 
+    @cached_property
+    def copies(self) -> "Copies":
+        return Copies(self.module)
+
+
+class Copies:
+    """Of a module, one for each run: the next run's is made while one waits for its LM."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        self._ahead: Any = None
+
+    def take(self) -> Any:
+        """In a loop."""
+        taken, self._ahead = self._ahead, None
+        asyncio.get_running_loop().call_soon(self._make)
+        return self._module.deepcopy() if taken is None else taken
+
+    def _make(self) -> None:
+        if self._ahead is None:
+            self._ahead = self._module.deepcopy()
+
 
 def parts(document: spec.Spec, tools: Mapping[str, Callable[..., Any]]) -> Parts:
     own = types.own_types(document.types)

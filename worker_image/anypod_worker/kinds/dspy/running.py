@@ -87,7 +87,7 @@ async def predicted(plan: DspyPlan, inputs: dict[str, Any]) -> Any:
     wrap = plan.parts.spec.wrap
     if wrap is not None and plan.reward is not None:
         return await wraps.best(plan.parts, wrap, plan.reward, inputs)
-    return await modules.build(plan.parts).acall(**inputs)
+    return await plan.parts.copies.take().acall(**inputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class _Call:
         names = [field.name for field in parts.spec.signature.outputs if field.type == "str"]
         if parts.spec.wrap is not None or not names:
             return await self._predict(inputs)
-        module = modules.build(parts)
+        module = parts.copies.take()
         predictor, name = _last_predictor(module)
         listeners = [StreamListener(n, predict=predictor, predict_name=name) for n in names]
         streaming = dspy.streamify(module, stream_listeners=listeners, is_async_program=True)
