@@ -38,6 +38,8 @@ def as_dspy_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Until ``engine.use``."""
     catalog.prepare()
     monkeypatch.setattr(execution, "AsyncLM15Engine", lm15_engine.AsyncLM15Engine)
+    monkeypatch.setattr(execution, "_engine", engine._theirs)
+    monkeypatch.setattr(execution, "_price_result", engine._price)
     for module in (execution, capabilities):
         monkeypatch.setattr(module, "asyncio", asyncio)
 
@@ -69,14 +71,17 @@ class Seen(BaseCallback):  # type: ignore[misc]
         self.told.append((outputs, type(exception)))
 
 
-def ours(lm: LmServer) -> PoolLm:
-    declared = Lm("fast", "hosted_vllm/fast", lm.url, retries=0)
+UNPRICED, PRICED = "hosted_vllm/fast", "openai/gpt-4o-mini"
+
+
+def ours(lm: LmServer, model: str = UNPRICED) -> PoolLm:
+    declared = Lm("fast", model, lm.url, retries=0)
     return PoolLm(declared, LmChoice(), Given(keys={"fast": "sk-1"}), Meter(declared))
 
 
-def theirs(lm: LmServer) -> Any:
+def theirs(lm: LmServer, model: str = UNPRICED) -> Any:
     given = {"api_base": lm.url, "api_key": "sk-1", "timeout": 60.0}
-    return dspy.LM("hosted_vllm/fast", cache=False, num_retries=0, engine="lm15", **given)
+    return dspy.LM(model, cache=False, num_retries=0, engine="lm15", **given)
 
 
 async def asked(lm: Any, *, stream: bool = False) -> tuple[Any, ...]:
@@ -94,7 +99,8 @@ async def asked(lm: Any, *, stream: bool = False) -> tuple[Any, ...]:
             said = [type(error), error.message, getattr(error, "retry_after", None)]
         finally:
             await lm.aclose()
-    entries = [{**entry, "timestamp": 0, "uuid": 0, "response": 0} for entry in lm.history]
+    unlike = dict.fromkeys(("timestamp", "uuid", "response", "cost_details"))
+    entries = [{**entry, **unlike} for entry in lm.history]
     return said, seen.told, usage.get_total_tokens(), entries
 
 
@@ -134,6 +140,32 @@ def theirs_as_ours(lm: LmServer) -> Any:
     made = ours(lm)
     made.update_history = functools.partial(dspy.LM.update_history, made)
     return made
+
+
+@pytest.mark.parametrize("model", [UNPRICED, PRICED])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_it_costs_what_dspy_says_though_no_history_is_kept(
+    lm: LmServer, model: str, stream: bool
+) -> None:
+    lm.then(*[Reply(chat(answer=42), prompt_tokens=1000, completion_tokens=500)] * 2)
+    *_, entries = await asked(theirs(lm, model), stream=stream)
+    engine.use()
+    asks = ours(lm, model)
+    with dspy.context(disable_history=True):
+        *_, usage, history = await asked(asks, stream=stream)
+    assert asks._meter.total(usage).cost == entries[0]["cost"]
+    assert (entries[0]["cost"] is None) == (model == UNPRICED)
+    assert history == []
+
+
+async def test_code_that_does_not_await_asks_and_pays_too(lm: LmServer) -> None:
+    engine.use()
+    lm.then(Reply(chat(answer=42), prompt_tokens=1000, completion_tokens=500))
+    asks = ours(lm, PRICED)
+    assert await asyncio.to_thread(asks, "?") == [chat(answer=42)]
+    assert asks._meter.total({}).cost
+    await asks.aclose()
+    assert asks._engine_store == {}
 
 
 async def test_a_pools_lm_needs_no_thread(lm: LmServer, begun: list[str]) -> None:

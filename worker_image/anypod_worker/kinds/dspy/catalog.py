@@ -35,20 +35,24 @@ def _load() -> None:
             os.environ[_OWN] = before
 
 
+_find = model_metadata.model_info
+
+
+@functools.lru_cache(_MODELS)
+def _found(provider: str, model: str, namespaces: tuple[str, ...] | None) -> dict[str, Any]:
+    return _find(provider, model, namespaces=namespaces)  # type: ignore[no-any-return]
+
+
+@functools.wraps(_find)
+def _model_info(provider: str, model: str, *, namespaces: Any = None) -> dict[str, Any]:
+    return copy.deepcopy(_found(provider, model, None if namespaces is None else tuple(namespaces)))
+
+
+def has(provider: str, model: str) -> bool:
+    """Whether it is there, and may have a price."""
+    return bool(_found(provider, model, None))
+
+
 def _remember() -> None:
-    find = model_metadata.model_info
-    if hasattr(find, "__wrapped__"):
-        return
-
-    @functools.lru_cache(_MODELS)
-    def found(provider: str, model: str, namespaces: tuple[str, ...] | None) -> dict[str, Any]:
-        return find(provider, model, namespaces=namespaces)  # type: ignore[no-any-return]
-
-    @functools.wraps(find)
-    def model_info(provider: str, model: str, *, namespaces: Any = None) -> dict[str, Any]:
-        return copy.deepcopy(
-            found(provider, model, None if namespaces is None else tuple(namespaces))
-        )
-
     for module in (model_metadata, costs, capabilities):
-        module.model_info = model_info
+        module.model_info = _model_info

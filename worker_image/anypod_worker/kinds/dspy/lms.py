@@ -159,9 +159,11 @@ class PoolLm(InTheLoop, dspy.LM):  # type: ignore[misc]
         pause = min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE) if asked is None else asked
         return pause if _loop_time() + pause + _LEAST_LEFT < self._until else None
 
+    def priced(self, cost: float | None) -> None:
+        self._meter.priced(cost)
+
     def update_history(self, entry: dict[str, Any]) -> None:
-        """Prompts are kept nowhere; what the call cost is noted."""
-        self._meter.priced(entry.get("cost"))
+        """Prompts are kept nowhere."""
 
 
 class _Outlet:

@@ -72,6 +72,7 @@ async def asking(plan: DspyPlan, given: Given) -> AsyncIterator[str]:
                 trace=[],
                 max_trace_size=0 if document.wrap is None else 1000,
                 track_usage=True,
+                disable_history=True,
                 warn_on_type_mismatch=False,
             ):
                 yield lm.name
