@@ -2,11 +2,15 @@
 
 It takes executions of one revision until none is left; what else the supervisor sends is for after
 that. Tasks and threads print, so whoever sends a frame holds a lock, and is not interrupted.
+What they run in is made ahead, when there was something like it before: nobody waits then.
 """
 
+import contextlib
 import os
 import threading
 import traceback
+from collections.abc import Callable
+from pathlib import Path
 
 from anypod.wire.config import Limits
 from anypod_worker import frames
@@ -28,25 +32,49 @@ def _nowhere(_: bytes) -> None:
 class Shared:
     """A ``beside.Outside``."""
 
-    def __init__(self, wire: frames.Wire, limits: Limits, marks: Marks | None) -> None:
+    def __init__(self, wire: frames.Wire, limits: Limits, directory: Path) -> None:
         self._wire = wire
-        self._marks = marks
         self._limits = limits
+        self._directory = directory
+        self._mark: Callable[[bytes], None] = _nowhere
+        self._company: Company | None = None
         self._process = os.getpid()
         self._main = threading.get_ident()
 
-    def run(self, program: LoadedProgram, first: frames.Run) -> bool:
-        """Until nothing runs any more; whether all that was started has ended."""
-        company = Company(
-            program,
+    def prepare(self) -> Company:
+        """For executions that may come."""
+        if self._mark is _nowhere:
+            with contextlib.suppress(OSError):
+                self._mark = Marks(self._directory).write
+        self._company = Company(
             self,
+            self._wire.fileno(),
+            self._hear,
             output_limit=self._limits.output_bytes,
             window=frames.CHUNK_WINDOW,
-            mark=self._marks.write if self._marks is not None else _nowhere,
+            mark=self._mark,
         )
-        self._start(company, first)
-        self._take(company)
-        return company.serve(self._wire.fileno(), lambda: self._take(company))
+        return self._company
+
+    def drop(self) -> None:
+        """Something else comes, whose code may close files that are not its own."""
+        if self._company is not None:
+            self._company.close()
+            self._company = None
+
+    def run(self, program: LoadedProgram, first: frames.Run) -> bool:
+        """Until nothing runs any more; whether all that was started has ended."""
+        company = self.prepare() if self._company is None else self._company
+        try:
+            self._start(company, first)
+            self._take(company)
+            return company.serve(program)
+        finally:
+            self._company = None
+
+    def _hear(self) -> None:
+        assert self._company is not None
+        self._take(self._company)
 
     def _start(self, company: Company, run: frames.Run) -> None:
         of_lm = given.of_run(run, self._limits.output_bytes)

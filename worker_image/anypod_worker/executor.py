@@ -6,7 +6,6 @@ then the supervisor replaces it. The caller need not wait for that, where nothin
 left can be seen any more: then the answer goes first.
 """
 
-import contextlib
 import os
 import signal
 import socket
@@ -25,7 +24,6 @@ from anypod_worker import aftermath, frames, kinds
 from anypod_worker.company import Shared
 from anypod_worker.confinement import Start, confine
 from anypod_worker.kinds import given
-from anypod_worker.marks import Marks
 from anypod_worker.runtime import cutting, failures, interrupts
 from anypod_worker.runtime.containment import Baseline
 from anypod_worker.runtime.loading import InvalidProgram, LoadedProgram, Programs
@@ -59,7 +57,7 @@ class Executor:
         self._programs = Programs(start.config.programs_per_executor)
         self._session: Session | None = None
         self._credit = 0
-        self._marks: Marks | None = None
+        self._shared = Shared(self._wire, limits, self._directory)
         self._signalled = False
         self._watch_signal()
         self._baseline = Baseline.capture()
@@ -104,6 +102,7 @@ class Executor:
 
     def _run(self, frame: frames.Run) -> bool:
         """Answer it; False if nothing else can be run here and the answer has not said so."""
+        self._shared.drop()
         program = self._programs.get(frame.revision)
         if program is None and frame.code is None:
             self._wire.send(frames.NeedCode(frame.id))
@@ -139,31 +138,27 @@ class Executor:
         if program is None and frame.code is None:
             self._wire.send(frames.NeedCode(frame.id))
             return True
-        shared = Shared(self._wire, self._limits, self._make_marks())
         try:
             if program is None:
                 assert frame.code is not None
-                shared.begun(frame.id)
+                self._shared.drop()
+                self._shared.begun(frame.id)
                 program = self._load(frame.code, frame.revision)
         except InvalidProgram as error:
             outcome = Outcome(failure=error.failure, interrupted=error.interrupted)
-            shared.done(frame.id, outcome)
+            self._shared.done(frame.id, outcome)
             ended = True
         else:
-            ended = shared.run(program, frame)
+            ended = self._shared.run(program, frame)
         unfit: frames.Unfitness | None = None
         if not aftermath.end_children():
             unfit = "children"
         unfit = unfit or (None if ended else "threads") or self._settle(is_session=False)
         if unfit:
             self._wire.send(frames.Unfit(unfit))
-        return not unfit
-
-    def _make_marks(self) -> Marks | None:
-        if self._marks is None:
-            with contextlib.suppress(OSError):
-                self._marks = Marks(self._directory)
-        return self._marks
+            return False
+        self._shared.prepare()
+        return True
 
     def _unfit_at_once(self, frame: frames.Run, outcome: Outcome) -> frames.Unfitness | None:
         """By what goes on after the execution, and could print into the next one."""
@@ -245,6 +240,7 @@ class Executor:
     # checks
 
     def _check(self, frame: frames.Check) -> frames.Frame:
+        self._shared.drop()
         if self._is_stopped(frame.id):
             return frames.Checked(frame.id, failure=failures.STOPPED)
         checked = self._checked(frame)

@@ -337,3 +337,26 @@ async def test_whatever_happens_all_are_answered_and_nothing_is_left() -> None:
             )
         await worker.until_idle(4)
         await gateway.until(lambda: gateway.load.running == 0)
+
+
+FILES = """
+import contextlib, os
+def main():
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(f"/proc/self/fd/{number}"))
+    return sorted(name.split(":")[0] for name in found if not name.endswith("/step"))
+"""
+
+
+async def test_what_runs_alone_finds_no_files_of_the_groups_before_and_after_it() -> None:
+    async with bench(executors=1) as (worker, gateway):
+        before = (await gateway.run(FILES)).outputs
+        pids = set()
+        for _ in range(3):
+            pids.add((await gateway.run(WAIT, group="g")).outputs)
+            await worker.until_idle(1)
+            assert (await gateway.run(FILES)).outputs == before
+            await worker.until_idle(1)
+        assert len(pids) == 1

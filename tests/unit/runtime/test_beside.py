@@ -54,11 +54,18 @@ def together(directory: Path, source: str, *inputs: dict[str, Any]) -> tuple[Int
     def body(baseline: Baseline) -> Interrupting:
         outside = Interrupting()
         program = loaded(directory, source)
-        company = Company(program, outside, output_limit=LIMIT, window=LIMIT, mark=lambda _: None)
+        end, _ = os.pipe()
+        company = Company(
+            outside,
+            end,
+            lambda: None,
+            output_limit=LIMIT,
+            window=LIMIT,
+            mark=lambda _: None,
+        )
         for number, each in enumerate(inputs):
             company.start(str(number), json.dumps(each).encode(), stream=False)
-        end, _ = os.pipe()
-        company.serve(end, lambda: None)
+        company.serve(program)
         assert baseline.restore()
         return outside
 

@@ -8,7 +8,6 @@ process's (the environment, the current directory, signal handlers) they share, 
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, ContextVar
 from typing import Any, Protocol
 from weakref import WeakSet
@@ -148,29 +147,32 @@ def _tell_unseen(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> No
 
 
 class Company:
-    """The executions that run now."""
+    """The executions that run now, or will: it can be made before there are any."""
+
+    _program: LoadedProgram
 
     def __init__(
         self,
-        program: LoadedProgram,
         outside: Outside,
+        end: int,
+        on_readable: Callable[[], None],
         *,
         output_limit: int,
         window: int,
         mark: Callable[[bytes], None],
     ) -> None:
-        """``window``: bytes of chunks that an execution may send before it is given credit;
-        ``mark``: see ``steps.Loop``."""
-        self._program = program
+        """``on_readable`` is called while they run, when there is something to read at this
+        descriptor; ``window``: bytes of chunks that an execution may send before it is given
+        credit; ``mark``: see ``steps.Loop``."""
         self._outside = outside
         self._output_limit = output_limit
         self._window = window
         self._members: dict[str, _Member] = {}
+        self._streams = shared_streams.Shared(_print)
         self._loop = steps.Loop(mark)
-        self._threads = ThreadPoolExecutor(thread_name_prefix="asyncio")
-        self._loop.set_default_executor(self._threads)
         self._loop.set_task_factory(self._make_task)
         self._loop.set_exception_handler(_tell_unseen)
+        self._loop.add_reader(end, self._hear, on_readable)
 
     def __bool__(self) -> bool:
         return bool(self._members)
@@ -212,16 +214,15 @@ class Company:
 
     # running
 
-    def serve(self, end: int, on_readable: Callable[[], None]) -> bool:
-        """Until nothing runs; whether nothing is left of it. ``on_readable`` is called when there
-        is something to read at this descriptor."""
+    def serve(self, program: LoadedProgram) -> bool:
+        """Until nothing runs; whether nothing is left of it."""
+        self._program = program
         threads = running.count_threads()
-        running.begin(self._program, None)
+        running.begin(program, None)
         reporting.listen(_tell)
         asyncio.set_event_loop(self._loop)
-        self._loop.add_reader(end, self._hear, on_readable)
         try:
-            with shared_streams.shared(_print), self._interrupts():
+            with self._streams, self._interrupts():
                 while self._members:
                     self._turn()
                 return self._close() and not running.threads_left(threads)
@@ -229,7 +230,11 @@ class Company:
             asyncio.set_event_loop(None)
             reporting.listen(None)
             cutting.forget()
-            running.end(self._program)
+            running.end(program)
+
+    def close(self) -> None:
+        """Of one that has not served, and need not."""
+        self._loop.close()
 
     def _interrupts(self) -> interrupts.Steps:
         programs = Company._perform.__code__, Company._call.__code__
@@ -304,7 +309,7 @@ class Company:
 
     def _close(self) -> bool:
         """Whether everything that ran in the loop has ended."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._loop.threads.shutdown(wait=False, cancel_futures=True)
         self._loop.set_task_factory(None)
         left = asyncio.all_tasks(self._loop)
         ending = self._loop.create_task(_end_all(left))

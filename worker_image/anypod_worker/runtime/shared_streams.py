@@ -3,12 +3,11 @@
 What is written to the descriptors themselves (by C code, by child processes) cannot be told apart.
 """
 
-import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
 
 from anypod_worker.runtime import stdio
 
@@ -45,13 +44,19 @@ def _text(fd: int, stream: Stream, take: Print) -> io.TextIOWrapper:
     return _Text(_Raw(fd, stream, take), encoding="utf-8", errors=stdio.ERRORS, write_through=True)
 
 
-@contextlib.contextmanager
-def shared(take: Print) -> Iterator[None]:
-    stdio.flush()
-    before = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
-    sys.stdout = sys.__stdout__ = _text(1, "stdout", take)  # type: ignore[misc]
-    sys.stderr = sys.__stderr__ = _text(2, "stderr", take)  # type: ignore[misc]
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__ = before  # type: ignore[misc]
+class Shared:
+    """As the context of a with statement, once."""
+
+    def __init__(self, take: Print) -> None:
+        self._stdout = _text(1, "stdout", take)
+        self._stderr = _text(2, "stderr", take)
+        self._before: tuple[Any, ...] = ()
+
+    def __enter__(self) -> None:
+        stdio.flush()
+        self._before = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
+        sys.stdout = sys.__stdout__ = self._stdout  # type: ignore[misc]
+        sys.stderr = sys.__stderr__ = self._stderr  # type: ignore[misc]
+
+    def __exit__(self, *_: object) -> None:
+        sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__ = self._before  # type: ignore[misc]

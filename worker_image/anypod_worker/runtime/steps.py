@@ -5,6 +5,7 @@ import os
 import selectors
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, ContextVar
 from typing import Any
 
@@ -49,6 +50,9 @@ class Loop(asyncio.SelectorEventLoop):
         """``mark`` is told whose step begins; nobody's when it ends."""
         super().__init__(_Selector())
         self.step_began = time.monotonic()
+        self.threads = ThreadPoolExecutor(thread_name_prefix="asyncio")
+        """None of them before one is needed."""
+        self.set_default_executor(self.threads)
         self._mark = mark
 
     def begin_step(self, mark: bytes) -> None:
