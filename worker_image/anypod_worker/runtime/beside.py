@@ -266,7 +266,9 @@ class Company:
         except interrupts.Interrupted as error:
             member.outcome.interrupted = True
             member.outcome.failure = failures.of_interrupt(error, self._program.directory)
-        await loops.end_tasks([task for task in member.tasks if not task.done()])
+        left = [task for task in member.tasks if not task.done()]
+        if left:
+            await loops.end_tasks(left)
 
     async def _perform(self, member: _Member, emit: Callable[[bytes], None] | None) -> None:
         """Fill the outcome, whatever the program does; raises Interrupted, as nothing else here."""
