@@ -30,7 +30,7 @@ from dspy.lm15 import (
 )
 from dspy.utils.callback import with_callbacks
 
-from anypod_worker.kinds.dspy import catalog, providers, resolutions
+from anypod_worker.kinds.dspy import catalog, providers, requests, resolutions
 from anypod_worker.kinds.dspy.transport import Transport
 
 T = TypeVar("T")
@@ -79,13 +79,16 @@ class InTheLoop:
         resolution = resolutions.resolved(self.model, self.model_type)
         if resolution.provider.startswith("azure"):  # where an address is another matter
             return None
+        request = requests.plain(call.legacy) or self._request(call, resolution.compat)
+        return self._engine(resolution.provider, call.legacy), request, resolution.provider
+
+    def _request(self, call: Any, compat: Any) -> Any:
         try:
-            request = execution._canonical(call, compat=resolution.compat)  # noqa: SLF001
+            return execution._canonical(call, compat=compat)  # noqa: SLF001
         except UnsupportedFeatureError:
             raise
         except (LM15Error, TypeError, ValueError) as error:
             raise dspy.LMUnsupportedFeatureError(str(error), model=self.model) from error
-        return self._engine(resolution.provider, call.legacy), request, resolution.provider
 
     def _is_plain(self, call: Any) -> bool:
         said = call.legacy
