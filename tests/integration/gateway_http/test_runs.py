@@ -433,7 +433,7 @@ async def test_a_run_is_the_same_by_every_form_of_its_path(gateway: Gateway, pat
         ("GET", "/programs/plain/run", 405),
         ("POST", "/programs/plain/run/", 404),
         ("POST", "/programs/.plain/run", 404),
-        ("POST", "/programs/plain@xyz/run", 404),
+        ("POST", "/programs/plain@xyz/run", 400),
         ("POST", "/programs/plain%2Frun/run", 404),
         ("POST", "//v1/pools/none/programs/plain/run", 404),
         ("POST", "//v1/pools/@/programs/plain/run", 404),
