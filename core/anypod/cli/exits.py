@@ -15,11 +15,14 @@ USAGE = 2
 REFUSED = 3
 UNREACHABLE = 4
 UNAVAILABLE = 5
+BUG = 70
+"""As ``EX_SOFTWARE`` of sysexits.h."""
 INTERRUPTED = 130
 
 EXPLAINED = (
     "Exit codes: 0 done; 1 the program failed; 2 wrong usage; 3 the gateway refused it; "
-    "4 no gateway was reached; 5 busy, out of time, or lost on the way; 130 interrupted."
+    "4 no gateway was reached; 5 busy, out of time, or lost on the way; 70 a bug of AnyPod; "
+    "130 interrupted."
 )
 
 _TO_DO = {
@@ -94,7 +97,7 @@ def _told(failure: Exception) -> tuple[int, list[str]]:
             return UNREACHABLE, [_error(str(failure))]
         case Usage() | InvalidName() | CannotStart():
             return USAGE, [_error(line) for line in str(failure).splitlines()]
-    return PROGRAM_FAILED, ["".join(traceback.format_exception(failure)).rstrip()]
+    return BUG, ["".join(traceback.format_exception(failure)).rstrip()]
 
 
 def code_of(problem: "Problem") -> int:

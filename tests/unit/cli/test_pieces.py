@@ -159,6 +159,13 @@ def test_failures_without_a_problem_have_their_codes(
     assert err.startswith("error: x\n")
 
 
+def test_what_nobody_foresaw_is_no_failure_of_the_program(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert exits.report(KeyError("x")) == exits.BUG == 70
+    assert "KeyError: 'x'" in capsys.readouterr().err
+
+
 def test_a_problem_is_told_with_where_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     exits.report(
         error_of(
