@@ -27,7 +27,7 @@ Target = Annotated[
     typer.Argument(
         metavar="FILE",
         help="A program's file or folder; a definition in YAML or JSON; or the id of a "
-        "program, or id@revision.",
+        "program, or id@revision, unless there is a file or folder of that name.",
     ),
 ]
 

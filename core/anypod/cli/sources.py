@@ -1,7 +1,9 @@
 """From a file or a folder to a program: its files or its definition, and an id."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,19 +60,21 @@ def _is_name(key: object) -> bool:
 
 
 def _folder(root: Path) -> dict[str, str]:
-    found = {
-        file.relative_to(root).as_posix(): _text(file)
-        for file in sorted(root.rglob("*"))
-        if file.is_file()
-        and not any(
-            part.startswith(".") or part == "__pycache__" for part in file.relative_to(root).parts
-        )
-    }
-    if "main.py" not in found:
+    if not (root / "main.py").is_file():
         raise Usage(f"{root} has no main.py")
+    found = list(islice(_files(root), MAX_FILES + 1))
     if len(found) > MAX_FILES:
-        raise Usage(f"{root} has {len(found)} files; a program may have {MAX_FILES}")
-    return found
+        raise Usage(f"{root} has more than {MAX_FILES} files, which is what a program may have")
+    return {file.relative_to(root).as_posix(): _text(file) for file in sorted(found)}
+
+
+def _files(root: Path) -> Iterator[Path]:
+    for file in root.rglob("*"):
+        parts = file.relative_to(root).parts
+        if file.is_file() and not any(
+            part.startswith(".") or part == "__pycache__" for part in parts
+        ):
+            yield file
 
 
 def _text(path: Path) -> str:

@@ -111,6 +111,14 @@ def test_a_folder_needs_a_main(tmp_path: Path) -> None:
         sources.read(str(tmp_path))
 
 
+def test_a_folder_of_too_many_files_is_refused_before_they_are_read(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("")
+    for number in range(sources.MAX_FILES):
+        (tmp_path / f"{number}.bin").write_bytes(b"\xff")
+    with pytest.raises(Usage, match="more than 1000 files"):
+        sources.read(str(tmp_path))
+
+
 def test_every_problem_has_an_exit_code_by_what_it_means() -> None:
     codes = {name: exits.report(error_of(problem(name, "scripted"))) for name in TABLE}
     assert {name for name, code in codes.items() if code == exits.PROGRAM_FAILED} == {
