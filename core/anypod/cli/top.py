@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -39,21 +40,19 @@ def top(url: str, pool: str | None, *, once: bool, interval: float, output: Form
     """Until Ctrl-C. Raises what the first look raises; later ones only show it."""
     with connected(url, pool or DEFAULT_POOL) as client:
         frame = _look(client, url, pool)
-        if once or output is Format.JSON or not sys.stdout.isatty():
-            _print(client, frame, pool, once=once, interval=interval, output=output)
-        else:
-            _watch(client, frame, pool, interval)
+        with suppress(KeyboardInterrupt):  # as it is meant to end
+            if once or output is Format.JSON or not sys.stdout.isatty():
+                _print(client, frame, pool, once=once, interval=interval, output=output)
+            else:
+                _watch(client, frame, pool, interval)
 
 
 def _watch(client: "Client", frame: Frame, pool: str | None, interval: float) -> None:
-    try:
-        with Live(render(frame), screen=True, auto_refresh=False) as live:
-            while True:
-                time.sleep(interval)
-                frame = _look_again(client, frame, pool)
-                live.update(render(frame), refresh=True)
-    except KeyboardInterrupt:
-        return
+    with Live(render(frame), screen=True, auto_refresh=False) as live:
+        while True:
+            time.sleep(interval)
+            frame = _look_again(client, frame, pool)
+            live.update(render(frame), refresh=True)
 
 
 def _print(
