@@ -19,6 +19,8 @@ from anypod.cli.options import (
     Session,
     Url,
     Whole,
+    complete_pool,
+    complete_target,
 )
 from anypod.cli.rows import Form
 
@@ -28,6 +30,7 @@ Target = Annotated[
         metavar="FILE",
         help="A program's file or folder; a definition in YAML or JSON; or the id of a "
         "program, or id@revision, unless there is a file or folder of that name.",
+        autocompletion=complete_target,
     ),
 ]
 
@@ -347,7 +350,13 @@ def _top(
     output: Output = Format.TABLE,
     pool: Annotated[
         str | None,
-        typer.Option("--pool", envvar="ANYPOD_POOL", help="Only this pool.", metavar="NAME"),
+        typer.Option(
+            "--pool",
+            envvar="ANYPOD_POOL",
+            help="Only this pool.",
+            metavar="NAME",
+            autocompletion=complete_pool,
+        ),
     ] = None,
     url: Url = DEFAULT_URL,
 ) -> None:

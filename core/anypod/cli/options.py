@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,58 +29,6 @@ class Format(StrEnum):
 class LogFormat(StrEnum):
     TEXT = "text"
     JSON = "json"
-
-
-Url = Annotated[
-    str, typer.Option("--url", envvar="ANYPOD_URL", help="Where the gateway is.", metavar="URL")
-]
-Pool = Annotated[
-    str, typer.Option("--pool", envvar="ANYPOD_POOL", help="The pool.", metavar="NAME")
-]
-Output = Annotated[Format, typer.Option("--output", "-o", help="How results are printed.")]
-Whole = Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON; as -o json.")]
-Session = Annotated[str | None, typer.Option("--session", help="The session.", metavar="KEY")]
-
-Lm = Annotated[
-    str | None,
-    typer.Option("--lm", help="Of the pool's LMs, for a program of kind dspy.", metavar="NAME"),
-]
-
-
-def group(name: str, text: str, **commands: Callable[..., None]) -> typer.Typer:
-    """A command that has verbs."""
-    made = typer.Typer(name=name, help=text, no_args_is_help=True, rich_markup_mode=None)
-    for verb, command in commands.items():
-        made.command(verb)(keyed(command))
-    return made
-
-
-@contextmanager
-def connected(url: str, pool: str, *, session: str | None = None) -> Iterator["Client"]:
-    """A client; with a session, one that knows by which header the pool takes it."""
-    from anypod.cli.exits import Usage
-    from anypod.client import Client
-    from anypod.client.settings import BadKey
-
-    key = keys.chosen()
-    try:
-        client = Client(url, pool, api_key=key)
-    except BadKey as wrong:
-        raise Usage(str(wrong)) from None
-    except ValueError as wrong:
-        raise Usage(f"--url: {wrong}") from None
-    with client:
-        header = None if session is None else _session_header(client, pool)
-        if header is None or header == "X-Session-ID":
-            yield client
-            return
-    with Client(url, pool, session_header=header, api_key=key) as client:
-        yield client
-
-
-def _session_header(client: "Client", pool: str) -> str:
-    sessions = client.pools.get(pool).spec.get("sessions", {})
-    return str(sessions.get("header", "X-Session-ID"))
 
 
 def _complete(context: typer.Context, what: str, incomplete: str) -> list[str]:
@@ -125,3 +74,79 @@ def complete_worker(context: typer.Context, incomplete: str) -> list[str]:
 
 def complete_pool(context: typer.Context, incomplete: str) -> list[str]:
     return _complete(context, "pools", incomplete)
+
+
+def complete_target(context: typer.Context, incomplete: str) -> list[str]:
+    """Programs; and files and folders here, which shells offer only where there is nothing else."""
+    folder, _, _ = incomplete.rpartition("/")
+    try:
+        here = [
+            f"{path}/" if path.is_dir() else str(path) for path in Path(folder or ".").iterdir()
+        ]
+    except OSError:
+        here = []
+    return [name for name in here if name.startswith(incomplete)] + complete_program(
+        context, incomplete
+    )
+
+
+Url = Annotated[
+    str, typer.Option("--url", envvar="ANYPOD_URL", help="Where the gateway is.", metavar="URL")
+]
+Pool = Annotated[
+    str,
+    typer.Option(
+        "--pool",
+        envvar="ANYPOD_POOL",
+        help="The pool.",
+        metavar="NAME",
+        autocompletion=complete_pool,
+    ),
+]
+Output = Annotated[Format, typer.Option("--output", "-o", help="How results are printed.")]
+Whole = Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON; as -o json.")]
+Session = Annotated[
+    str | None,
+    typer.Option("--session", help="The session.", metavar="KEY", autocompletion=complete_session),
+]
+
+Lm = Annotated[
+    str | None,
+    typer.Option("--lm", help="Of the pool's LMs, for a program of kind dspy.", metavar="NAME"),
+]
+
+
+def group(name: str, text: str, **commands: Callable[..., None]) -> typer.Typer:
+    """A command that has verbs."""
+    made = typer.Typer(name=name, help=text, no_args_is_help=True, rich_markup_mode=None)
+    for verb, command in commands.items():
+        made.command(verb)(keyed(command))
+    return made
+
+
+@contextmanager
+def connected(url: str, pool: str, *, session: str | None = None) -> Iterator["Client"]:
+    """A client; with a session, one that knows by which header the pool takes it."""
+    from anypod.cli.exits import Usage
+    from anypod.client import Client
+    from anypod.client.settings import BadKey
+
+    key = keys.chosen()
+    try:
+        client = Client(url, pool, api_key=key)
+    except BadKey as wrong:
+        raise Usage(str(wrong)) from None
+    except ValueError as wrong:
+        raise Usage(f"--url: {wrong}") from None
+    with client:
+        header = None if session is None else _session_header(client, pool)
+        if header is None or header == "X-Session-ID":
+            yield client
+            return
+    with Client(url, pool, session_header=header, api_key=key) as client:
+        yield client
+
+
+def _session_header(client: "Client", pool: str) -> str:
+    sessions = client.pools.get(pool).spec.get("sessions", {})
+    return str(sessions.get("header", "X-Session-ID"))

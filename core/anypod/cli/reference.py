@@ -24,6 +24,12 @@ Made of the commands themselves (`make reference`); `anypod COMMAND --help` says
 
 Every command below takes `--pool`, `--url` and `--api-key-file`, or `ANYPOD_POOL`, `ANYPOD_URL` and
 `ANYPOD_API_KEY_FILE`. Results are on stdout, and all else on stderr.
+
+`anypod --install-completion` teaches the shell to complete commands, options, and the names of
+programs, sessions, jobs, workers and pools, for which it asks the gateway.
+
+No command deletes a worker: a pool has as many as its `replicas` say, and whoever takes one away
+gets another. On Kubernetes, `kubectl delete pod WORKER` drains it and replaces it.
 """
 
 

@@ -11,7 +11,16 @@ import typer
 
 from anypod.cli import rows
 from anypod.cli.exits import Usage
-from anypod.cli.options import DEFAULT_POOL, DEFAULT_URL, Format, Output, Pool, Url, connected
+from anypod.cli.options import (
+    DEFAULT_POOL,
+    DEFAULT_URL,
+    Format,
+    Output,
+    Pool,
+    Url,
+    complete_target,
+    connected,
+)
 
 if TYPE_CHECKING:
     from anypod.client import Client, Job
@@ -19,7 +28,11 @@ if TYPE_CHECKING:
 
 Target = Annotated[
     str,
-    typer.Argument(metavar="FILE", help="A definition's file; or a program's id, or id@revision."),
+    typer.Argument(
+        metavar="FILE",
+        help="A definition's file; or a program's id, or id@revision.",
+        autocompletion=complete_target,
+    ),
 ]
 Data = Annotated[
     str,

@@ -134,6 +134,14 @@ def test_names_are_completed_from_the_gateway(cli: Cli, program: str) -> None:
         COMP_CWORD="5",
     )
     assert program in completed.out.split()
+    cli.file("lines.py", "")
+    for words, found in (("run li", [program, "lines.py"]), ("top --pool de", ["default"])):
+        completed = cli(
+            _ANYPOD_COMPLETE="complete_bash",
+            COMP_WORDS=f"anypod {words}",
+            COMP_CWORD=str(words.count(" ") + 1),
+        )
+        assert set(found) <= set(completed.out.split()), words
     nothing = cli(
         _ANYPOD_COMPLETE="complete_bash",
         COMP_WORDS="anypod programs get --url http://127.0.0.1:1 li",
