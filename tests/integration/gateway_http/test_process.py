@@ -16,6 +16,7 @@ from tests.support.rig import Gateway, pool_of, rig
 
 SLEEPS = "import time\ndef main(s: float):\n    time.sleep(s)\n    return 'slept'\n"
 ECHO = "def main(x: int):\n    return x\n"
+EXITS = "import os\n\n\ndef main():\n    os._exit(3)\n"
 
 
 async def in_flight(gateway: Gateway, count: int) -> None:
@@ -188,13 +189,17 @@ async def test_metrics_have_labels_that_no_client_can_add(tmp_path: Path) -> Non
         await gateway.create(ECHO, "visible")
         await gateway.run("visible", "", {"X-Session-ID": "seen"}, x=1)
         await gateway.run("visible", x="no")
+        await gateway.create(EXITS, "leaves")
+        assert (await gateway.run("leaves")).document["type"] == "program-exited"
+        replaced = 'anypod_executor_restarts_total{pool="default",reason="exited",worker="w1"} 1.0'
         await gateway.ask("POST", "//v1/pools/made-up/programs/p/run", json={})
         await gateway.ask("GET", "//made/up")
-        # A worker tells of its sessions with its next load message, not with the answer.
+        # A worker tells of its executors with its next load message, not with the answer.
         async with asyncio.timeout(10):
-            while 'anypod_sessions{pool="default"} 1.0' not in (
-                text := (answer := await gateway.ask("GET", "//metrics")).body.decode()
-            ):
+            text = ""
+            while 'anypod_sessions{pool="default"} 1.0' not in text or replaced not in text:
+                answer = await gateway.ask("GET", "//metrics")
+                text = answer.body.decode()
                 await asyncio.sleep(0.05)
     assert answer.headers["Content-Type"].startswith("text/plain")
     for line in (
@@ -209,6 +214,7 @@ async def test_metrics_have_labels_that_no_client_can_add(tmp_path: Path) -> Non
         'anypod_workers{pool="default",state="ready"} 1.0',
     ):
         assert line in text, text
+    assert replaced in text
     assert "# TYPE anypod_executor_restarts_total counter" in text
     assert not any(word in text for word in ("visible", "seen", "made"))
 
