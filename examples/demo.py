@@ -22,7 +22,7 @@ from demo_pool import EXECUTORS, WORKERS, family, is_running, local_pool, parent
 from demo_show import Show, say_counts, say_delay, say_flight, say_part
 from rich.console import Console
 
-from anypod.client import Answer, AnyPodError, Client, NoAnswer
+from anypod.client import Answer, AnyPodError, Chunk, Client, NoAnswer
 
 HERE = Path(__file__).parent
 HAMLET = (HERE / "data" / "hamlet.txt").read_text()
@@ -115,10 +115,12 @@ def count_rows(with_: str) -> int:
 def streamed(show: Show, client: Client) -> None:
     show.heading("A generator streams")
     with client.stream("concordance", {"text": HAMLET, "word": "skull"}) as stream:
-        places = list(stream.chunks())
+        *chunks, answer = stream
+    assert isinstance(answer, Answer)
+    places = [chunk.data for chunk in chunks if isinstance(chunk, Chunk)]
     for place in places[:3]:
         show.line(f"{place['line']:>5}  {place['before']:>30}{place['word']}{place['after']}")
-    show.line(f"… {len(places)} in all")
+    show.line(f"… {len(places)} in all, from {show.note(answer).execution.worker}")
     show.check("every skull", len(places) == len(re.findall(r"(?i)\bskull\b", HAMLET)))
 
 
@@ -144,7 +146,7 @@ def together(show: Show, client: Client) -> None:
 def containment(show: Show, client: Client) -> None:
     show.heading("A program that goes wrong hurts nobody")
     before = {worker.name for worker in client.workers.list()}
-    table = show.table("what it does", "its caller gets", "a neighbour meanwhile")
+    table = show.table("what it does", "worker", "its caller gets", "a neighbour", "meanwhile")
     expected = {
         "raise": "program-error",
         "exit": "program-exited",
@@ -157,21 +159,26 @@ def containment(show: Show, client: Client) -> None:
         for way, type_ in expected.items():
             bad = threads.submit(misbehave, client, way)
             good = threads.submit(client.run, "speakers", {"text": HAMLET, "top": 1})
-            status, got, detail = bad.result()
-            part = show.note(good.result()).outputs[0]
-            table.add_row("", way, f"{status} {got}: {detail}", say_part(part))
+            told = bad.result()
+            got = told.type if told is not None else "nothing"
+            other = show.note(good.result())
+            part = other.outputs[0]
+            if told is not None:
+                says = f"{told.status} {got}: {told.problem.detail}"
+                worker = told.problem.worker or ""
+                table.add_row("", way, worker, says, other.execution.worker, say_part(part))
             show.check(f"{way} is told as {type_}", got == type_)
             show.check(f"the neighbour of {way}", part["speaker"] == "Ham")
     show.console.print(table)
     show.check("every worker stays", {w.name for w in client.workers.list()} == before)
 
 
-def misbehave(client: Client, way: str) -> tuple[int, str, str]:
+def misbehave(client: Client, way: str) -> AnyPodError | None:
     try:
         client.run("misbehave", {"way": way}, timeout=1)
     except AnyPodError as error:
-        return error.status, error.type, error.problem.detail
-    return 200, "nothing", ""
+        return error
+    return None
 
 
 def session(show: Show, client: Client, up: subprocess.Popen[bytes]) -> None:
