@@ -68,7 +68,8 @@ async def _read_slowly(request: web.Request, limit: int, seconds: float) -> byte
     except TimeoutError:
         raise error("bad-request", f"the body did not arrive within {seconds:g} seconds") from None
     except web.RequestPayloadError as broken:
-        raise error("bad-request", f"the body is broken: {broken}") from None
+        why = " ".join(str(broken).removeprefix("400, message:").split())
+        raise error("bad-request", f"the body is broken: {why}") from None
     return bytes(body)
 
 

@@ -30,7 +30,10 @@ Inputs = Annotated[
 Timeout = Annotated[
     float,
     msgspec.Meta(
-        gt=0, le=LONGEST_TIMEOUT, description="Of this execution; at most the pool's maximum."
+        gt=0,
+        description="Of this execution; at most the pool's maximum.",
+        # Not checked here, where nobody knows how much less the pool allows.
+        extra_json_schema={"maximum": LONGEST_TIMEOUT},
     ),
 ]
 

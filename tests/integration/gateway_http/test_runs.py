@@ -144,6 +144,16 @@ async def test_above_the_limit_an_answer_is_a_problem(gateway: Gateway) -> None:
     assert (await inline(gateway, ECHO, inputs={"value": 1})).outputs == 1
 
 
+@pytest.mark.parametrize("asked", [301, 86_401])
+async def test_a_timeout_is_refused_with_what_the_pool_allows(gateway: Gateway, asked: int) -> None:
+    for answer in (
+        await inline(gateway, ECHO, inputs={"value": 1}, timeoutSeconds=asked),
+        await gateway.ask("POST", "/programs/echo/run", json={"timeoutSeconds": asked}),
+    ):
+        assert (answer.status, answer.document["path"]) == (400, "timeoutSeconds")
+        assert answer.document["detail"] == "timeoutSeconds may be 300 in this pool"
+
+
 @pytest.mark.parametrize(
     "body",
     [

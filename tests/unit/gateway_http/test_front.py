@@ -262,6 +262,17 @@ async def test_a_compressed_body_is_measured_unpacked(running: Front) -> None:
     assert (status, document["type"]) == (413, "too-large")
 
 
+async def test_a_body_that_cannot_be_unpacked_is_refused_in_one_line(running: Front) -> None:
+    status, document, _ = await running.ask(
+        "POST",
+        "/items/a",
+        data=b"no zip",
+        headers={"Content-Type": "application/json", "Content-Encoding": "gzip"},
+    )
+    assert (status, document["type"]) == (400, "bad-request")
+    assert document["detail"] == "the body is broken: Can not decode content-encoding: gzip"
+
+
 @pytest.mark.parametrize(
     ("kind", "status"),
     [
