@@ -1,6 +1,7 @@
 """Running programs: the hot path, without pydantic and without a look at inputs or outputs."""
 
 import asyncio
+import re
 from functools import partial
 
 from aiohttp import hdrs, web
@@ -28,6 +29,8 @@ from anypod_gateway.services import SERVICES, Pool, Services, session_key
 
 KEY = istr(HEADER)
 """Looked up in half the time."""
+
+_REFUSED_STREAM = re.compile(rf"{EVENT_STREAM}\s*(;[^,]*)?;\s*q=0(\.0*)?\s*([,;]|$)", re.IGNORECASE)
 
 
 async def run_program(request: web.Request) -> web.StreamResponse:
@@ -166,6 +169,10 @@ def _wants_logs(request: web.Request) -> bool:
     return bool(request.query_string) and requests.flag(request.query, "logs")
 
 
+def _wants_stream(accept: str) -> bool:
+    return EVENT_STREAM in accept and not _REFUSED_STREAM.search(accept)
+
+
 def timeout_of(pool: Pool, asked: float | None, programs: float | None) -> float:
     limits = pool.spec.limits
     if asked is not None and asked > limits.max_timeout_seconds:
@@ -188,7 +195,7 @@ async def _run(
     if PREFER in request.headers and prefers_async(request):
         return await accept(request, pool, execution, body, execution.deadline - came)
     check_no_webhook(request, "send Prefer: respond-async with it, or leave it out")
-    streamed = EVENT_STREAM in request.headers.get(hdrs.ACCEPT, "")
+    streamed = _wants_stream(request.headers.get(hdrs.ACCEPT, ""))
     if KEY in request.headers:
         once = stream_once if streamed else run_once
         return await once(request, services, pool, execution, body)

@@ -154,6 +154,22 @@ async def test_a_timeout_is_refused_with_what_the_pool_allows(gateway: Gateway, 
         assert answer.document["detail"] == "timeoutSeconds may be 300 in this pool"
 
 
+async def test_who_refuses_a_stream_gets_none(gateway: Gateway) -> None:
+    program = {"source": ECHO}
+    for accept, kind in (
+        ("text/event-stream;q=0", "application/json"),
+        ("text/event-stream ; q=0.0, application/json", "application/json"),
+        ("application/json;q=0, text/event-stream;q=0.5", "text/event-stream"),
+    ):
+        answer = await gateway.ask(
+            "POST",
+            "/run",
+            json={"program": program, "inputs": {"value": 1}},
+            headers={"Accept": accept},
+        )
+        assert answer.headers["Content-Type"].startswith(kind), accept
+
+
 @pytest.mark.parametrize(
     "body",
     [
