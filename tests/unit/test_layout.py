@@ -1,5 +1,9 @@
 """The shape of the repository that code and tools rely on."""
 
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,3 +26,27 @@ def test_the_constraints_pin_names_and_versions_and_nothing_else() -> None:
         assert version, line
         assert "/" not in line, line
         assert "@" not in line, line
+
+
+def plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_what_tests_import_is_declared_and_does_not_only_come_along() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    lists = [project["project"]["dependencies"]]
+    lists += [*project["project"]["optional-dependencies"].values()]
+    lists += [*project["dependency-groups"].values()]
+    declared = {plain(re.split(r"[^A-Za-z0-9._-]", one)[0]) for ones in lists for one in ones}
+    # Parts of pydantic's and of aiohttp's own interfaces.
+    declared |= {"pydantic-core", "multidict", "yarl"}
+
+    sources = "".join(file.read_text() for file in (ROOT / "tests").rglob("*.py"))
+    imported = set(re.findall(r"^ *(?:from|import) ([A-Za-z_]\w*)", sources, re.MULTILINE))
+    brought = packages_distributions()
+    undeclared = {
+        module
+        for module in imported - sys.stdlib_module_names
+        if module in brought and declared.isdisjoint(map(plain, brought[module]))
+    }
+    assert undeclared == set()
