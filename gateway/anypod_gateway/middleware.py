@@ -6,7 +6,7 @@ and logs.
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from time import perf_counter
 from types import MappingProxyType
 from typing import Protocol
@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from anypod.api.problems import AnyPodError, error
-from anypod_gateway import answers
+from anypod_gateway import answers, requests
 from anypod_gateway.access_log import CLIENT_LEFT, AccessLog
 from anypod_gateway.callers.gate import Gate, Unauthenticated
 from anypod_gateway.callers.rights import Needs
@@ -42,11 +42,14 @@ class Front:
         life: Lifecycle,
         gate: Gate | None = None,
         needs: Mapping[Handler, Needs] = MappingProxyType({}),
+        queries: Mapping[tuple[str, str], Collection[str]] = MappingProxyType({}),
     ) -> None:
-        """``gate``: None lets everybody do everything; ``needs``: of each handler."""
+        """``gate``: None lets everybody do everything; ``needs``: of each handler; ``queries``: the
+        names that may stand in a query, by method and route."""
         self._hosts = hosts
         self._gate = gate
         self._needs = needs
+        self._queries = queries
         self._metrics = metrics
         self._access = access
         self._life = life
@@ -100,6 +103,8 @@ class Front:
             else:
                 if self._gate is not None and needs != "open":
                     await self._gate.admit(request, call, needs, pool)
+                if request.query_string:
+                    self._check_query(request, call.route)
                 return await handler(request)
         except web.HTTPException as refusal:
             return _of_http(request, refusal, call)
@@ -113,6 +118,11 @@ class Front:
                 raise asyncio.CancelledError from None
             failure = raised
         return answers.problem(problem_of(failure, call))
+
+    def _check_query(self, request: web.Request, route: str) -> None:
+        known = self._queries.get((request.method, route))
+        if known is not None:
+            requests.check_query(request.query, known)
 
 
 def _foreign(header: str) -> AnyPodError:

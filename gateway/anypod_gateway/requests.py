@@ -6,7 +6,7 @@ Everything here raises AnyPodError with a problem that says what is wrong and wh
 import asyncio
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -71,6 +71,14 @@ async def _read_slowly(request: web.Request, limit: int, seconds: float) -> byte
         why = " ".join(str(broken).removeprefix("400, message:").split())
         raise error("bad-request", f"the body is broken: {why}") from None
     return bytes(body)
+
+
+def check_query(query: Mapping[str, str], known: Collection[str]) -> None:
+    """A name that is misspelt would else be as if it had not been said. Raises AnyPodError."""
+    for name in query:
+        if name not in known:
+            names = f"there are {', '.join(sorted(known))}" if known else "there is none here"
+            raise error("bad-request", f"?{name[:100]}: no such parameter; {names}")
 
 
 def split_ref(text: str) -> tuple[str, str]:

@@ -104,6 +104,18 @@ def needs_of(table: Sequence[Route]) -> dict[Handler, Needs]:
     return found
 
 
+def queries_of(table: Sequence[Route]) -> dict[tuple[str, str], frozenset[str]]:
+    """By method and path, the names that the API has in a query; of its other paths none is known,
+    as who measures has names of its own."""
+    return {
+        (route.method, route.path): frozenset(
+            one.name for one in route.parameters if one.where == "query"
+        )
+        for route in table
+        if route.path.startswith("/v1")
+    }
+
+
 def register(app: web.Application, table: Sequence[Route]) -> None:
     for route in table:
         if route.method == "GET":

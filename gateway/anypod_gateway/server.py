@@ -74,6 +74,7 @@ async def serve(settings: Settings, lines: LineWriter) -> int:
         life=life,
         gate=gate,
         needs=routing.needs_of(TABLE),
+        queries=routing.queries_of(TABLE),
     )
     app = make_app(front)
     metrics.add_gauges(key_gauges(lambda: gate.keys if gate is not None else None))

@@ -75,6 +75,22 @@ async def test_the_same_again_is_no_change_and_other_content_is_a_conflict(
     assert (await gateway.run("again")).outputs == 1
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "told"),
+    [
+        ("POST", "/programs/none/run?log=true", "?log: no such parameter; there are label, logs"),
+        ("GET", "/programs?after=a&labels=x", "?labels: no such parameter; there are after"),
+        ("GET", "/programs/none?logs=true", "?logs: no such parameter; there is none here"),
+    ],
+)
+async def test_a_misspelt_parameter_is_refused(
+    gateway: Gateway, method: str, path: str, told: str
+) -> None:
+    answer = await gateway.ask(method, path)
+    assert (answer.status, answer.document["type"]) == (400, "bad-request")
+    assert answer.document["detail"].startswith(told)
+
+
 async def test_an_id_is_made_up_when_none_is_given(gateway: Gateway) -> None:
     one, two = await asyncio.gather(gateway.create(returns(1)), gateway.create(returns(2)))
     assert one != two
