@@ -1,8 +1,9 @@
-"""Connections of one test, which no other finds."""
+"""Connections of one test, which no other finds, and an LM for runs in the test's process."""
 
 from collections.abc import Iterator
 
 import pytest
+from tests.support.lm_server import LmServer, chat, lm_server
 
 from anypod_worker.kinds.dspy import transport
 from anypod_worker.kinds.dspy.connections import Idle
@@ -18,3 +19,17 @@ def waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Idle]:
     yield waiting
     for one in waiting._waiting:
         one.stream.close()
+
+
+@pytest.fixture(scope="module")
+def serving() -> Iterator[LmServer]:
+    with lm_server() as server:
+        yield server
+
+
+@pytest.fixture
+def lm(serving: LmServer) -> LmServer:
+    """Asked nothing yet; it says that the answer is 42."""
+    serving.clear()
+    serving.script = lambda _: chat(answer="42")
+    return serving

@@ -8,8 +8,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import PydanticSerializationError
 
+from anypod.dspy import values
 from anypod.dspy.push.refusals import Refusals
 
 
@@ -38,7 +39,7 @@ def _demo(
 
 def as_json(value: Any, where: str, to_do: str, refusals: Refusals) -> Any:
     try:
-        found = to_jsonable_python(value)
+        found = values.as_json(value)
         json.dumps(found, allow_nan=False, ensure_ascii=False).encode()
     except (PydanticSerializationError, ValueError, TypeError) as wrong:
         refusals.add(where, f"a value that has no JSON form: {wrong}", to_do)

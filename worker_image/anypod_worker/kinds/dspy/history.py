@@ -3,33 +3,48 @@
 from typing import Any
 
 import dspy
+from dspy.adapters import base
+from pydantic import BaseModel, ValidationError
 
+from anypod.dspy import values as json_values
 from anypod.dspy.spec import Spec
 from anypod.session import Session
 from anypod.wire import unpaired
+from anypod_worker.kinds.dspy import types
 from anypod_worker.runtime.inputs import refused
 
 
 def filled(
-    document: Spec, field: str, values: dict[str, Any], session: Session | None
+    document: Spec,
+    field: str,
+    values: dict[str, Any],
+    session: Session | None,
+    turn: type[BaseModel] | None = None,
 ) -> dict[str, Any]:
-    """The inputs with the conversation so far. Raises Rejected."""
+    """The inputs with the conversation so far; turns that a session keeps are read as ``turn``.
+    Raises Rejected."""
     if not field:
         return values
-    messages = values[field]
-    if session is not None:
-        if messages:
+    turns = values[field]
+    if session is not None and turn is not None:
+        if turns:
             detail = "the session keeps the conversation: do not give it"
             raise refused(f"inputs.{field}", detail)
-        messages = _turns(session, field)
-    fields = {one.name for one in (*document.signature.inputs, *document.signature.outputs)}
-    known = [
-        {name: value for name, value in message.items() if name in fields}
-        for message in messages
-        if isinstance(message, dict)
-    ]
+        turns = _read(_turns(session, field), turn)
+    known = [one for one in turns if one]
     shown = known[-document.history_turns :] if document.history_turns else []
     return {**values, field: dspy.History(messages=shown)}
+
+
+def _read(turns: list[Any], turn: type[BaseModel]) -> list[dict[str, Any]]:
+    """Those that fit: the program's types may have been others when a turn was kept."""
+    found = []
+    for one in turns:
+        try:
+            found.append(types.said(turn.model_validate(one)))
+        except ValidationError:
+            continue
+    return found
 
 
 def kept(
@@ -44,7 +59,7 @@ def kept(
         return
     names = {one.name for one in document.signature.outputs}
     turn = {
-        **{name: value for name, value in values.items() if name != field},
+        **{name: json_values.as_json(value) for name, value in values.items() if name != field},
         **{name: value for name, value in outputs.items() if name in names},
     }
     turns = [*_turns(session, field), turn]
@@ -58,3 +73,9 @@ def _turns(session: Session, field: str) -> list[Any]:
     if not isinstance(found, list):
         return []
     return found if unpaired.place_in(found, field) is None else unpaired.repaired(found)
+
+
+def use() -> None:
+    """Have DSPy take no value of a turn for calls of a provider's tools, which programs have not;
+    once more changes nothing."""
+    base._tool_calls_from_message = lambda _: (None, None)  # noqa: SLF001 - nothing public says so

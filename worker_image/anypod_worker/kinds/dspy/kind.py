@@ -20,7 +20,9 @@ from anypod_worker.kinds.dspy import (
     catalog,
     engine,
     functions,
+    history,
     lms,
+    marks,
     modules,
     prompts,
     resolutions,
@@ -42,6 +44,8 @@ def prepare() -> None:
     adapters.remember()
     prompts.remember()
     resolutions.remember()
+    marks.use()
+    history.use()
 
 
 def kind(pool: Sequence[Lm]) -> Kind:

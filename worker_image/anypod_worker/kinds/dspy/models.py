@@ -7,10 +7,17 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+)
 
 from anypod.dspy import spec
 from anypod.wire import unpaired
@@ -32,6 +39,8 @@ class Models:
     outputs: type[BaseModel]
     history: str
     """The input that holds the conversation; empty when there is none."""
+    turn: type[BaseModel]
+    """What one turn of a conversation may have."""
 
     @classmethod
     def of(cls, parts: modules.Parts) -> "Models":
@@ -39,14 +48,16 @@ class Models:
         history = modules.history_field(document)
         given = [field for field in document.signature.inputs if field.name != history]
         takes = types.model("Inputs", given, parts.own, given=True)
+        turn = types.turn([*given, *document.signature.outputs], parts.own)
         if history:
             about = "The conversation so far; in a session it is kept there, and not to be given."
-            messages: Any = (list[dict[str, Any]], Field(default=[], description=about))
+            turns: Any = list[Annotated[turn, AfterValidator(types.said)]]  # type: ignore[valid-type]
+            messages: Any = (turns, Field(default=[], description=about))
             takes = create_model("Inputs", __base__=takes, **{history: messages})
         told = list(document.signature.outputs)
         if document.module.name in _SHOWN_REASONING:
             told.insert(0, spec.Field(REASONING))
-        return cls(takes, types.model("Outputs", told, parts.own), history)
+        return cls(takes, types.model("Outputs", told, parts.own), history, turn)
 
     def description(self, doc: str | None) -> Description:
         return Description(

@@ -47,7 +47,7 @@ class Parts:
             state = self.spec.state.get(name)
             if state is None:
                 continue
-            predictor.demos = [dspy.Example(**demo) for demo in state.demos]
+            predictor.demos = [dspy.Example(**self._seen(demo)) for demo in state.demos]
             if state.instructions is not None:
                 predictor.signature = predictor.signature.with_instructions(state.instructions)
         return module
@@ -55,6 +55,20 @@ class Parts:
     @cached_property
     def copies(self) -> "Copies":
         return Copies(self.module)
+
+    def _seen(self, demo: Mapping[str, Any]) -> dict[str, Any]:
+        """With images as such; what fits no type stays as it is, which is text."""
+        return {
+            name: types.read(value, self._pictures[name]) if name in self._pictures else value
+            for name, value in demo.items()
+        }
+
+    @cached_property
+    def _pictures(self) -> dict[str, Any]:
+        """The types of inputs that are images or have some."""
+        inputs = self.spec.signature.inputs
+        of = {field.name: field.type for field in inputs if types.is_seen(field.type, self.own)}
+        return {name: types.of(type_, self.own, given=True) for name, type_ in of.items()}
 
 
 class Copies:

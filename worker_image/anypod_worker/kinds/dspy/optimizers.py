@@ -7,9 +7,8 @@ from typing import Any
 
 import dspy
 import tqdm
-from pydantic_core import to_jsonable_python
 
-from anypod.dspy import tasks
+from anypod.dspy import tasks, values
 from anypod.dspy.spec import PredictorState
 from anypod_worker.kinds.dspy import failures, metrics, modules, proposals, reflection
 from anypod_worker.kinds.dspy.bridge import Bridge
@@ -159,7 +158,7 @@ def _demos(predictor: Any) -> list[dict[str, Any]]:
     signature = predictor.signature
     demos = [
         {
-            name: to_jsonable_python(value)
+            name: values.as_json(value)
             for name, value in demo.items()
             if value is not None and (name in signature.fields or name == "augmented")
         }

@@ -16,7 +16,7 @@ from dspy.streaming import StreamListener, StreamResponse
 from anypod.session import Session
 from anypod.wire.config import Lm
 from anypod_worker.keys import Hiding, Keys
-from anypod_worker.kinds.dspy import failures, history, lms, modules, wraps
+from anypod_worker.kinds.dspy import failures, history, lms, marks, modules, wraps
 from anypod_worker.kinds.dspy.models import Models
 from anypod_worker.kinds.given import Given
 from anypod_worker.runtime.results import Last
@@ -63,6 +63,7 @@ async def asking(plan: DspyPlan, given: Given) -> AsyncIterator[str]:
     lm, choice = lms.chosen(plan.pool, document.lm, given.lm)
     meter = lms.Meter(lm)
     made = lms.PoolLm(lm, choice, given, meter)
+    marks.renew()
     with dspy.track_usage() as tokens:
         try:
             with dspy.context(
@@ -132,7 +133,9 @@ class _Call:
     async def _asked(self, predict: Predict) -> dict[str, Any]:
         """With the run's LM and settings; the outputs, validated."""
         plan, document = self.plan, self.plan.parts.spec
-        inputs = history.filled(document, plan.models.history, self.values, self.session)
+        inputs = history.filled(
+            document, plan.models.history, self.values, self.session, plan.models.turn
+        )
         async with asking(plan, self.given):
             outputs = plan.models.told(await predict(inputs))
         history.kept(document, plan.models.history, self.values, outputs, self.session)

@@ -1,6 +1,8 @@
 """From the canonical text of types to types that pydantic and DSPy know."""
 
 import datetime as dt
+import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Union
 
@@ -9,6 +11,7 @@ from msgspec import UNSET
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     TypeAdapter,
@@ -41,7 +44,19 @@ def _is_data(image: dspy.Image) -> dspy.Image:
     return image
 
 
-_GIVEN: dict[str, Any] = {**_PLAIN, "Image": Annotated[dspy.Image, AfterValidator(_is_data)]}
+def _of_mark(value: Any) -> Any:
+    """States and sessions of earlier versions have images as DSPy marks them."""
+    found = _MARKED.fullmatch(value) if isinstance(value, str) else None
+    return value if found is None else json.loads(found[1])
+
+
+_MARKED = re.compile(
+    r"<<CUSTOM-TYPE-START-IDENTIFIER>>"
+    r'\[\{"type": "image_url", "image_url": (\{"url": "data:image/[^"\\]*"\})\}\]'
+    r"<<CUSTOM-TYPE-END-IDENTIFIER>>"
+)
+_IMAGE = Annotated[dspy.Image, BeforeValidator(_of_mark), AfterValidator(_is_data)]
+_GIVEN: dict[str, Any] = {**_PLAIN, "Image": _IMAGE}
 """As callers give them."""
 _CONFIG = ConfigDict(extra="forbid", protected_namespaces=())
 
@@ -89,6 +104,25 @@ def model(
     return made
 
 
+def turn(fields: Sequence[spec.Field], own: Own) -> type[BaseModel]:
+    """Of a conversation: some of these fields, and what else there may be, which is left out."""
+    shown: dict[str, Any] = {
+        field.name: (
+            of(field.type, own, given=True),
+            Field(default_factory=lambda: None, description=field.description or None),
+        )
+        for field in fields
+    }
+    config = ConfigDict(extra="ignore", protected_namespaces=())
+    made: type[BaseModel] = create_model("Turn", __config__=config, **shown)
+    return made
+
+
+def said(turn: BaseModel) -> dict[str, Any]:
+    """The fields that a turn has."""
+    return {name: getattr(turn, name) for name in turn.model_fields_set}
+
+
 def _shown(field: spec.Field) -> Any:
     default = getattr(field, "default", UNSET)
     return Field(
@@ -96,6 +130,19 @@ def _shown(field: spec.Field) -> Any:
         description=field.description or None,
         validate_default=True,
     )
+
+
+def is_seen(text: str, own: Own) -> bool:
+    """Whether there are images in it; own types have none."""
+    return "Image" in types.names(types.parse(text, own))
+
+
+def read(value: Any, type_: Any) -> Any:
+    """As the type has it, or as it is if it does not fit."""
+    try:
+        return TypeAdapter(type_).validate_python(value)
+    except ValidationError:
+        return value
 
 
 def of(text: str, own: Own, *, given: bool = False) -> Any:
