@@ -21,7 +21,7 @@ _ADAPTERS: dict[str, Callable[[], Any]] = {
     # A reply in no form is told as it is, and not asked for once more in another.
     "chat": lambda: prompts.ChatAdapter(use_json_adapter_fallback=False),
     "json": prompts.JSONAdapter,
-    "xml": prompts.XMLAdapter,
+    "xml": lambda: prompts.XMLAdapter(use_json_adapter_fallback=False),
 }
 
 

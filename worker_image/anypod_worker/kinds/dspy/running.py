@@ -8,15 +8,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import dspy
-from dspy.streaming import StreamListener, StreamResponse
 
 from anypod.session import Session
 from anypod.wire.config import Lm
 from anypod_worker.keys import Hiding, Keys
-from anypod_worker.kinds.dspy import failures, history, lms, marks, modules, wraps
+from anypod_worker.kinds.dspy import failures, history, lms, marks, modules, splitters, wraps
 from anypod_worker.kinds.dspy.models import Models
 from anypod_worker.kinds.given import Given
 from anypod_worker.runtime.results import Last
@@ -151,38 +151,45 @@ class _Call:
         if parts.spec.wrap is not None or not names:
             return await self._predict(inputs)
         module = parts.copies.take()
-        predictor, name = _last_predictor(module)
-        listeners = [StreamListener(n, predict=predictor, predict_name=name) for n in names]
-        streaming = dspy.streamify(module, stream_listeners=listeners, is_async_program=True)
-        prediction, pieces = None, _Pieces(queue, Keys(self.given.keys))
-        async for item in streaming(**inputs):
-            if isinstance(item, StreamResponse):
-                name, text = item.signature_field_name, item.chunk
-                await pieces.say(name, text, is_last=item.is_last_chunk)
-            elif isinstance(item, dspy.Prediction):
-                prediction = item
-        await pieces.end()
-        assert prediction is not None, "a stream ends with its prediction"
+        splitter = splitters.splitter(parts.spec.adapter, names)
+        pieces = _Pieces(queue, Keys(self.given.keys), splitter)
+        listens = SimpleNamespace(predict=_last_predictor(module))
+        with dspy.context(send_stream=pieces, stream_listeners=[listens]):
+            prediction = await module.acall(**inputs)
+        await pieces.end({name: prediction.get(name) for name in names})
         return prediction
 
 
 class _Pieces:
     """What an LM says, as it comes; a key in it may come in several pieces."""
 
-    def __init__(self, queue: asyncio.Queue[Any], keys: Keys) -> None:
+    def __init__(self, queue: asyncio.Queue[Any], keys: Keys, splitter: splitters.Splitter) -> None:
         self._queue = queue
         self._keys = keys
+        self._splitter = splitter
+        self._said: dict[str, list[str]] = {}
         self._hiding: dict[str, Hiding] = {}
 
-    async def say(self, field: str, text: str, *, is_last: bool) -> None:
-        hiding = self._hiding.setdefault(field, Hiding(self._keys))
-        said = hiding.feed(text.encode("utf-8", "surrogatepass"))
-        await self._put(field, said + hiding.end() if is_last else said)
+    async def send(self, chunk: Any) -> None:
+        """As DSPy has it from the LM."""
+        for field, text in self._splitter.feed(chunk.choices[0].delta.content or ""):
+            await self._say(field, text)
 
-    async def end(self) -> None:
-        """What was held back, in case a key began there."""
+    async def end(self, outputs: dict[str, Any]) -> None:
+        """What of the outputs was not certain before, and what was held back in case a key began
+        there."""
+        for field, value in outputs.items():
+            said = "".join(self._said.get(field, ()))
+            if isinstance(value, str):
+                whole = value if value.startswith(said) else value.lstrip()
+                await self._say(field, whole[len(said) :] if whole.startswith(said) else "")
         for field, hiding in self._hiding.items():
             await self._put(field, hiding.end())
+
+    async def _say(self, field: str, text: str) -> None:
+        self._said.setdefault(field, []).append(text)
+        hiding = self._hiding.setdefault(field, Hiding(self._keys))
+        await self._put(field, hiding.feed(text.encode("utf-8", "surrogatepass")))
 
     async def _put(self, field: str, text: bytes) -> None:
         if text:
@@ -190,7 +197,6 @@ class _Pieces:
             await self._queue.put({"field": field, "text": said})
 
 
-def _last_predictor(module: Any) -> tuple[Any, str]:
+def _last_predictor(module: Any) -> Any:
     """The one that writes the outputs."""
-    name, predictor = module.named_predictors()[-1]
-    return predictor, name
+    return module.predictors()[-1]
