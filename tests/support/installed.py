@@ -31,7 +31,11 @@ Object = dict[str, Any]
 
 def image_values(names: ImageNames) -> dict[str, Any]:
     """By which the chart takes what the cluster has."""
-    found = {f"{group}.pullPolicy": names.pull_policy for group in ("image", "etcd.image")}
+    found = {}
+    if (
+        names != ImageNames()
+    ):  # else as helm/trial.yaml has it: an upgrade from that replaces no etcd
+        found = {f"{group}.pullPolicy": names.pull_policy for group in ("image", "etcd.image")}
     for group, image in (
         ("image", images.ANYPOD),
         ("workers.image", images.WORKER),
