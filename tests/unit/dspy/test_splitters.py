@@ -72,11 +72,11 @@ def test_what_is_told_of_any_reply_is_how_an_output_begins(
 ) -> None:
     reply = "".join(parts)
     found = told(form, reply, lengths)
-    assert found == told(form, reply, [1]), "it depends on where the reply is cut"
     try:
         read = modules.adapter(form).parse(dspy.Signature("question -> answer: str"), reply)
     except dspy.AdapterParseError:
         return
+    assert found == told(form, reply, [1]), "it depends on where the reply is cut"
     assert str(read["answer"]).lstrip().startswith(found["answer"].lstrip())
 
 
