@@ -4,8 +4,9 @@ DSPy only warns of inputs that do not fit, and does not look at bounds of output
 """
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -85,7 +86,22 @@ class Models:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             where = ".".join(str(part) for part in ("outputs", *first["loc"]))
             raise failures.unusable(f"{where}: {first['msg']}", _text(found)) from None
-        return valid.model_dump(mode="json")
+        outputs = valid.model_dump(mode="json")
+        for where in _not_finite(outputs, "outputs"):
+            raise failures.unusable(f"{where}: the number is not finite", _text(found))
+        return outputs
+
+
+def _not_finite(value: Any, where: str) -> Iterator[str]:
+    """Where numbers are that JSON has not."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield where
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            yield from _not_finite(one, f"{where}.{name}")
+    elif isinstance(value, list):
+        for number, one in enumerate(value):
+            yield from _not_finite(one, f"{where}.{number}")
 
 
 def _text(value: Mapping[str, Any]) -> str:
