@@ -25,7 +25,7 @@ def test_concurrent_runs_over_all_lms_never_meet(client: Client, lm: LmServer) -
         number = number_in(asked.last)
         return Reply(
             chat(answer=f"{number} by {asked.model}"),
-            delay=0.05,
+            delay=0.5,
             prompt_tokens=1000 + number,
             completion_tokens=1 + LMS.index(asked.model),
         )
@@ -51,6 +51,7 @@ def test_concurrent_runs_over_all_lms_never_meet(client: Client, lm: LmServer) -
     with ThreadPoolExecutor(RUNS) as threads:
         list(threads.map(run, range(RUNS)))
     assert len(lm.asked) == RUNS
+    assert lm.most_at_once > len(LMS), "they did not meet at all"
     for asked in lm.asked:
         number = number_in(asked.last)
         name = LMS[number % len(LMS)]
