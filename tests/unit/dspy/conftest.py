@@ -28,7 +28,7 @@ def serving() -> Iterator[LmServer]:
 
 
 @pytest.fixture
-def lm(serving: LmServer) -> LmServer:
+def lm(serving: LmServer, waiting: Idle) -> LmServer:
     """Asked nothing yet; it says that the answer is 42."""
     serving.clear()
     serving.script = lambda _: chat(answer="42")
