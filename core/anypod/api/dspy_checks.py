@@ -22,7 +22,6 @@ from anypod.api.dspy_programs import (
 from anypod.dspy import signatures, types
 from anypod.dspy.signatures import InvalidSignature
 from anypod.dspy.spec import (
-    INTERNAL_FIELDS,
     PREDICTORS,
     Field,
     LmChoice,
@@ -34,6 +33,7 @@ from anypod.dspy.spec import (
     Tool,
     TypeField,
     Wrap,
+    fields_beside,
 )
 from anypod.dspy.types import InvalidType
 
@@ -58,6 +58,7 @@ def spec_of(given: DspyCode) -> Spec:
     signature = _signature(given, given.types)
     module = _module(given)
     _check_specials(signature)
+    _check_not_the_modules(signature, module)
     return Spec(
         signature=signature,
         module=module,
@@ -185,6 +186,16 @@ def _check_specials(signature: Signature) -> None:
         raise Refused("signature.inputs", "beside the History there must be an input")
 
 
+def _check_not_the_modules(signature: Signature, module: Module) -> None:
+    """Fields that a module has beside those of its signature take the place of others."""
+    its_own = {one for name in PREDICTORS[module.name] for one in fields_beside(name, module)}
+    for side in ("inputs", "outputs"):
+        for number, field in enumerate(getattr(signature, side)):
+            if field.name in its_own:
+                path = f"signature.{side}.{number}.name"
+                raise Refused(path, f"{module.name} has a field {field.name!r} of its own")
+
+
 # modules and functions
 
 
@@ -265,7 +276,7 @@ def _state(given: DspyCode, module: Module, signature: Signature) -> dict[str, P
         path = f"state.{name}"
         if name not in known:
             raise Refused(path, f"{module.name} has no such predictor; it has: {', '.join(known)}")
-        allowed = {*own, *INTERNAL_FIELDS[name], "augmented"}
+        allowed = {*own, *fields_beside(name, module), "augmented"}
         for number, demo in enumerate(state.demos):
             if unknown := sorted(set(demo) - allowed):
                 raise Refused(

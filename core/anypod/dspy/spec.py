@@ -31,7 +31,7 @@ INTERNAL_FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "candidates.predict": ("reasoning",),
     "compare": ("rationale",),
 }
-"""Fields that a predictor has beside the signature's own."""
+"""Fields that a predictor has beside the signature's own; for all of them: ``fields_beside``."""
 
 
 class Field(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -65,6 +65,12 @@ class Module(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """Of ReAct: calls of tools."""
     candidates: int = 3
     """Of MultiChainComparison: answers that are compared."""
+
+
+def fields_beside(predictor: str, module: Module) -> tuple[str, ...]:
+    """Those of ``INTERNAL_FIELDS``, and of a comparison the attempts that it is shown."""
+    numbers = range(1, module.candidates + 1) if predictor == "compare" else ()
+    return (*INTERNAL_FIELDS[predictor], *(f"reasoning_attempt_{number}" for number in numbers))
 
 
 class Tool(msgspec.Struct, frozen=True, omit_defaults=True):

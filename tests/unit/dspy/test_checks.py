@@ -136,6 +136,19 @@ def test_the_same_program_has_one_form(one: dict[str, Any], other: dict[str, Any
         ({"types": {"A": {"fields": [{"name": "copy"}]}}}, "types.A.fields.0.name", "uses itself"),
         ({"signature": "q -> a: Image"}, "signature.outputs.0.type", "for inputs only"),
         ({"signature": "h: History -> a"}, "signature.inputs", "there must be an input"),
+        (
+            {"module": "MultiChainComparison", "signature": "q, rationale -> a"},
+            "signature.inputs.1.name",
+            "a field 'rationale' of its own",
+        ),
+        (
+            {
+                "module": {"name": "MultiChainComparison", "candidates": 2},
+                "state": {"compare": {"demos": [{"reasoning_attempt_3": "r"}]}},
+            },
+            "state.compare.demos.0.reasoning_attempt_3",
+            "reasoning_attempt_2",
+        ),
         ({"signature": "q, h: History, i: History -> a"}, "signature.inputs", "one History"),
         ({"signature": "q, h: History | None -> a"}, "signature.inputs", "stands alone"),
         ({"module": "ReAct"}, "tools", "at least one tool"),

@@ -166,7 +166,8 @@ def test_own_types_keep_their_fields() -> None:
 @pytest.mark.filterwarnings("ignore:The 'prefix' argument:DeprecationWarning")  # of DSPy's own
 def test_a_comparison_makes_its_candidates_itself(tmp_path: Path) -> None:
     program = dspy.MultiChainComparison("question -> answer", M=4)
-    program.predict.demos = [dspy.Example(question="q", answer="a", rationale="r")]
+    attempts = {f"reasoning_attempt_{number}": "It is a." for number in range(1, 5)}
+    program.predict.demos = [dspy.Example(question="q", answer="a", rationale="r", **attempts)]
     served = module_of(definition(program), tmp_path)
     assert prompt(served, "compare") == prompt(program, "predict")
     assert served.compare.config == program.predict.config

@@ -10,7 +10,14 @@ import tqdm
 
 from anypod.dspy import tasks, values
 from anypod.dspy.spec import PredictorState
-from anypod_worker.kinds.dspy import failures, metrics, modules, proposals, reflection
+from anypod_worker.kinds.dspy import (
+    failures,
+    history,
+    metrics,
+    modules,
+    proposals,
+    reflection,
+)
 from anypod_worker.kinds.dspy.bridge import Bridge
 from anypod_worker.kinds.dspy.evaluation import Example
 from anypod_worker.runtime.failures import Known
@@ -98,6 +105,10 @@ class Optimization:
 
     async def asked(self, program: Any, inputs: dict[str, Any]) -> Any:
         left = self.check()
+        conversation = modules.history_field(self.parts.spec)
+        inputs = history.filled(self.parts.spec, conversation, inputs, None)
+        for predictor in program.predictors():
+            predictor.demos = [_without(conversation, demo) for demo in predictor.demos]
         try:
             async with asyncio.timeout(left):
                 return await self._tracked(program.acall(**inputs))
@@ -140,9 +151,10 @@ class Student(dspy.Module):  # type: ignore[misc]
 def state_of(program: Any, parts: modules.Parts) -> State:
     """What differs from a program without a state."""
     bare = parts.with_state({}).module
+    conversation = modules.history_field(parts.spec)
     own = {name: one.signature.instructions for name, one in bare.named_predictors()}
     found = {
-        name: PredictorState(_differs(predictor, own[name]), _demos(predictor))
+        name: PredictorState(_differs(predictor, own[name]), _demos(predictor, conversation))
         for name, predictor in program.named_predictors()
     }
     return {name: state for name, state in found.items() if state != PredictorState()}
@@ -153,13 +165,18 @@ def _differs(predictor: Any, own: str) -> str | None:
     return None if instructions == own else instructions
 
 
-def _demos(predictor: Any) -> list[dict[str, Any]]:
+def _without(conversation: str, demo: Any) -> Any:
+    """A conversation is what came before a question, and shows nothing of how to answer it."""
+    return demo.without(conversation) if conversation in demo else demo
+
+
+def _demos(predictor: Any, conversation: str) -> list[dict[str, Any]]:
     """Those that show at least one output of the predictor."""
     signature = predictor.signature
     demos = [
         {
             name: values.as_json(value)
-            for name, value in demo.items()
+            for name, value in _without(conversation, demo).items()
             if value is not None and (name in signature.fields or name == "augmented")
         }
         for demo in predictor.demos

@@ -1,0 +1,105 @@
+"""What optimisers find, for programs of each shape: in this process, with a real server to ask."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.lm_server import LmServer, chat, lm_server
+
+from anypod.api.dspy_checks import spec_of
+from anypod.api.dspy_programs import CreateDspyProgram
+from anypod.dspy import tasks
+from anypod.wire.config import Lm
+from anypod_worker.kinds.dspy import kind
+from anypod_worker.kinds.dspy.connections import Idle
+from anypod_worker.kinds.dspy.tasks import TaskPlan
+from anypod_worker.kinds.given import Given
+
+# DSPy's own MultiChainComparison gives an argument that DSPy is going to drop.
+pytestmark = pytest.mark.filterwarnings("ignore:The 'prefix' argument:DeprecationWarning")
+
+BOOTSTRAP = tasks.Optimizer("BootstrapFewShot", max_labeled_demos=0)
+EXACT = tasks.Metric("exact-match", "answer")
+KEY = "sk-secret-0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def serving() -> Iterator[LmServer]:
+    kind.prepare()
+    with lm_server() as serving:
+        yield serving
+
+
+@pytest.fixture
+def lm(serving: LmServer, waiting: Idle) -> LmServer:
+    serving.clear()
+    return serving
+
+
+def definition(**fields: Any) -> dict[str, Any]:
+    return {"kind": "dspy", "signature": "question -> answer", **fields}
+
+
+async def optimised(
+    lm: LmServer,
+    folder: Path,
+    program: dict[str, Any],
+    optimizer: tasks.Optimizer,
+    trainset: list[dict[str, Any]],
+) -> Any:
+    document = spec_of(CreateDspyProgram.model_validate(program))
+    plan = kind._plan(document, folder, [Lm("fast", "hosted_vllm/fast", lm.url, retries=0)])
+    task = TaskPlan.of(plan, tasks.Task(EXACT, optimizer), folder)
+    data = json.dumps({"trainset": trainset}).encode()
+    arguments, _ = task.bind(data, None, Given(keys={"fast": KEY}))
+    return await task.entry(*arguments)
+
+
+def examples(*numbers: int, **inputs: Any) -> list[dict[str, Any]]:
+    return [
+        {"inputs": {"question": f"What is {n}?", **inputs}, "expected": {"answer": "42"}}
+        for n in numbers
+    ]
+
+
+def with_state(program: dict[str, Any], found: Any) -> Any:
+    """The revision that is written."""
+    return spec_of(CreateDspyProgram.model_validate({**program, "state": found["state"]}))
+
+
+TURNS = [{"question": "Who are you?", "answer": "Nobody."}]
+
+
+@pytest.mark.parametrize("turns", [[], TURNS])
+@pytest.mark.parametrize("labeled", [0, 16])
+async def test_a_conversation_is_asked_with_and_is_in_no_demo(
+    lm: LmServer, tmp_path: Path, turns: list[dict[str, Any]], labeled: int
+) -> None:
+    lm.script = lambda _: chat(answer="42")
+    program = definition(signature="question, history: History -> answer")
+    optimizer = tasks.Optimizer(
+        "BootstrapFewShot", max_bootstrapped_demos=1, max_labeled_demos=labeled
+    )
+    found = await optimised(lm, tmp_path, program, optimizer, examples(1, 2, history=turns))
+    demos = found["state"]["self"]["demos"]
+    assert [set(demo) for demo in demos if demo.get("augmented")] == [
+        {"augmented", "question", "answer"}
+    ]
+    assert len(demos) == (2 if labeled else 1)
+    assert all("history" not in demo for demo in demos)
+    said = [one for asked in lm.asked for one in asked.body["messages"] if one["role"] != "system"]
+    assert all("## history ##" not in str(one["content"]) for one in said)
+    assert all(("Who are you?" in asked.prompt) == bool(turns) for asked in lm.asked)
+    assert with_state(program, found).state
+
+
+async def test_what_is_found_for_a_comparison_is_a_program(lm: LmServer, tmp_path: Path) -> None:
+    lm.script = lambda _: chat(reasoning="r", rationale="r", answer="42")
+    program = definition(module={"name": "MultiChainComparison", "candidates": 2})
+    found = await optimised(lm, tmp_path, program, BOOTSTRAP, examples(1))
+    [demo] = found["state"]["compare"]["demos"]
+    assert {"reasoning_attempt_1", "reasoning_attempt_2", "rationale"} <= set(demo)
+    assert found["after"]["score"] == 1.0
+    assert with_state(program, found).state["compare"].demos == [demo]
