@@ -1,6 +1,7 @@
 """What optimisers find, for programs of each shape: in this process, with a real server to ask."""
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,3 +104,21 @@ async def test_what_is_found_for_a_comparison_is_a_program(lm: LmServer, tmp_pat
     assert {"reasoning_attempt_1", "reasoning_attempt_2", "rationale"} <= set(demo)
     assert found["after"]["score"] == 1.0
     assert with_state(program, found).state["compare"].demos == [demo]
+
+
+async def test_what_fails_is_logged_without_the_program_its_data_and_keys(
+    lm: LmServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lm.then(*[chat(answer="42")] * 2)
+    lm.script = lambda _: "in no form"
+    logging.getLogger("dspy").addHandler(caplog.handler)
+    try:
+        await optimised(lm, tmp_path, definition(), BOOTSTRAP, examples(1, 2))
+    finally:
+        logging.getLogger("dspy").removeHandler(caplog.handler)
+    [first, _] = [one.getMessage() for one in caplog.records if "Failed to run" in one.message]
+    assert "What is 1?" in first
+    assert "What is 2?" not in first
+    assert len(first) < 1000
+    assert KEY not in caplog.text
+    assert KEY not in repr(Given(keys={"fast": KEY}))

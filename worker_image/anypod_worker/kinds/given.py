@@ -17,7 +17,7 @@ def _nowhere(_: bytes) -> None:
 class Given:
     lm: LmChoice | None = None
     """What the caller, or the session, says of the LM: over what the program says."""
-    keys: Mapping[str, str] = field(default_factory=dict)
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Of the pool's LMs that have one, by the LM's name. It is in nothing that outlives the run."""
     stream: bool = False
     seconds: float = 0.0

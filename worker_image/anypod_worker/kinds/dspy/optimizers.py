@@ -25,7 +25,7 @@ from anypod_worker.runtime.failures import Known
 State = dict[str, PredictorState]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Optimization:
     parts: modules.Parts
     judge: metrics.Judge
@@ -39,6 +39,10 @@ class Optimization:
     """Hears of each answer whether it is good enough."""
     bridge: Bridge
     _tracker: Any = None
+
+    def __repr__(self) -> str:
+        """DSPy logs the metric with each example that fails: without the program and the data."""
+        return f"<{self.optimizer.name}>"
 
     def __deepcopy__(self, _: dict[int, Any]) -> "Optimization":
         """A student and its copies have one."""
