@@ -6,6 +6,8 @@ from dspy.clients import model_metadata
 from anypod.dspy.spec import LmChoice
 from anypod.wire.config import Lm
 from anypod_worker.kinds.dspy import catalog, lms
+from anypod_worker.kinds.given import Given
+from anypod_worker.runtime.failures import Known
 from anypod_worker.runtime.loading import InvalidProgram
 
 FAST = Lm("fast", "hosted_vllm/x", "http://127.0.0.1:9/v1")
@@ -67,6 +69,16 @@ def test_what_dspy_cannot_ask_by_itself_is_refused(lm: Lm, choice: LmChoice) -> 
 )  # fmt: skip
 def test_what_it_can_is_not(model: str) -> None:
     lms.check(Lm("some", model), LmChoice())
+
+
+@pytest.mark.parametrize("choice", [LmChoice(temperature=0.5), LmChoice(max_tokens=500)])
+async def test_what_a_run_says_and_the_lm_does_not_take_is_refused(choice: LmChoice) -> None:
+    thinker = Lm("thinker", "openai/gpt-5-mini")
+    with pytest.raises(Known) as caught:
+        lms.made(thinker, choice, Given(), lms.Meter(thinker))
+    failure = caught.value.failure
+    assert (failure.type, failure.path) == ("bad-request", "lm")
+    assert "temperature=1.0" in failure.detail
 
 
 def test_what_is_looked_up_before_a_run_is_not_sought_in_it(

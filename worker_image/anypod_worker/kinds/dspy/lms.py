@@ -188,6 +188,17 @@ class _Outlet:
         await self._stream.send(piece)
 
 
+def made(lm: Lm, choice: LmChoice, given: Given, meter: Meter) -> PoolLm:
+    """Raises Known for parameters that the LM does not take: a run or its session may say others
+    than the program, which was checked with its own."""
+    try:
+        return PoolLm(lm, choice, given, meter)
+    except dspy.LMError as error:
+        said = str(error).partition("\n\n")[0]
+        why = f"lm: the pool's LM {lm.name!r} cannot be asked like this: {said}"
+        raise Known(Failure("bad-request", why, path="lm")) from None
+
+
 def _loop_time() -> float:
     return asyncio.get_running_loop().time()
 

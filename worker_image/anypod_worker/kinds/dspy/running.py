@@ -62,7 +62,7 @@ async def asking(plan: DspyPlan, given: Given) -> AsyncIterator[str]:
     document = plan.parts.spec
     lm, choice = lms.chosen(plan.pool, document.lm, given.lm)
     meter = lms.Meter(lm)
-    made = lms.PoolLm(lm, choice, given, meter)
+    made = lms.made(lm, choice, given, meter)
     marks.renew()
     with dspy.track_usage() as tokens:
         try:
