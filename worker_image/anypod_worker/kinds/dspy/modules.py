@@ -1,9 +1,10 @@
 """From a spec to a DSPy module: one for each run, so that nothing of one run is in another."""
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,10 @@ from anypod_worker.runtime.loading import invalid
 
 _DIVERSE = 0.7
 """Temperature of candidates, where the LM's own would give one answer again and again."""
+_TOLD = re.compile(
+    r"^\(\d+\) (\w+)(, whose description is .*|\. It takes arguments .*)", re.MULTILINE
+)
+"""How ReAct's instructions tell of a tool."""
 _ADAPTERS: dict[str, Callable[[], Any]] = {
     # A reply in no form is told as it is, and not asked for once more in another.
     "chat": lambda: prompts.ChatAdapter(use_json_adapter_fallback=False),
@@ -150,7 +155,18 @@ class Compared(dspy.Module):  # type: ignore[misc]
 
 
 def _diverse(lm: Any) -> dict[str, float]:
-    return {} if (lm.kwargs.get("temperature") or 0) >= _DIVERSE else {"temperature": _DIVERSE}
+    is_so = (lm.kwargs.get("temperature") or 0) >= _DIVERSE
+    return {} if is_so or not _takes_temperatures(lm.model) else {"temperature": _DIVERSE}
+
+
+@cache
+def _takes_temperatures(model: str) -> bool:
+    """Some models take none but their own."""
+    try:
+        dspy.LM(model, temperature=_DIVERSE)
+    except dspy.LMError:
+        return False
+    return True
 
 
 _BUILDERS: dict[str, Callable[[Parts], Any]] = {
@@ -183,11 +199,14 @@ def _check_tools_are_told(parts: Parts, name: str, predictor: Any) -> None:
     """Instructions that were found with other tools would have the LM call those."""
     if name != "react":
         return
+    said, path = predictor.signature.instructions, "state.react.instructions"
     for tool in parts.tools:
-        if tool not in predictor.signature.instructions:
-            raise invalid(
-                f"the instructions do not name the tool {tool!r}", path="state.react.instructions"
-            )
+        if not re.search(rf"(?<!\w){re.escape(tool)}(?!\w)", said):
+            raise invalid(f"the instructions do not name the tool {tool!r}", path=path)
+    own = _TOLD.findall(_BUILDERS[parts.spec.module.name](parts).react.signature.instructions)
+    if others := sorted({name for name, _ in set(_TOLD.findall(said)) - set(own)}):
+        why = "which the program has not, or otherwise"
+        raise invalid(f"the instructions tell of {', '.join(others)}, {why}", path=path)
 
 
 def _words(error: Exception) -> str:
