@@ -163,7 +163,9 @@ def _check_circles(own: Mapping[str, OwnType]) -> None:
     while uses:
         ready = [name for name, used in uses.items() if not used & uses.keys()]
         if not ready:
-            raise Refused("types", f"{', '.join(sorted(uses))} contain each other without an end")
+            names = ", ".join(sorted(uses))
+            told = "contain each other" if len(uses) > 1 else "contains itself"
+            raise Refused("types", f"{names} {told} without an end")
         for name in ready:
             del uses[name]
 

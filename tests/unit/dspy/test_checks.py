@@ -134,6 +134,11 @@ def test_the_same_program_has_one_form(one: dict[str, Any], other: dict[str, Any
             "for inputs only",
         ),
         ({"types": {"A": {"fields": [{"name": "copy"}]}}}, "types.A.fields.0.name", "uses itself"),
+        (
+            {"types": {"T": {"fields": [{"name": "t", "type": "list[T]"}]}}},
+            "types",
+            "T contains itself",
+        ),
         ({"signature": "q -> a: Image"}, "signature.outputs.0.type", "for inputs only"),
         ({"signature": "h: History -> a"}, "signature.inputs", "there must be an input"),
         (
