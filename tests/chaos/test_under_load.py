@@ -7,7 +7,6 @@ row to the last: every session's state must be as it was answered, over all that
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
 from tests.cluster import Pod
@@ -32,31 +31,18 @@ FEW = 3
 HOG = "def main() -> int:\n    return len(bytearray(900 * 2**20).replace(b'\\0', b'1'))\n"
 
 
-@dataclass(frozen=True)
-class Measure:
-    """How much, and for how long."""
-
-    callers: int
-    """Of each kind."""
-    without_operator: float
-    """Seconds; at least what another worker takes to be there."""
-    without_api_server: float
-
-
-SHORT = Measure(callers=3, without_operator=0, without_api_server=10)
-AT_LENGTH = Measure(callers=8, without_operator=60, without_api_server=30)
+CALLERS, CALLERS_AT_LENGTH = 3, 8
+"""Of each kind."""
+WITHOUT_OPERATOR_SECONDS = 60
+WITHOUT_API_SERVER_SECONDS = 30
 
 
 @pytest.fixture(scope="module")
-def measure(at_length: bool) -> Measure:
-    return AT_LENGTH if at_length else SHORT
-
-
-@pytest.fixture(scope="module")
-def load(release: Release, measure: Measure) -> LoadWatch:
+def load(release: Release, at_length: bool) -> LoadWatch:
     release.kubectl("delete", "pod", "load", "--ignore-not-found", "--timeout=60s", timeout=90)
     made = LoadWatch(release)
-    made.start(release.cluster.nodes()[0], callers=measure.callers)
+    callers = CALLERS_AT_LENGTH if at_length else CALLERS
+    made.start(release.cluster.nodes()[0], callers=callers)
     return made
 
 
@@ -119,19 +105,17 @@ def test_rolling_restart_of_the_gateways(release: Release, load: LoadWatch) -> N
 # what is away for a while
 
 
-def test_the_operator_is_away_while_workers_die(
-    release: Release, load: LoadWatch, measure: Measure
-) -> None:
+def test_the_operator_is_away_while_workers_die(release: Release, load: LoadWatch) -> None:
     deployment = f"deployment/{release.name}-operator"
-    for_long = f" for {measure.without_operator:g} s" if measure.without_operator else ""
-    with load.row(f"operator away{for_long}; a worker deleted") as row:
+    away = f"operator away for {WITHOUT_OPERATOR_SECONDS} s"
+    with load.row(f"{away}; a worker deleted") as row:
         began = time.monotonic()
         release.kubectl("scale", deployment, "--replicas=0")
         until(release, lambda now: not now.of("operator"), "no operator")
         deleted = next(iter(look(release).workers))
         release.kubectl("delete", "pod", deleted, "--wait=false")
         until(release, all_but(deleted), "another worker")
-        time.sleep(max(0.0, began + measure.without_operator - time.monotonic()))
+        time.sleep(max(0.0, began + WITHOUT_OPERATOR_SECONDS - time.monotonic()))
     nothing_failed(row)
     with load.row("operator still away; a worker killed") as row:
         kill_a_worker(release, row)
@@ -147,10 +131,9 @@ def test_etcd_is_restarted(release: Release, load: LoadWatch) -> None:
     only_lost_where_it_died(row)
 
 
-def test_the_api_server_is_away(release: Release, load: LoadWatch, measure: Measure) -> None:
-    seconds = measure.without_api_server
-    with load.row(f"Kubernetes' API server away for {seconds:g} s") as row:
-        release.cluster.faults.stop_api_server(seconds)
+def test_the_api_server_is_away(release: Release, load: LoadWatch) -> None:
+    with load.row(f"Kubernetes' API server away for {WITHOUT_API_SERVER_SECONDS} s") as row:
+        release.cluster.faults.stop_api_server(WITHOUT_API_SERVER_SECONDS)
         until_whole(release, WORKERS)
     nothing_failed(row)
 
