@@ -21,6 +21,8 @@ from benchmarks.goals import Goal, Measured
 MOMENT, LONG = rivals.MILLISECONDS
 SETTLE_SECONDS = 1.0
 """For an executor to be warm, which nothing says."""
+DIRECTLY = 5
+"""How often the LM is asked beside one run, to know what it takes itself."""
 
 Samples = dict[str, dict[str, tuple[float, ...]]]
 """By rival and figure, one value per round."""
@@ -97,8 +99,9 @@ def _first_run(ours: Rival, asked: Rival) -> float:
         "new executors", lambda: len(executors.of_worker(ours.pid) - before) == len(before)
     )
     time.sleep(SETTLE_SECONDS)
-    [lm], [taken] = asyncio.run(runs.in_turn((asked, ours), MOMENT, 1))
-    return taken - lm
+    [[taken]] = asyncio.run(runs.in_turn((ours,), MOMENT, 1))
+    [own] = asyncio.run(runs.in_turn((asked,), MOMENT, DIRECTLY))
+    return taken - load.median(own)
 
 
 def memory(api_base: str, *, rounds: int) -> Measured:
