@@ -47,7 +47,10 @@ def _execute_anew(arguments: argparse.Namespace) -> None:
         sys.exit(f"the worker's configuration is not a JSON object: {error}")
     if pod.NAME in os.environ:
         config["worker"] = os.environ[pod.NAME]
-    keys, hidden = environment.lm_keys(os.environ)
+    try:
+        keys, hidden = environment.lm_keys(os.environ)
+    except environment.NoKey as error:
+        sys.exit(str(error))
     if config.get("containerEnv"):
         declared = {**environment.of_container(os.environ), **declared}
     declared = {name: value for name, value in declared.items() if name not in hidden}

@@ -25,11 +25,15 @@ def of_container(host: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in host.items() if not name.startswith(hidden)}
 
 
+class NoKey(Exception):
+    """Said without what is there instead."""
+
+
 def lm_keys(host: Mapping[str, str]) -> tuple[dict[str, str], set[str]]:
     """Keys of LMs by the LM's name, and the names of variables that are not for programs.
 
     ``pod.LM_KEY`` with the LM's number holds its name, ``=``, and the name of the variable in which
-    the key is: that one may be the image's or the pool's own.
+    the key is: that one may be the image's or the pool's own. Raises NoKey.
     """
     keys: dict[str, str] = {}
     hidden: set[str] = set()
@@ -38,6 +42,8 @@ def lm_keys(host: Mapping[str, str]) -> tuple[dict[str, str], set[str]]:
             lm, _, variable = value.partition("=")
             hidden.add(variable)
             if key := host.get(variable, "").strip():
+                if not pod.is_key(key):
+                    raise NoKey(f"the key of LM {lm!r} is none: {pod.NO_KEY}")
                 keys[lm] = key
     return keys, hidden
 

@@ -4,15 +4,13 @@ A variable from a Secret or ConfigMap is taken from the environment of ``anypod 
 name: the one manifest then serves both.
 """
 
-import re
 from collections.abc import Mapping
 
 from anypod.local.settings import CannotStart
 from anypod.resources.lms import Lm
 from anypod.resources.surroundings import EnvVar
 from anypod.resources.workerpool import WorkerPool
-
-_KEY = re.compile(r"[!#-&(-\[\]-~]+")
+from anypod.wire import pod
 
 
 def with_values(pool: WorkerPool, environment: Mapping[str, str]) -> WorkerPool:
@@ -58,9 +56,6 @@ def _lm_key(lm: Lm, environment: Mapping[str, str]) -> str:
             f"spec.lms: the key of {lm.name!r} is missing: set {lm.key_variable} in the "
             "environment of anypod up"
         )
-    if not _KEY.fullmatch(key):
-        raise CannotStart(
-            f"spec.lms: {lm.key_variable} is no key: it has a space, a quote, a backslash or a "
-            "character beyond ASCII"
-        )
+    if not pod.is_key(key):
+        raise CannotStart(f"spec.lms: {lm.key_variable} is no key: {pod.NO_KEY}")
     return key

@@ -4,6 +4,8 @@ Everything else in the container's environment is the pool's, and programs get i
 sets, and what the pool declares.
 """
 
+import re
+
 CONFIG = "ANYPOD_WORKER_CONFIG"
 """A WorkerConfig as JSON."""
 
@@ -23,3 +25,13 @@ LM_SECRET = "ANYPOD_LINK_LM_KEY_"  # noqa: S105 - a variable's name
 OURS = ("ANYPOD_WORKER_", "ANYPOD_LINK_")
 KUBERNETES = ("KUBERNETES_SERVICE_", "KUBERNETES_PORT")
 """Beginnings of the names that are not for programs."""
+
+_KEY = re.compile(r"[!#-&(-\[\]-~]+")
+
+NO_KEY = "it has a space, a quote, a backslash or a character beyond ASCII"
+"""What a text that is no key of an LM has."""
+
+
+def is_key(text: str) -> bool:
+    """Whether JSON has it as it is: else it could not be hidden in what programs answer."""
+    return _KEY.fullmatch(text) is not None

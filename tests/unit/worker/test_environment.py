@@ -1,5 +1,8 @@
 """A worker's processes get what the pool declares and four names of the host, nothing else."""
 
+import pytest
+
+from anypod_worker import __main__ as entry
 from anypod_worker import environment
 
 HOST = {
@@ -61,3 +64,18 @@ def test_keys_of_lms_are_found_and_their_variables_taken_away() -> None:
     keys, hidden = environment.lm_keys(host)
     assert keys == {"fast": "key-0", "slow": "key-1"}
     assert hidden == {"ANYPOD_LINK_LM_KEY_0", "OPENAI_API_KEY", "NOWHERE"}
+
+
+@pytest.mark.parametrize("key", ["two words", 'a"b-c-d-e-f', "a\\b-c-d-e-f", "schlüssel"])
+def test_a_key_that_cannot_be_hidden_ends_the_worker_and_is_not_shown(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANYPOD_WORKER_CONFIG", "{}")
+    monkeypatch.setenv("ANYPOD_WORKER_LM_0", "fast=OPENAI_API_KEY")
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    monkeypatch.setattr("sys.argv", ["anypod_worker"])
+    monkeypatch.setattr("os.execve", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert "key of LM 'fast' is none" in str(ended.value)
+    assert key not in str(ended.value)
