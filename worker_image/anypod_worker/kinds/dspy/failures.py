@@ -48,7 +48,10 @@ def unusable(why: str, reply: str) -> Known:
 def _of_lm(error: dspy.LMError, lm: str) -> Failure:
     named = f"LM {lm!r}"
     match error:
-        case dspy.LMAuthError() | dspy.LMNotConfiguredError():
+        case dspy.LMNotConfiguredError():
+            why = f"it needs settings that the pool does not give: {_said(error)}"
+            return Failure("lm-auth", f"{named}: {why}")
+        case dspy.LMAuthError():
             return Failure("lm-auth", f"{named}: its provider refuses the pool's key")
         case dspy.LMRateLimitError():
             return Failure(
