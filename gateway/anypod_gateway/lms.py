@@ -13,6 +13,14 @@ def check_choice(spec: WorkerPoolSpec, choice: LmChoice, kind: str) -> None:
         raise error("bad-request", wrong, path="lm")
 
 
+def check_sessions(spec: WorkerPoolSpec, choice: LmChoice) -> None:
+    """What is left of a session's choice under a run's, which was checked before: the pool may have
+    changed since. Raises AnyPodError."""
+    if wrong := unknown(spec, choice.name):
+        why = f"the session chose an LM that is gone: {wrong}; choose another one for the session"
+        raise error("bad-request", why, path="lm")
+
+
 def check_program(spec: WorkerPoolSpec, choice: LmChoice | None) -> None:
     """What a program says of the LM. Raises AnyPodError."""
     if wrong := unknown(spec, choice.name if choice is not None else None):

@@ -93,7 +93,11 @@ async def lm_of(
 
 async def _chosen(pool: Pool, session: str | None, asked: LmChoice | None) -> LmChoice | None:
     chosen = None if session is None else await pool.sessions.lm(session)
-    return asked if chosen is None else chosen.under(asked)
+    if chosen is None:
+        return asked
+    merged = chosen.under(asked)
+    lms.check_sessions(pool.spec, merged)
+    return merged
 
 
 async def version_at(pool: Pool, head: Head, prefix: str) -> Head | Revision:
