@@ -205,7 +205,7 @@ def number(
     name: str,
     *,
     above: int,
-    most: int,
+    most: float,
     whole: bool = False,
     closed: bool = False,
 ) -> float | None:
@@ -217,7 +217,8 @@ def number(
     value = float(text) if shape.fullmatch(text) else math.nan
     if not (above < value <= most or (closed and value == above)):
         what = "a whole number" if whole else "a number"
-        where = f"from {above} to {most}" if closed else f"above {above}, and at most {most}"
+        limit = f"{most:.15g}"
+        where = f"from {above} to {limit}" if closed else f"above {above}, and at most {limit}"
         raise error("bad-request", f"{name} must be {what} {where}", path=name)
     return value
 

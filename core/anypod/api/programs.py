@@ -50,7 +50,10 @@ LabelValue = Annotated[Text, StringConstraints(max_length=256)]
 Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=64)]
 MAX_CONCURRENCY = 1000
 Concurrency = Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)]
-TimeoutSeconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+# The longest is not checked here, where nobody knows how much less the pool allows.
+TimeoutSeconds = Annotated[
+    float, Field(gt=0, allow_inf_nan=False, json_schema_extra={"maximum": 86_400})
+]
 
 
 class ProgramCode(RequestModel):

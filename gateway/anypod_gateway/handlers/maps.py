@@ -11,7 +11,7 @@ from functools import partial
 import msgspec
 from aiohttp import hdrs, web
 
-from anypod.api.executions import HIGHEST_TEMPERATURE, LONGEST_TIMEOUT, MOST_TOKENS
+from anypod.api.executions import HIGHEST_TEMPERATURE, MOST_TOKENS
 from anypod.api.idempotency import HEADER
 from anypod.api.ndjson import MEDIA_TYPE
 from anypod.api.problems import Problem, problem
@@ -181,7 +181,7 @@ async def _wanted(request: web.Request, services: Services, pool: Pool) -> Wante
         revision=version.revision,
         code=partial(code_of, pool, head, version.revision),
         idempotent=version.idempotent,
-        timeout=timeout_of(pool, _timeout(request), version.timeout_seconds),
+        timeout=timeout_of(pool, _timeout(request, pool), version.timeout_seconds),
         logs=requests.flag(request.query, "logs"),
         session=session,
         lm=lm,
@@ -193,8 +193,9 @@ async def _wanted(request: web.Request, services: Services, pool: Pool) -> Wante
     )
 
 
-def _timeout(request: web.Request) -> float | None:
-    return requests.number(request.query, "timeoutSeconds", above=0, most=LONGEST_TIMEOUT)
+def _timeout(request: web.Request, pool: Pool) -> float | None:
+    most = pool.spec.limits.max_timeout_seconds
+    return requests.number(request.query, "timeoutSeconds", above=0, most=most)
 
 
 def _lm(request: web.Request) -> LmChoice | None:

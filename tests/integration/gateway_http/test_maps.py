@@ -198,6 +198,15 @@ async def test_what_is_wrong_with_all_of_it_is_an_ordinary_answer(
     assert (answer.status, answer.document["type"]) == (status, type_)
 
 
+async def test_a_timeout_is_refused_with_what_the_pool_allows(gateway: Gateway) -> None:
+    await gateway.create(SQUARE, "square")
+    for asked in (0, 301, 86_401):
+        path = f"/programs/square/map?timeoutSeconds={asked}"
+        answer = await gateway.ask("POST", path, data=b'{"n": 1}\n', headers=NDJSON)
+        assert (answer.status, answer.document["path"]) == (400, "timeoutSeconds")
+        assert answer.document["detail"].endswith("above 0, and at most 300")
+
+
 # uploads that break
 
 

@@ -300,6 +300,15 @@ async def test_what_is_no_program_is_refused_where_it_is_wrong(
     assert (await gateway.ask("GET", "/programs")).status == 200
 
 
+@pytest.mark.parametrize("asked", [301, 86_401])
+async def test_a_timeout_of_a_program_is_refused_with_what_the_pool_allows(
+    gateway: Gateway, asked: int
+) -> None:
+    answer = await gateway.ask("POST", "/programs", json={"source": "", "timeoutSeconds": asked})
+    assert (answer.status, answer.document["path"]) == (400, "timeoutSeconds")
+    assert answer.document["detail"] == "timeoutSeconds may be 300 in this pool"
+
+
 async def test_a_program_too_large_for_the_store_is_told_the_limit(gateway: Gateway) -> None:
     for size in (1024 * 1024 - 20, 1_600_000):
         source = returns(1) + "#" * (size - len(returns(1)))
