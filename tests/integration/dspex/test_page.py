@@ -56,7 +56,7 @@ initialized init_started init_complete saturated queue.enqueued queue.dequeued q
 call.dispatched worker.spawn_started worker.spawned worker.ready worker.spawn_failed
 worker.terminated worker.restarted session.created session.destroyed session.affinity_assigned
 session.affinity_broken call.start call.stop call.exception memory.sampled cpu.sampled
-tool.execution
+tool.execution rss vms percent operation stats category
 """
 """Operations, fields, errors and telemetry."""
 
