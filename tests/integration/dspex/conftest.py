@@ -1,7 +1,9 @@
 """Three pools of one gateway, and the programs and the session that the page's calls need."""
 
 import contextlib
+import uuid
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from tests.support.anypod_up import ready_workers
 from tests.support.lm_server import LmServer, chat, lm_server
 from tests.support.local import eventually
 
-from anypod.client import Client
+from anypod.client import Answer, Client
 from anypod.client.errors import NotFound
 
 
@@ -64,3 +66,28 @@ def main(name: str, value: Any) -> dict[str, Any]:
     session.state[name] = value
     return dict(session.state)
 """
+
+
+HELD = """
+import time
+from pathlib import Path
+
+
+def main(until: str) -> None:
+    while not Path(until).exists():
+        time.sleep(0.02)
+"""
+
+
+@contextlib.contextmanager
+def held(
+    client: Client, program: str, folder: Path, count: int
+) -> Iterator[list["Future[Answer]"]]:
+    """So many runs of a program with that source, which go on until the block ends."""
+    until = folder / uuid.uuid4().hex
+    with ThreadPoolExecutor(count) as threads:
+        run = {"until": str(until)}
+        try:
+            yield [threads.submit(client.run, program, run) for _ in range(count)]
+        finally:
+            until.touch()

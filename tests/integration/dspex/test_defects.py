@@ -5,9 +5,10 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
-from tests.integration.dspex.conftest import WORKERS
+from tests.integration.dspex.conftest import HELD, WORKERS, held
 from tests.integration.dspex.test_page import Row, made, rows
 from tests.integration.dspy.conftest import KEYS
 from tests.support.anypod_up import ready_workers
@@ -54,13 +55,16 @@ def test_each_has_its_test(row: Row) -> None:
     assert callable(getattr(importlib.import_module(module), name))
 
 
-def test_an_anonymous_program_runs_anywhere_and_for_anyone(client: Client) -> None:
-    client.programs.create("anonymous", source="def main() -> int:\n    return 1\n")
-    asked = [client.submit("anonymous").id for _ in range(20)]
-    workers = {client.job(one).result(timeout=60).execution.worker for one in asked}
-    assert workers <= {worker.name for worker in client.workers.list()}
+def test_an_anonymous_program_runs_anywhere_and_for_anyone(client: Client, folder: Path) -> None:
+    client.programs.create("anonymous", source=HELD)
+    executors = client.pools.get("default").executors.total
+    with held(client, "anonymous", folder, executors) as runs:
+        eventually(lambda: client.pools.get("default").executors.busy == executors, "all run")
+    workers = {run.result().execution.worker for run in runs}
+    assert len(workers) == WORKERS
     for key in ("s1", "s2", "s3"):
-        assert client.session(key).run("anonymous").execution.session == key
+        run = client.session(key).run("anonymous", {"until": str(folder)})
+        assert run.execution.session == key
 
 
 def at_each_worker(client: Client, run: Callable[[Session], Answer]) -> dict[str, Answer]:

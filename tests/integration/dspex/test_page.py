@@ -7,16 +7,17 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from tests.integration.dspex.conftest import HELD, WORKERS, held
 from tests.support.local import eventually
 from tests.support.pages import ROOT
 
-from anypod.client import Client
+from anypod.client import AnyPodError, Client
 
 PAGE = (ROOT / "docs" / "from-dspex.md").read_text()
 NAMES = """
@@ -153,9 +154,44 @@ def _killed(url: str, folder: Path) -> Iterator[None]:
     killing.join()
 
 
-@pytest.mark.parametrize("row", METRICS, ids=lambda row: row.call[0])
-def test_telemetry_is_metrics(ready: str, row: Row) -> None:
-    assert f"# TYPE {row.call[0].removesuffix('_total')}" in made(ready, ["GET /metrics"]).body
+def _ends_its_process(client: Client) -> None:
+    with pytest.raises(AnyPodError, match="program-exited"):
+        client.run_source("import os\n\ndef main():\n    os._exit(3)\n")
+
+
+MOVES: dict[str, Callable[[Client], object]] = {
+    "anypod_requests_total": lambda client: client.run("greet", {"name": "Ada"}),
+    "anypod_run_seconds": lambda client: client.run("greet", {"name": "Ada"}),
+    "anypod_executor_restarts_total": _ends_its_process,
+    "anypod_session_events_total": lambda client: client.session("told").run(
+        "greet", {"name": "Ada"}
+    ),
+}
+
+
+def sample(url: str, metric: str, label: str = "") -> float:
+    """Of the pool, whatever else its labels say."""
+    shape = re.compile(rf'{metric}(_count)?\{{[^}}]*pool="default"[^}}]*\}} (\S+)')
+    lines = made(url, ["GET /metrics"]).body.splitlines()
+    found = [shape.fullmatch(line) for line in lines if label in line]
+    return sum(float(one[2]) for one in found if one is not None)
+
+
+@pytest.mark.parametrize("metric", [row.call[0] for row in METRICS])
+def test_telemetry_is_metrics(ready: str, folder: Path, metric: str) -> None:
+    if metric == "anypod_workers":
+        assert sample(ready, metric, 'state="ready"') == WORKERS
+        return
+    before = sample(ready, metric)
+    with Client(ready, timeout=60) as client:
+        if metric == "anypod_queue_depth":
+            client.programs.put("waits", source=HELD)
+            executors = client.pools.get("default").executors.total
+            with held(client, "waits", folder, executors + 2):
+                eventually(lambda: sample(ready, metric) == before + 2, "two wait")
+            return
+        MOVES[metric](client)
+        eventually(lambda: sample(ready, metric) > before, "it has moved")
 
 
 @pytest.mark.parametrize("name", NAMES.split())
