@@ -9,6 +9,7 @@ import asyncio
 import json
 import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from typing import Any
 from aiohttp import web
 
 PATIENCE = 30.0
+_TICK = 0.02
 
 
 def chat(**fields: Any) -> str:
@@ -61,8 +63,12 @@ class Asked:
     body: dict[str, Any]
     connection: int = 0
     """By the caller's port."""
-    left: bool = False
-    """The caller went away before it had the whole answer."""
+    left_at: float | None = None
+    """By ``time.monotonic``, when the caller went away before it had the whole answer."""
+
+    @property
+    def left(self) -> bool:
+        return self.left_at is not None
 
     @property
     def prompt(self) -> str:
@@ -100,6 +106,8 @@ class LmServer:
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _at_once: int = 0
     most_at_once: int = 0
+    stood_still: float = 0.0
+    """Seconds, summed, by which this server's thread was late: so long nobody was served here."""
     _loop: asyncio.AbstractEventLoop | None = None
     _server: web.Server | None = None
 
@@ -131,6 +139,25 @@ class LmServer:
         self._queued.clear()
         self.most_at_once = 0
 
+    @contextmanager
+    def left_within(self, seconds: float, number: int = 0) -> Iterator[None]:
+        """That the caller of that request has left so soon after the block began, as far as this
+        machine did not stand still meanwhile."""
+        began, stood_still = time.monotonic(), self.stood_still
+        yield
+        self.wait_until(lambda server: server.asked[number].left)
+        left_at = self.asked[number].left_at
+        assert left_at is not None
+        took = left_at - began - (self.stood_still - stood_still)
+        assert took < seconds, took
+
+    async def tick(self) -> None:
+        """Measure how late this thread is."""
+        while True:
+            due = time.monotonic() + _TICK
+            await asyncio.sleep(_TICK)
+            self.stood_still += time.monotonic() - due
+
     def wait_until(self, holds: Callable[["LmServer"], bool]) -> None:
         with self._changed:
             assert self._changed.wait_for(lambda: holds(self), PATIENCE), self.asked
@@ -152,7 +179,7 @@ class LmServer:
         try:
             return await self._answered(request, asked)
         except (asyncio.CancelledError, ConnectionError):
-            asked.left = True
+            asked.left_at = time.monotonic()
             raise
         finally:
             self._at_once -= 1
@@ -243,8 +270,10 @@ def lm_server(
         scheme = "http" if tls is None else "https"
         server._loop, server._server = loop, runner.server
         server.url = f"{scheme}://127.0.0.1:{runner.addresses[0][1]}/v1"
+        ticking = asyncio.create_task(server.tick())
         ready.set()
         await stop.wait()
+        ticking.cancel()
         await runner.cleanup()
 
     def run() -> None:

@@ -259,7 +259,8 @@ def test_who_leaves_a_stream_leaves_the_provider(client: Client, lm: LmServer) -
     lm.then(Reply(chat(answer="and so on " * 100), piece_delay=0.05))
     with client.stream("talk", {"question": "?"}) as events:
         next(iter(events))
-    lm.wait_until(lambda server: server.asked[0].left)
+        with lm.left_within(1):
+            events.close()
 
 
 def test_a_wrapped_program_streams_only_its_end(client: Client, lm: LmServer) -> None:

@@ -327,4 +327,5 @@ def test_a_client_that_leaves_leaves_the_provider_too(pool: str, lm: LmServer) -
         head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall(head.encode() + body)
         lm.wait_until(lambda server: bool(server.asked))
-    lm.wait_until(lambda server: server.asked[0].left)
+        with lm.left_within(1):
+            connection.close()
