@@ -54,3 +54,11 @@ def test_no_value_of_a_turn_is_taken_for_calls_of_tools(lm: LmServer, adapter: s
             "system", "user", "assistant"
         }  # fmt: skip
         assert "tool_call_results" in lm.asked[-1].prompt
+
+
+def test_a_demo_is_shown_without_its_conversation(lm: LmServer) -> None:
+    demo = {"question": "before?", "history": [{"question": "earlier?"}], "answer": "so"}
+    talk = dspy_runs.plan(lm.url, signature=TALK, state={"self": {"demos": [demo]}})
+    dspy_runs.run(talk, question="?", history=[])
+    assert "before?" in lm.asked[0].prompt
+    assert "earlier?" not in lm.asked[0].prompt

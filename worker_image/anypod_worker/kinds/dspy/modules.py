@@ -62,10 +62,13 @@ class Parts:
         return Copies(self.module)
 
     def _seen(self, demo: Mapping[str, Any]) -> dict[str, Any]:
-        """With images as such; what fits no type stays as it is, which is text."""
+        """Without a conversation, and with images as such; what fits no type stays as it is, which
+        is text."""
+        conversation = history_field(self.spec)
         return {
             name: types.read(value, self._pictures[name]) if name in self._pictures else value
             for name, value in demo.items()
+            if name != conversation
         }
 
     @cached_property
