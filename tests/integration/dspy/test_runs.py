@@ -3,6 +3,7 @@
 import json
 import socket
 import urllib.request
+from functools import partial
 from typing import Any
 from urllib.parse import urlparse
 
@@ -257,6 +258,18 @@ def test_a_run_may_choose_among_the_pools_lms(client: Client, lm: LmServer) -> N
     assert (first.body["temperature"], first.body["max_tokens"]) == (0.25, 100)
     assert (second.key, second.model, second.body["temperature"]) == (KEYS["lm2"], "lm2", 0.25)
     assert (third.model, third.body["temperature"], third.body["max_tokens"]) == ("slow", 1, 100)
+
+
+def test_parameters_that_the_lm_does_not_take_are_refused(client: Client, lm: LmServer) -> None:
+    put(client, "qa", lm="thinker")
+    session = client.session("warm")
+    session.choose_lm(temperature=0.5)
+    for run in (partial(client.run, lm={"temperature": 0.5}), session.run):
+        with pytest.raises(Refused, match="'thinker' cannot be asked like this") as caught:
+            run("qa", {"question": "?"})
+        assert (caught.value.problem.status, caught.value.problem.path) == (400, "lm")
+    session.end()
+    assert lm.asked == []
 
 
 @pytest.mark.parametrize(
