@@ -54,6 +54,9 @@ def _up(options: argparse.Namespace) -> None:
     seconds = time.monotonic() - began
     print(f"{cluster.provider}: {nodes} {have}are Ready after {seconds:.1f} s")
     print("use it with:")
+    if options.cluster == "existing":
+        print(f"kubectl --context {shlex.quote(options.context)}")
+        return
     print(f"export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}")
     if isinstance(cluster, bare.BareCluster):
         print(f'export PATH={shlex.quote(str(cluster.bin))}:"$PATH"')
@@ -78,6 +81,8 @@ def _load(options: argparse.Namespace) -> None:
 
 
 def _kubeconfig(options: argparse.Namespace) -> None:
+    if options.cluster == "existing":
+        raise ValueError("the kubeconfig of an existing cluster is your own")
     print(_running(options).kubeconfig)
 
 

@@ -3,6 +3,7 @@
 The user names its context, so that tests never run on whatever cluster was used last.
 """
 
+import atexit
 import os
 import tempfile
 from collections.abc import Sequence
@@ -102,6 +103,7 @@ def use(context: str | None, images: ImageNames | None = None) -> ExistingCluste
         raise ValueError(f"{theirs} has no context {context}: {refused}") from refused
     # Made so that only its owner reads it.
     descriptor, name = tempfile.mkstemp(prefix="anypod-existing-", suffix=".kubeconfig")
+    atexit.register(Path(name).unlink, missing_ok=True)  # however this process ends
     with os.fdopen(descriptor, "w") as kubeconfig:
         kubeconfig.write(copied)
     return ExistingCluster(Kubectl(program, Path(name)), images)

@@ -1,9 +1,11 @@
 """A cluster that is there already is used only by the name of its context, and not touched."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,42 @@ def test_what_needs_its_nodes_is_unsupported_with_the_reason(two_contexts: Path)
             cluster.faults.kill_process(Pod("default", "any"))
     finally:
         cluster.down()
+
+
+NODE = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}}
+READY = {"type": "Ready", "status": "True", "reason": "R", "message": "-"}
+
+
+@pytest.fixture
+def node(api: ApiServer) -> Iterator[None]:
+    """One that nothing runs on, which says that it is ready."""
+    api.kubectl("create", "--filename=-", input=json.dumps(NODE))
+    status = json.dumps({"status": {"conditions": [READY]}})
+    api.kubectl("patch", "node", "n1", "--subresource=status", f"--patch={status}")
+    yield
+    api.kubectl("delete", "node", "n1")
+
+
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [
+        (["up"], r"use it with:\nkubectl --context anypod-cluster\n"),
+        (["node", "n1", "stop"], "nodes of an existing cluster cannot be entered"),
+        (["kubeconfig"], "is your own"),
+    ],
+    ids=lambda value: value[0],
+)
+def test_no_command_leaves_a_copy_of_the_kubeconfig(
+    two_contexts: Path, node: None, tmp_path: Path, verb: list[str], said: str
+) -> None:
+    command = [sys.executable, "-m", "tests.cluster", *verb]
+    command += ["--cluster=existing", "--context=anypod-cluster"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert re.search(said, done.stdout + done.stderr), done
+    assert list(tmp_path.glob("*.kubeconfig")) == []
 
 
 def test_images_that_are_said_to_be_there_are_called_as_it_calls_them(two_contexts: Path) -> None:
