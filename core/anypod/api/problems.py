@@ -60,7 +60,7 @@ TABLE: dict[str, ProblemType] = {
     "model-output-unusable": ProblemType(500, "The LM's reply does not fit the program"),
     "internal-error": ProblemType(500, "AnyPod itself failed"),
     "worker-lost": ProblemType(502, "The worker was lost; the execution may have happened"),
-    "lm-auth": ProblemType(502, "The LM's provider refuses the pool's key"),
+    "lm-auth": ProblemType(502, "The LM's provider refuses the pool's key or settings"),
     "lm-refused": ProblemType(502, "The LM's provider refuses the request"),
     "no-worker": ProblemType(503, "No worker became free in time"),
     "lm-unavailable": ProblemType(503, "The LM does not answer as it should"),
