@@ -21,7 +21,7 @@ RESERVED: Final = OF_MODELS | frozenset(
     {"append", "config", "delete", "demos", "equals", "fields", "get", "input_fields", "insert"}
     | {"instructions", "items", "keys", "lm", "max_iters", "output_fields", "prepend", "reasoning"}
     | {"rollout_id", "self", "signature", "toDict", "traces", "trajectory", "values"}
-    | {"new_signature", "prediction"}
+    | {"augmented", "base", "new_signature", "prediction"}
     | {"with_instructions", "with_updated_fields"}
 )
 """Names that DSPy, its predictions or pydantic use themselves: as inputs they would be taken for

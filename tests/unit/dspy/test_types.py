@@ -172,6 +172,8 @@ def test_a_field_without_a_type_is_a_string() -> None:
         ("config, q -> a", "uses itself"),
         ("q -> demos", "uses itself"),
         ("q -> copy", "uses itself"),
+        ("base -> a", "uses itself"),
+        ("q -> augmented", "uses itself"),
         ("q -> next_thought", "uses itself"),
         ("q -> model_config", "uses itself"),
         ("q: -> a", "it is 'name' or 'name: type'"),

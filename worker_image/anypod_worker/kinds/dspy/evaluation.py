@@ -34,7 +34,7 @@ class Example:
 
     def told(self) -> Any:
         """As DSPy and metrics know it."""
-        return dspy.Example(**{**self.values, **self.expected}).with_inputs(*self.values)
+        return dspy.Example({**self.values, **self.expected}).with_inputs(*self.values)
 
 
 @dataclass(frozen=True, slots=True)

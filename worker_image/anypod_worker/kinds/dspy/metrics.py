@@ -52,10 +52,31 @@ def least(threshold: float) -> float:
 
 def _of_source(function: Callable[..., Any]) -> Judge:
     async def judged(example: Any, prediction: Any) -> Any:
-        value = function(example, prediction)
+        value = function(_Example(example), _Prediction(prediction))
         return await value if inspect.isawaitable(value) else value
 
     return judged
+
+
+class _FieldsFirst:
+    """What a metric's function is given: an output such as ``labels`` hides DSPy's own."""
+
+    def __init__(self, plain: Any) -> None:
+        vars(self).update(vars(plain), _plain=plain)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name.startswith("_"):
+            return super().__getattribute__(name)
+        plain = self._plain
+        return plain[name] if name in plain else getattr(plain, name)
+
+
+class _Example(_FieldsFirst, dspy.Example):  # type: ignore[misc]
+    pass
+
+
+class _Prediction(_FieldsFirst, dspy.Prediction):  # type: ignore[misc]
+    pass
 
 
 def _named(compare: Callable[[Any, Any, Any], Awaitable[float]], field: str) -> Judge:

@@ -52,7 +52,7 @@ class Parts:
             state = self.spec.state.get(name)
             if state is None:
                 continue
-            predictor.demos = [dspy.Example(**self._seen(demo)) for demo in state.demos]
+            predictor.demos = [dspy.Example(self._seen(demo)) for demo in state.demos]
             if state.instructions is not None:
                 predictor.signature = predictor.signature.with_instructions(state.instructions)
         return module
