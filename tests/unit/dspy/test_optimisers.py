@@ -49,10 +49,11 @@ async def optimised(
     program: dict[str, Any],
     optimizer: tasks.Optimizer,
     trainset: list[dict[str, Any]],
+    metric: tasks.Metric = EXACT,
 ) -> Any:
     document = spec_of(CreateDspyProgram.model_validate(program))
     plan = kind._plan(document, folder, [Lm("fast", "hosted_vllm/fast", lm.url, retries=0)])
-    task = TaskPlan.of(plan, tasks.Task(EXACT, optimizer), folder)
+    task = TaskPlan.of(plan, tasks.Task(metric, optimizer), folder)
     data = json.dumps({"trainset": trainset}).encode()
     arguments, _ = task.bind(data, None, Given(keys={"fast": KEY}))
     return await task.entry(*arguments)
@@ -122,3 +123,17 @@ async def test_what_fails_is_logged_without_the_program_its_data_and_keys(
     assert len(first) < 1000
     assert KEY not in caplog.text
     assert KEY not in repr(Given(keys={"fast": KEY}))
+
+
+async def test_labelled_demos_are_of_the_outputs_type(lm: LmServer, tmp_path: Path) -> None:
+    lm.script = lambda _: chat(n="1")
+    program = definition(signature="question -> n: int")
+    data = [
+        {"inputs": {"question": str(said)}, "expected": {"n": said}}
+        for said in (["one", 7, 8], "many")
+    ]
+    optimizer = tasks.Optimizer("BootstrapFewShot", max_bootstrapped_demos=0, max_labeled_demos=2)
+    metric = tasks.Metric("contains", "n")
+    found = await optimised(lm, tmp_path, program, optimizer, data, metric)
+    assert [demo["n"] for demo in found["state"]["self"]["demos"]] == [7]
+    assert with_state(program, found).state

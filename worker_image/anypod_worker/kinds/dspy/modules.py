@@ -13,7 +13,7 @@ import msgspec
 
 from anypod.dspy import spec
 from anypod.dspy.spec import PredictorState
-from anypod_worker.kinds.dspy import prompts, types
+from anypod_worker.kinds.dspy import demos, prompts, types
 from anypod_worker.runtime.loading import invalid
 
 _DIVERSE = 0.7
@@ -194,8 +194,15 @@ def check(parts: Parts) -> None:
         try:
             form.format(predictor.signature, demos=predictor.demos, inputs=inputs)
         except Exception as error:
+            demos.check(parts.spec, parts.own, name, predictor.signature)
             path = f"state.{name}" if name in parts.spec.state else "signature"
             raise invalid(f"no prompt can be made: {_words(error)}", path=path) from error
+
+
+def check_demos(parts: Parts) -> None:
+    """That they are of the fields' types. Raises InvalidProgram."""
+    for name, predictor in parts.module.named_predictors():
+        demos.check(parts.spec, parts.own, name, predictor.signature)
 
 
 def _check_tools_are_told(parts: Parts, name: str, predictor: Any) -> None:

@@ -11,6 +11,7 @@ import tqdm
 from anypod.dspy import tasks, values
 from anypod.dspy.spec import PredictorState
 from anypod_worker.kinds.dspy import (
+    demos,
     failures,
     history,
     metrics,
@@ -155,10 +156,9 @@ class Student(dspy.Module):  # type: ignore[misc]
 def state_of(program: Any, parts: modules.Parts) -> State:
     """What differs from a program without a state."""
     bare = parts.with_state({}).module
-    conversation = modules.history_field(parts.spec)
     own = {name: one.signature.instructions for name, one in bare.named_predictors()}
     found = {
-        name: PredictorState(_differs(predictor, own[name]), _demos(predictor, conversation))
+        name: PredictorState(_differs(predictor, own[name]), _demos(predictor, parts))
         for name, predictor in program.named_predictors()
     }
     return {name: state for name, state in found.items() if state != PredictorState()}
@@ -174,10 +174,11 @@ def _without(conversation: str, demo: Any) -> Any:
     return demo.without(conversation) if conversation in demo else demo
 
 
-def _demos(predictor: Any, conversation: str) -> list[dict[str, Any]]:
-    """Those that show at least one output of the predictor."""
-    signature = predictor.signature
-    demos = [
+def _demos(predictor: Any, parts: modules.Parts) -> list[dict[str, Any]]:
+    """Those that show at least one output of the predictor, and fit the fields' types."""
+    signature, conversation = predictor.signature, modules.history_field(parts.spec)
+    fields = demos.Fields(parts.spec, parts.own, signature)
+    shown = [
         {
             name: values.as_json(value)
             for name, value in _without(conversation, demo).items()
@@ -185,4 +186,5 @@ def _demos(predictor: Any, conversation: str) -> list[dict[str, Any]]:
         }
         for demo in predictor.demos
     ]
-    return [demo for demo in demos if demo.keys() & signature.output_fields.keys()]
+    fitted = [demo for demo in map(fields.fitted, shown) if demo is not None]
+    return [demo for demo in fitted if demo.keys() & signature.output_fields.keys()]

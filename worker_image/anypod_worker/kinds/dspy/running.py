@@ -52,6 +52,8 @@ class DspyPlan:
         return call.streamed() if given.stream else call.whole()
 
     def description(self) -> Description:
+        """Of a revision that is made. Raises InvalidProgram."""
+        modules.check_demos(self.parts)
         return self.models.description(self.parts.spec.signature.instructions or None)
 
 

@@ -93,6 +93,7 @@ class TaskPlan:
         return (await evaluation.run()).document()
 
     def description(self) -> Description:
+        """Raises InvalidProgram."""
         return self.plan.description()
 
 
