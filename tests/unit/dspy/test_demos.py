@@ -76,3 +76,9 @@ def test_a_step_with_a_tool_that_is_not_there_is_refused() -> None:
     stored = plan({"next_tool_name": "subtract"}, "react", **AGENT)
     with pytest.raises(InvalidProgram, match="'add' or 'finish'"):
         stored.description()
+
+
+def test_a_value_of_which_no_prompt_can_be_made_is_refused_with_its_place() -> None:
+    with pytest.raises(InvalidProgram, match="valid string") as caught:
+        plan({"q": "q", "a": [1]})
+    assert caught.value.failure.path == "state.self.demos.1.a"

@@ -19,7 +19,10 @@ from anypod_worker.kinds.dspy.tasks import TaskPlan
 from anypod_worker.kinds.given import Given
 
 # DSPy's own MultiChainComparison gives an argument that DSPy is going to drop.
-pytestmark = pytest.mark.filterwarnings("ignore:The 'prefix' argument:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The 'prefix' argument:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Argument ``multivariate``"),  # DSPy's, to optuna
+]
 
 BOOTSTRAP = tasks.Optimizer("BootstrapFewShot", max_labeled_demos=0)
 EXACT = tasks.Metric("exact-match", "answer")
@@ -137,3 +140,18 @@ async def test_labelled_demos_are_of_the_outputs_type(lm: LmServer, tmp_path: Pa
     found = await optimised(lm, tmp_path, program, optimizer, data, metric)
     assert [demo["n"] for demo in found["state"]["self"]["demos"]] == [7]
     assert with_state(program, found).state
+
+
+MIPRO = tasks.Optimizer("MIPROv2", max_labeled_demos=0, candidates=2, trials=2)
+
+
+async def test_a_proposal_that_cannot_be_used_ends_nothing(
+    lm: LmServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lm.script = lambda asked: (
+        "in no form" if "proposed_instruction" in asked.prompt else chat(answer="42")
+    )
+    found = await optimised(lm, tmp_path, definition(), MIPRO, examples(1, 2))
+    assert any("proposed_instruction" in asked.prompt for asked in lm.asked)
+    assert "no new instructions were proposed: AdapterParseError" in caplog.text
+    assert (found["before"]["score"], found["after"]["score"]) == (1.0, 1.0)

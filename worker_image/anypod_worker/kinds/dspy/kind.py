@@ -25,6 +25,7 @@ from anypod_worker.kinds.dspy import (
     marks,
     modules,
     prompts,
+    proposals,
     resolutions,
     tls,
 )
@@ -45,6 +46,7 @@ def prepare() -> None:
     prompts.remember()
     resolutions.remember()
     marks.use()
+    proposals.use()
     history.use()
 
 
