@@ -329,7 +329,8 @@ class Checking(Course):
         that had little time, as all workers were busy."""
         seconds = self.deadline - self._sent_at
         if failure.type == "deadline-exceeded" and seconds >= IMPORT_SECONDS:
-            why = f"its import did not end within {seconds:.0f} s"
+            place = f"{failure.path}: " if failure.path else ""
+            why = f"{place}its import did not end within {seconds:.0f} s"
         elif failure.type in OF_THE_PROGRAM:
             why = f"its import failed: {failure.detail}"
         else:

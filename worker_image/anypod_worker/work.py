@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
+
 from anypod.wire.config import Limits
 from anypod.wire.messages import Check, Checked, Code, Failure, Message
 from anypod_worker import failures, frames
@@ -145,7 +147,9 @@ class Checking(Work):
     def done(self, frame: frames.Done | frames.Checked) -> None:
         assert isinstance(frame, frames.Checked)
         if self.stopped:
-            self._answer(Checked(self.id, failures.of_stop(self.stopped, self.timeout)))
+            told = failures.of_stop(self.stopped, self.timeout)
+            where = None if frame.failure is None else frame.failure.path
+            self._answer(Checked(self.id, msgspec.structs.replace(told, path=where)))
             return
         self._answer(
             Checked(

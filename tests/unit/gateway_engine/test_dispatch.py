@@ -370,6 +370,7 @@ async def test_a_check_is_repeated_when_its_worker_is_lost(tmp_path: Path) -> No
         (Failure("program-crashed", "it was killed", signal="SIGSEGV"), 60, "invalid-program"),
         (Failure("out-of-memory", "it was killed"), 60, "invalid-program"),
         (Failure("deadline-exceeded", "it did not end"), 60, "invalid-program"),
+        (Failure("deadline-exceeded", "late", path="tools.0.source"), 60, "invalid-program"),
         (Failure("deadline-exceeded", "it did not end"), 5, "deadline-exceeded"),
         (Failure("internal-error", "the worker failed"), 60, "internal-error"),
     ],
@@ -386,10 +387,11 @@ async def test_what_an_import_ends_in_is_the_programs_fault_if_it_had_its_time(
         await it.worker.send(Checked(check.id, failure))
         told = (await task).failure
         assert told is not None
-        assert (told.type, told.exit_code, told.signal) == (
+        assert (told.type, told.exit_code, told.signal, told.path) == (
             type_,
             failure.exit_code,
             failure.signal,
+            failure.path,
         )
 
 

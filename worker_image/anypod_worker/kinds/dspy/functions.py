@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from anypod_worker.runtime import failures
+from anypod_worker.runtime import failures, interrupts
 from anypod_worker.runtime.loading import invalid
 
 
@@ -20,6 +20,8 @@ def defined(source: str, name: str, file: Path, path: str) -> Callable[..., Any]
     root = file.parents[1]
     try:
         exec(compile(source, str(file), "exec", dont_inherit=True), namespace)  # noqa: S102
+    except interrupts.Interrupted:
+        raise invalid(f"{path}: defining {name!r} did not end in time", path=path) from None
     except Exception as error:  # noqa: BLE001 - the client's own code
         raise invalid(
             f"{path}: defining {name!r} failed: {failures.describe(error)}",
