@@ -1,6 +1,7 @@
 """A program as a client gave it, of whatever kind: checked, in its canonical form, and named."""
 
 import asyncio
+import json
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from anypod.dspy import spec
 from anypod.resources import WorkerPoolSpec
 from anypod.store.kv import MAX_VALUE_BYTES
 from anypod.store.revisions import Origin, Revision, new_revision, revision_of
+from anypod.wire import unpaired
 from anypod.wire.messages import Checked, Code
 from anypod_gateway import lms, requests
 from anypod_gateway.executions import Runner
@@ -106,7 +108,9 @@ def _dspy_code(pool: WorkerPoolSpec, model: DspyCode) -> Code:
     except RecursionError:
         raise lms.invalid_program("state", "it is nested too deeply") from None
     except UnicodeEncodeError:
-        raise lms.invalid_program("state", "it has an unpaired surrogate") from None
+        place = unpaired.place_in(json.loads(text), "") or ""
+        path = unpaired.repaired(place.removeprefix("."))
+        raise lms.invalid_program(path, "it has an unpaired surrogate") from None
     lms.check_program(pool, document.lm)
     return Code("dspy", {spec.FILE: text}, document.module.name)
 

@@ -236,12 +236,13 @@ def _wrap(given: DspyCode) -> Wrap | None:
     wrap = given.wrap
     if wrap is None:
         return None
-    check_function(wrap.reward, REWARD, "wrap.reward")
+    check_function(wrap.reward, REWARD, "wrap.reward", takes=2)
     return Wrap(wrap.name, wrap.reward, wrap.threshold, wrap.attempts)
 
 
-def check_function(source: str, name: str, path: str) -> None:
-    """One function of that name, with imports and constants, and nothing else."""
+def check_function(source: str, name: str, path: str, takes: int | None = None) -> None:
+    """One function of that name, with imports and constants, and nothing else. It is called with
+    so many arguments; None: with those that it says."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -265,6 +266,17 @@ def check_function(source: str, name: str, path: str) -> None:
                 f"line {node.lineno}: beside the function there may be imports and constants",
                 node.lineno,
             )
+    [function] = functions
+    if takes is not None and not function.decorator_list and not _takes(function.args, takes):
+        line = function.lineno
+        raise Refused(path, f"line {line}: {name} must take {takes} arguments", line)
+
+
+def _takes(arguments: ast.arguments, count: int) -> bool:
+    """Whether it can be called with so many, by their places."""
+    most = len(arguments.posonlyargs) + len(arguments.args)
+    fits = most - len(arguments.defaults) <= count and (count <= most or arguments.vararg)
+    return bool(fits) and None not in arguments.kw_defaults
 
 
 # the state

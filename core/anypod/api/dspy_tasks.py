@@ -165,7 +165,7 @@ class OptimizeProgram(_Task):
 
 def _metric(given: MetricModel, spec: Spec) -> tasks.Metric:
     if given.source is not None:
-        check_function(given.source, tasks.METRIC, "metric.source")
+        check_function(given.source, tasks.METRIC, "metric.source", takes=2)
         return tasks.Metric(source=given.source)
     outputs = {field.name: field.type for field in spec.signature.outputs}
     field = given.field or next(iter(outputs))

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from anypod.api.dspy_checks import Refused, spec_of
 from anypod.api.dspy_programs import CreateDspyProgram
+from anypod.api.dspy_tasks import EvaluateProgram
 from anypod.dspy import spec
 
 ADD = "def add(a: int, b: int) -> int:\n    return a + b\n"
@@ -194,6 +195,26 @@ def test_a_tool_is_one_function_of_its_name(source: str, message: str, line: int
         spec_of(given(module="ReAct", tools=[{"name": "add", "source": source}]))
     assert caught.value.path == "tools.0.source"
     assert line is None or caught.value.line == line
+
+
+@pytest.mark.parametrize("takes", ["", "i", "i, o, more", "i, *, o", "i, o, *, more"])
+def test_a_reward_and_a_metric_take_two_arguments(takes: str) -> None:
+    reward = f"LEAST = 1\ndef reward({takes}): return LEAST\n"
+    with pytest.raises(Refused, match="line 2: reward must take 2 arguments") as caught:
+        spec_of(given(wrap={"name": "BestOfN", "threshold": 1, "reward": reward}))
+    assert (caught.value.path, caught.value.line) == ("wrap.reward", 2)
+    metric = {"source": f"def metric({takes}): return 1\n"}
+    task = EvaluateProgram.model_validate({"dataset": [{"inputs": {}}], "metric": metric})
+    with pytest.raises(Refused, match="metric must take 2 arguments"):
+        task.task(spec_of(given()))
+
+
+@pytest.mark.parametrize(
+    "takes", ["i, o", "i, o=None", "i, o, trace=None", "*both", "i, *rest", "i, /, o, *, more=1"]
+)
+def test_other_arguments_of_a_reward_may_be_left_out(takes: str) -> None:
+    reward = f"async def reward({takes}): return 1\n"
+    assert spec_of(given(wrap={"name": "BestOfN", "threshold": 1, "reward": reward})).wrap
 
 
 @pytest.mark.parametrize("name", ["finish", "1st", "a b"])

@@ -49,3 +49,14 @@ def test_one_without_end_is_told_by_its_place(tmp_path: Path, place: str) -> Non
     detail, path, interrupted = in_executor(body).value
     assert (path, interrupted) == (place, True)
     assert "did not end in time" in detail
+
+
+def test_what_is_wrong_with_a_function_is_told_before_what_is_with_the_lm(tmp_path: Path) -> None:
+    tool = {"name": "add", "source": f"import nothing_of_that_name\n{ADD['source']}"}
+    given = {"kind": "dspy", "signature": "q -> a", "module": "ReAct"}
+    unknown = [Lm("fast", "bedrock/x")]
+    for tools, path in ([tool], "tools.0.source"), ([ADD], "lm"):
+        document = spec_of(CreateDspyProgram.model_validate({**given, "tools": tools}))
+        with pytest.raises(InvalidProgram) as raised:
+            kind._plan(document, tmp_path, unknown)
+        assert raised.value.failure.path == path

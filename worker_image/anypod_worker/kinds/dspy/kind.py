@@ -88,7 +88,6 @@ def _load(code: Code, revision: str, directory: Path, pool: Sequence[Lm]) -> Loa
 
 
 def _plan(document: spec.Spec, folder: Path, pool: Sequence[Lm]) -> DspyPlan:
-    lms.check(*lms.chosen(pool, document.lm))
     tools = {
         tool.name: functions.defined(
             tool.source, tool.name, folder / "tools" / f"{tool.name}.py", f"tools.{number}.source"
@@ -101,6 +100,7 @@ def _plan(document: spec.Spec, folder: Path, pool: Sequence[Lm]) -> DspyPlan:
         reward = functions.defined(document.wrap.reward, "reward", file, "wrap.reward")
     parts = modules.parts(document, tools)
     modules.check(parts)
+    lms.check(*lms.chosen(pool, document.lm))
     return DspyPlan(parts, Models.of(parts), reward, pool)
 
 
