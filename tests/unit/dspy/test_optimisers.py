@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.lm_server import LmServer, chat, lm_server
+from tests.support.lm_server import Asked, LmServer, chat, lm_server
 
 from anypod.api.dspy_checks import spec_of
 from anypod.api.dspy_programs import CreateDspyProgram
@@ -155,3 +155,52 @@ async def test_a_proposal_that_cannot_be_used_ends_nothing(
     assert any("proposed_instruction" in asked.prompt for asked in lm.asked)
     assert "no new instructions were proposed: AdapterParseError" in caplog.text
     assert (found["before"]["score"], found["after"]["score"]) == (1.0, 1.0)
+
+
+GEPA = tasks.Optimizer("GEPA", max_metric_calls=16)
+BETTER = "Say what is right."
+PIXEL = {"url": "data:image/png;base64,iVBORw0KGgo="}
+
+
+def in_form(adapter: str, fields: dict[str, str]) -> str:
+    if adapter == "json":
+        return json.dumps(fields)
+    if adapter == "xml":
+        return "\n".join(f"<{name}>\n{value}\n</{name}>" for name, value in fields.items())
+    return chat(**fields)
+
+
+@pytest.mark.parametrize("optimizer", [MIPRO, GEPA], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    ("program", "inputs"),
+    [
+        ({"module": {"name": "MultiChainComparison", "candidates": 2}}, {}),
+        ({"signature": "question, history: History -> answer"}, {"history": TURNS}),
+        ({"signature": "question, picture: Image -> answer"}, {"picture": PIXEL}),
+        ({"adapter": "json"}, {}),
+        ({"adapter": "xml"}, {}),
+    ],
+    ids=["comparison", "conversation", "image", "json", "xml"],
+)
+async def test_better_instructions_are_found_for_programs_of_each_shape(
+    lm: LmServer,
+    tmp_path: Path,
+    program: dict[str, Any],
+    inputs: dict[str, Any],
+    optimizer: tasks.Optimizer,
+) -> None:
+    more = dict.fromkeys(("reasoning", "rationale", "summary", "observations"), "r")
+
+    def script(asked: Asked) -> str:
+        if "new_instruction" in asked.prompt:  # which GEPA asks for as JSON, whatever the program's
+            return json.dumps({"new_instruction": BETTER})
+        said = {"proposed_instruction": BETTER, **more}
+        said["answer"] = "42" if BETTER in asked.prompt else "41"
+        return in_form(program.get("adapter", "chat"), said)
+
+    lm.script = script
+    given = definition(**program)
+    found = await optimised(lm, tmp_path, given, optimizer, examples(1, 2, **inputs))
+    assert (found["before"]["score"], found["after"]["score"]) == (0.0, 1.0)
+    assert BETTER in {one.get("instructions") for one in found["state"].values()}
+    assert with_state(given, found).state
