@@ -106,7 +106,7 @@ def refused(program: Any) -> list[str]:
         (lambda: with_type(Loose), ["Loose.model_config: extra='allow'"]),
         (lambda: with_type(Limited), ["Limited.size: a type has no limits"]),
         (lambda: with_type(Limited), ["Limited.called: alias"]),
-        (lambda: with_type(Endless), ["program.types: Endless contain each other"]),
+        (lambda: with_type(Endless), ["program.types: Endless contains itself"]),
         (lambda: with_type(Rooted), ["program.signature.x: the type Rooted"]),
         (lambda: with_type(Busy), ["Busy: it has private attributes, or runs code"]),
         (lambda: with_type(lower), ["program.types.lower: a type's name begins with a capital"]),
