@@ -91,7 +91,7 @@ async def test_three_members_do_without_one(release: Release, figure: Figure) ->
             await asyncio.to_thread(rolled_out, release, f"statefulset/{release.name}-etcd")
         assert (await gateway.run("before", x=5)).outputs == 5
         kept = (await gateway.ask("GET", "/programs/during")).document
-        assert kept["source"] == f"{ECHO}# {MEMBERS - 1}.{WRITES - 1}"
+        assert kept["files"]["main.py"] == f"{ECHO}# {MEMBERS - 1}.{WRITES - 1}"
     figure(
         f"{MEMBERS * WRITES} writes while each of {MEMBERS} members of etcd was replaced:"
         f" slowest {slowest:.2f} s, {repeated} repeated"

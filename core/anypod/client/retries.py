@@ -16,6 +16,8 @@ from anypod.client.errors import AnswerLost, TimedOut, Unavailable, Unreachable,
 NEVER_STARTED = frozenset({"queue-full", "no-worker", "authentication-unavailable"})
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
+LONGEST_TOLD = 90.0
+"""Of what a gateway asks to wait; the caller is told of more, whose run might have a day."""
 
 
 class Clock(Protocol):
@@ -54,6 +56,8 @@ class Attempts:
         if pause is None:
             pause = min(FIRST_PAUSE * 2 ** (self.made - 1), LONGEST_PAUSE)
             pause *= 0.5 + self.jitter()
+        if pause > LONGEST_TOLD:
+            return None
         return pause if self.clock() + pause < self._end else None
 
     def _may_repeat(self, failure: Exception) -> bool:

