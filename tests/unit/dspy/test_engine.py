@@ -3,7 +3,6 @@
 import asyncio
 import functools
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import dspy
@@ -11,7 +10,7 @@ import pytest
 from dspy.clients import capabilities, execution
 from dspy.clients.engines import lm15_engine
 from dspy.utils.callback import BaseCallback
-from tests.support.lm_server import LmServer, Reply, chat, lm_server
+from tests.support.lm_server import LmServer, Reply, chat
 
 from anypod.dspy.spec import LmChoice
 from anypod.wire.config import Lm
@@ -19,18 +18,6 @@ from anypod_worker.kinds.dspy import catalog, engine
 from anypod_worker.kinds.dspy.connections import Idle
 from anypod_worker.kinds.dspy.lms import Meter, PoolLm
 from anypod_worker.kinds.given import Given
-
-
-@pytest.fixture(scope="module")
-def serving() -> Iterator[LmServer]:
-    with lm_server() as serving:
-        yield serving
-
-
-@pytest.fixture
-def lm(serving: LmServer, waiting: Idle) -> LmServer:
-    serving.clear()
-    return serving
 
 
 @pytest.fixture(autouse=True)

@@ -2,19 +2,17 @@
 
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.lm_server import Asked, LmServer, chat, lm_server
+from tests.support.lm_server import Asked, LmServer, chat
 
 from anypod.api.dspy_checks import spec_of
 from anypod.api.dspy_programs import CreateDspyProgram
 from anypod.dspy import tasks
 from anypod.wire.config import Lm
 from anypod_worker.kinds.dspy import kind
-from anypod_worker.kinds.dspy.connections import Idle
 from anypod_worker.kinds.dspy.tasks import TaskPlan
 from anypod_worker.kinds.given import Given
 
@@ -29,19 +27,6 @@ EXACT = tasks.Metric("exact-match", "answer")
 KEY = "sk-secret-0123456789abcdef"
 
 
-@pytest.fixture(scope="module")
-def serving() -> Iterator[LmServer]:
-    kind.prepare()
-    with lm_server() as serving:
-        yield serving
-
-
-@pytest.fixture
-def lm(serving: LmServer, waiting: Idle) -> LmServer:
-    serving.clear()
-    return serving
-
-
 def definition(**fields: Any) -> dict[str, Any]:
     return {"kind": "dspy", "signature": "question -> answer", **fields}
 
@@ -54,6 +39,7 @@ async def optimised(
     trainset: list[dict[str, Any]],
     metric: tasks.Metric = EXACT,
 ) -> Any:
+    kind.prepare()
     document = spec_of(CreateDspyProgram.model_validate(program))
     plan = kind._plan(document, folder, [Lm("fast", "hosted_vllm/fast", lm.url, retries=0)])
     task = TaskPlan.of(plan, tasks.Task(metric, optimizer), folder)
