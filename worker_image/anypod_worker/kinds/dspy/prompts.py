@@ -30,9 +30,6 @@ class _WritesOnce:
         return words
 
 
-# Of these names, by which DSPy knows how to find fields in what an LM streams.
-
-
 class ChatAdapter(_WritesOnce, dspy.ChatAdapter):  # type: ignore[misc]
     pass
 
