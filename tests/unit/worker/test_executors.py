@@ -3,8 +3,8 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,6 @@ import uvloop
 from anypod.wire.messages import Code
 from anypod_worker import frames
 from anypod_worker.executors import Death, Ends, Executor
-
-LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 
 
 class Owner:
@@ -58,6 +56,12 @@ class Owner:
         self._note(("lost", death.job_unread))
 
 
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def runner(request: pytest.FixtureRequest) -> Iterator[asyncio.Runner]:
+    with asyncio.Runner(loop_factory=request.param) as runner:
+        yield runner
+
+
 @contextmanager
 def ends() -> Iterator[tuple[Ends, socket.socket]]:
     """The supervisor's, and the executor's of the socket."""
@@ -69,14 +73,18 @@ def ends() -> Iterator[tuple[Ends, socket.socket]]:
         os.close(write)
 
 
-async def warm(owner: Owner, ends: Ends, theirs: socket.socket, directory: Path) -> Executor:
-    executor = Executor(
-        1, directory, ends, owner, max_frame_bytes=2**20, memory_was_short=lambda: False
-    )
-    await executor.connect()
-    theirs.sendall(frames.encode(frames.Warm(signals_confined=True)))
-    await owner.until("warm")
-    return executor
+@asynccontextmanager
+async def warm(directory: Path) -> AsyncIterator[tuple[Owner, Executor, socket.socket]]:
+    """With the executor's end of its socket."""
+    owner = Owner()
+    with ends() as (ours, theirs):
+        executor = Executor(
+            1, directory, ours, owner, max_frame_bytes=2**20, memory_was_short=lambda: False
+        )
+        await executor.connect()
+        theirs.sendall(frames.encode(frames.Warm(signals_confined=True)))
+        await owner.until("warm")
+        yield owner, executor, theirs
 
 
 def run_of(execution: str) -> frames.Run:
@@ -86,14 +94,11 @@ def run_of(execution: str) -> frames.Run:
 UNFIT = frames.encode(frames.Unfit("unclean"))
 
 
-@pytest.mark.parametrize("loop_factory", LOOPS, ids=["asyncio", "uvloop"])
 def test_of_an_answer_whose_executor_was_just_spoken_to(
-    loop_factory: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path
+    runner: asyncio.Runner, tmp_path: Path
 ) -> None:
     async def main() -> None:
-        owner = Owner()
-        with ends() as (ours, theirs):
-            executor = await warm(owner, ours, theirs, tmp_path)
+        async with warm(tmp_path) as (owner, executor, theirs):
             executor.run(owner, run_of("a"))
             await asyncio.sleep(0)  # until it is sent
             theirs.recv(2**16)
@@ -104,18 +109,14 @@ def test_of_an_answer_whose_executor_was_just_spoken_to(
             executor.exited(0)
             await owner.until(Death("unclean", exit_code=0))
 
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(main())
+    runner.run(main())
 
 
-@pytest.mark.parametrize("loop_factory", LOOPS, ids=["asyncio", "uvloop"])
 def test_of_its_reason_to_end_when_the_next_execution_was_just_sent(
-    loop_factory: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path
+    runner: asyncio.Runner, tmp_path: Path
 ) -> None:
     async def main() -> None:
-        owner = Owner()
-        with ends() as (ours, theirs):
-            executor = await warm(owner, ours, theirs, tmp_path)
+        async with warm(tmp_path) as (owner, executor, theirs):
             theirs.sendall(UNFIT)
             theirs.close()
             executor.run(owner, run_of("b"))
@@ -123,5 +124,4 @@ def test_of_its_reason_to_end_when_the_next_execution_was_just_sent(
             await owner.until(Death("unclean", exit_code=0, job_unread=True))
             assert ("lost", True) in owner.happened
 
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(main())
+    runner.run(main())
