@@ -6,8 +6,7 @@ found and refused by its place.
 
 from typing import Any
 
-_Way = tuple[Any, str | int] | None
-"""From the outermost value: the way to what holds it, and its name or number there."""
+from anypod.wire import places
 
 
 def is_in(text: str) -> bool:
@@ -22,28 +21,7 @@ def is_in(text: str) -> bool:
 
 def place_in(value: Any, path: str) -> str | None:
     """Where a value of JSON has one, if it does, in a text or in the name of a member."""
-    waiting: list[tuple[_Way, Any]] = [(None, value)]
-    while waiting:
-        way, one = waiting.pop()
-        if isinstance(one, str):
-            if is_in(one):
-                return _told(path, way)
-        elif isinstance(one, dict):
-            for name in one:
-                if is_in(name):
-                    return _told(path, (way, name))
-            waiting += [((way, name), item) for name, item in one.items()][::-1]
-        elif isinstance(one, list):
-            waiting += [((way, index), item) for index, item in enumerate(one)][::-1]
-    return None
-
-
-def _told(path: str, way: _Way) -> str:
-    steps: list[str] = []
-    while way is not None:
-        way, step = way
-        steps.append(str(step))
-    return ".".join([path, *reversed(steps)])
+    return places.place_of(value, path, lambda one: isinstance(one, str) and is_in(one))
 
 
 def repaired(value: Any) -> Any:

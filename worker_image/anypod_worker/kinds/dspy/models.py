@@ -6,7 +6,7 @@ DSPy only warns of inputs that do not fit, and does not look at bounds of output
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from anypod.dspy import spec
-from anypod.wire import unpaired
+from anypod.wire import places, unpaired
 from anypod_worker.kinds.dspy import failures, modules, types
 from anypod_worker.runtime import inputs as runtime_inputs
 from anypod_worker.runtime import schemas
@@ -87,21 +87,15 @@ class Models:
             where = ".".join(str(part) for part in ("outputs", *first["loc"]))
             raise failures.unusable(f"{where}: {first['msg']}", _text(found)) from None
         outputs = valid.model_dump(mode="json")
-        for where in _not_finite(outputs, "outputs"):
-            raise failures.unusable(f"{where}: the number is not finite", _text(found))
+        place = places.place_of(outputs, "outputs", _is_not_finite)
+        if place is not None:
+            raise failures.unusable(f"{place}: the number is not finite", _text(found))
         return outputs
 
 
-def _not_finite(value: Any, where: str) -> Iterator[str]:
-    """Where numbers are that JSON has not."""
-    if isinstance(value, float) and not math.isfinite(value):
-        yield where
-    elif isinstance(value, dict):
-        for name, one in value.items():
-            yield from _not_finite(one, f"{where}.{name}")
-    elif isinstance(value, list):
-        for number, one in enumerate(value):
-            yield from _not_finite(one, f"{where}.{number}")
+def _is_not_finite(value: Any) -> bool:
+    """A number that JSON has not."""
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _text(value: Mapping[str, Any]) -> str:
