@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from anypod.dspy import spec
 from anypod_worker.kinds.dspy import types
-from anypod_worker.runtime.loading import InvalidProgram, invalid
+from anypod_worker.runtime.loading import invalid
 
 
 class Fields:
@@ -58,10 +58,5 @@ def check(document: spec.Spec, own: types.Own, name: str, signature: Any) -> Non
             try:
                 fields.check(field, value)
             except ValidationError as error:
-                raise _wrong(f"state.{name}.demos.{number}.{field}", error) from None
-
-
-def _wrong(path: str, error: ValidationError) -> InvalidProgram:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    path = ".".join([path, *map(str, first["loc"])])
-    return invalid(f"{path}: {first['msg']}", path=path)
+                path, why = types.first_error(error, f"state.{name}.demos.{number}.{field}")
+                raise invalid(f"{path}: {why}", path=path) from None

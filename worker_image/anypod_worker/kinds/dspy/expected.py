@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from anypod.dspy import tasks
-from anypod.wire.messages import Failure
+from anypod_worker.kinds.dspy import types
 from anypod_worker.kinds.dspy.models import Models
-from anypod_worker.runtime.inputs import Rejected
+from anypod_worker.runtime.inputs import Rejected, refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,4 @@ class Expected:
         return self.type.dump_python(self.type.validate_json(json.dumps(value)), mode="json")
 
     def _refused(self, error: ValidationError) -> Rejected:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        path = ".".join(["expected", self.field, *map(str, first["loc"])])
-        told = {"path": path, "message": first["msg"]}
-        return Rejected(
-            Failure("invalid-inputs", f"{path}: {first['msg']}", path=path, errors=[told])
-        )
+        return refused(*types.first_error(error, f"expected.{self.field}"))

@@ -83,13 +83,12 @@ class Models:
         try:
             valid = self.outputs.model_validate(found)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            where = ".".join(str(part) for part in ("outputs", *first["loc"]))
-            raise failures.unusable(f"{where}: {first['msg']}", _text(found)) from None
+            place, why = types.first_error(error, "outputs")
+            raise failures.unusable(f"{place}: {why}", _text(found)) from None
         outputs = valid.model_dump(mode="json")
-        place = places.place_of(outputs, "outputs", _is_not_finite)
-        if place is not None:
-            raise failures.unusable(f"{place}: the number is not finite", _text(found))
+        wrong = places.place_of(outputs, "outputs", _is_not_finite)
+        if wrong is not None:
+            raise failures.unusable(f"{wrong}: the number is not finite", _text(found))
         return outputs
 
 

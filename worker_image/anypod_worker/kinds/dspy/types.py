@@ -145,6 +145,12 @@ def read(value: Any, type_: Any) -> Any:
         return value
 
 
+def first_error(error: ValidationError, path: str) -> tuple[str, str]:
+    """Where it is, in the value that ``path`` leads to, and what is wrong there."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return ".".join([path, *map(str, first["loc"])]), first["msg"]
+
+
 def of(text: str, own: Own, *, given: bool = False) -> Any:
     return _of(types.parse(text, own), {**(_GIVEN if given else _PLAIN), **own})
 
