@@ -12,12 +12,11 @@ from typing import Protocol
 
 from anypod.api.problems import AnyPodError
 from anypod.client.errors import AnswerLost, TimedOut, Unavailable, Unreachable, WorkerLost
+from anypod.client.settings import CALL_SECONDS
 
 NEVER_STARTED = frozenset({"queue-full", "no-worker", "authentication-unavailable"})
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
-LONGEST_TOLD = 90.0
-"""Of what a gateway asks to wait; the caller is told of more, whose run might have a day."""
 
 
 class Clock(Protocol):
@@ -56,7 +55,7 @@ class Attempts:
         if pause is None:
             pause = min(FIRST_PAUSE * 2 ** (self.made - 1), LONGEST_PAUSE)
             pause *= 0.5 + self.jitter()
-        if pause > LONGEST_TOLD:
+        if pause > CALL_SECONDS:  # the caller is told of it, whose run may have a day
             return None
         return pause if self.clock() + pause < self._end else None
 
