@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from anypod.cli import sources, updates, values
 from anypod.cli.exits import Usage
-from anypod.cli.options import connected
-from anypod.cli.tables import out, show_json
+from anypod.cli.options import Format, connected
+from anypod.cli.tables import asking, out, show_json, show_one
 from anypod.cli.waiting import Waiting, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anypod.api.executions import Execution
-    from anypod.client import Answer, Client
+    from anypod.client import Answer, Client, Job
     from anypod.client.calls import RunArguments
     from anypod.client.job_calls import JobArguments
     from anypod.client.sync import Stream
@@ -79,17 +79,21 @@ def submit(
 ) -> None:
     """Prints the job's id, or the job."""
     inputs = values.inputs_of(pairs)
-    with (
-        connected(url, pool, session=given.get("session")) as client,
-        waiting(f"submitting {target}"),
-    ):
-        program = prepare(client, target, id_, entrypoint, concurrency)
-        job = client.submit(program, inputs, **given)
-        document = job.get() if whole else None
-    if document is None:
+    with connected(url, pool, session=given.get("session")) as client:
+        with waiting(f"submitting {target}"):
+            program = prepare(client, target, id_, entrypoint, concurrency)
+            job = client.submit(program, inputs, **given)
+        show_job(job, whole=whole)
+
+
+def show_job(job: "Job", *, whole: bool) -> None:
+    """Its id, or all of it."""
+    if not whole:
         out(job.id)
-    else:
-        show_json(document.model_dump(mode="json", by_alias=True))
+        return
+    with asking():
+        found = job.get()
+    show_one(found, Format.JSON)
 
 
 def show_answer(answer: "Answer", *, whole: bool) -> None:

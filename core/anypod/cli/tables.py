@@ -55,14 +55,17 @@ def show_one(item: BaseModel, output: Format, *, leave_out: Sequence[str] = ()) 
 def told(sentence: str, output: Format, **document: Any) -> None:
     """What has been done: on stderr for people, or as a line of JSON."""
     if output is Format.JSON:
-        out(escaped(json.dumps(document, ensure_ascii=False)))
+        _show_json(document, None)
     else:
         print(sentence, file=sys.stderr)  # noqa: T201
 
 
 def show_json(value: Any) -> None:
     """Indented for a terminal, one line elsewhere."""
-    indent = 2 if sys.stdout.isatty() else None
+    _show_json(value, 2 if sys.stdout.isatty() else None)
+
+
+def _show_json(value: Any, indent: int | None) -> None:
     try:
         out(escaped(json.dumps(value, indent=indent, ensure_ascii=False)))
     except UnicodeEncodeError:  # an unpaired surrogate, or a terminal that is not UTF-8

@@ -255,14 +255,11 @@ def _example(row: dict[str, Any], names: Set[str]) -> "Example":
 
 
 def _follow(job: "Job", output: Format, *, async_: bool) -> None:
-    from anypod.cli.run import show_answer
-    from anypod.cli.tables import show_one
+    from anypod.cli.run import show_answer, show_job
 
+    whole = output is Format.JSON
     if async_:
-        if output is Format.JSON:
-            show_one(job.get(), output)
-        else:
-            typer.echo(job.id)
+        show_job(job, whole=whole)
         return
     try:
         for event in job.events():
@@ -275,7 +272,7 @@ def _follow(job: "Job", output: Format, *, async_: bool) -> None:
         if sys.stderr.isatty():
             typer.echo("\r\x1b[K", nl=False, err=True)
     answer = job.result()
-    show_answer(answer, whole=output is Format.JSON)
+    show_answer(answer, whole=whole)
     found = answer.outputs
     if reason := found.get("reason"):
         typer.echo(f"the program stays as it is: {reason}", err=True)
