@@ -16,6 +16,9 @@ from anypod_gateway.discovery import Apply, DesiredPool
 
 log = logging.getLogger(__name__)
 
+Version = tuple[str, int]
+"""Of a pool's spec: the pool's uid, and its generation."""
+
 
 class KubernetesSource:
     """A ``discovery.Source``."""
@@ -26,11 +29,10 @@ class KubernetesSource:
         self._home = home
         self._apply = apply
         self._changed = asyncio.Event()
-        self._read: dict[Name, WorkerPool] = {}
-        """As they were when they could last be read."""
-        self._versions: dict[Name, tuple[str, int]] = {}
-        """Of which uid and generation that was: every change of a status or a worker tells of all
-        pools anew, and to read one takes a millisecond of the loop that serves calls."""
+        self._read: dict[Name, tuple[Version, WorkerPool]] = {}
+        """As they were when they could last be read, and at which version that was: every change of
+        a status or a worker tells of all pools anew, and to read one takes a millisecond of the
+        loop that serves calls."""
         self._complaints: dict[Name, str] = {}
 
     async def run(self) -> None:
@@ -58,13 +60,12 @@ class KubernetesSource:
     def _tell(self, pools: list[Raw], slices: list[Raw]) -> None:
         endpoints = endpoints_of(slices)
         self._read = {
-            name: manifest
-            for name, manifest in ((name_of(raw), self._manifest(raw)) for raw in pools)
-            if manifest is not None
+            name: read
+            for name, read in ((name_of(raw), self._manifest(raw)) for raw in pools)
+            if read is not None
         }
-        for known in (self._versions, self._complaints):
-            for gone in known.keys() - {name_of(raw) for raw in pools}:
-                del known[gone]
+        for gone in self._complaints.keys() - {name_of(raw) for raw in pools}:
+            del self._complaints[gone]
         self._apply(
             [
                 DesiredPool(
@@ -74,16 +75,17 @@ class KubernetesSource:
                     namespace=name[0],
                     is_home=name[0] == self._home,
                 )
-                for name, manifest in self._read.items()
+                for name, (_, manifest) in self._read.items()
             ]
         )
 
-    def _manifest(self, raw: Raw) -> WorkerPool | None:
+    def _manifest(self, raw: Raw) -> tuple[Version, WorkerPool] | None:
         """If it cannot be read, as it was; that the API server took it means a newer version."""
         name = name_of(raw)
         version = raw["metadata"]["uid"], raw["metadata"]["generation"]
-        if name in self._read and self._versions[name] == version:
-            return self._read[name]
+        before = self._read.get(name)
+        if before is not None and before[0] == version:
+            return before
         try:
             manifest, _ = served.read(raw)
         except ValidationError as error:
@@ -92,10 +94,9 @@ class KubernetesSource:
             if self._complaints.get(name) != reason:
                 log.warning("pool %s/%s cannot be read: %s", *name, reason)
             self._complaints[name] = reason
-            return self._read.get(name)
+            return before
         self._complaints.pop(name, None)
-        self._versions[name] = version
-        return manifest
+        return version, manifest
 
 
 def _are_known(*kinds: list[Reflection]) -> bool:

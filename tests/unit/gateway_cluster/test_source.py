@@ -70,4 +70,4 @@ def test_nothing_is_kept_of_a_pool_that_is_gone(told: Told) -> None:
     told.tell(pool(1, executors=0))
     assert told.pools == {}
     told.tell()
-    assert (told.source._versions, told.source._complaints) == ({}, {})
+    assert (told.source._read, told.source._complaints) == ({}, {})
