@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.support.warm_processes import fork_server
 
 _IMPORTED = ("anypod.cli.app", "anypod.cli.run", "anypod.client.sync", "anypod.api.jobs")
 _MAX_BYTES = 128 * 1024
@@ -70,11 +71,7 @@ def warm_cli(seconds: float) -> Iterator[WarmCli]:
     ours.settimeout(seconds)
     with ours:
         with theirs:
-            number = theirs.fileno()
-            # As of the script, its main module is of no package, and its directory is on no path.
-            command = [sys.executable, "-P", "-c", f"from {__name__} import serve; serve({number})"]
-            path = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-            server = subprocess.Popen(command, env=path, pass_fds=[number], start_new_session=True)
+            server = fork_server(serve, theirs)
         try:
             yield WarmCli(ours)
         finally:

@@ -107,20 +107,26 @@ class Process:
 Started = asyncio.subprocess.Process | Process
 
 
+def fork_server(serve: Callable[[int], None], end: socket.socket) -> subprocess.Popen[bytes]:
+    """Runs a function of this project's tests with the number of its end of a socket. Its main
+    module is of no package, as of a script, and its directory is on no path."""
+    number = end.fileno()
+    code = f"from {serve.__module__} import {serve.__name__} as serve; serve({number})"
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", code],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        pass_fds=[number],
+        start_new_session=True,
+    )
+
+
 class Warm:
     """A process that forks others, as long as this one lives."""
 
     def __init__(self, serve: Callable[[int], None]) -> None:
         self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            number = theirs.fileno()
-            code = f"from {__name__} import {serve.__name__} as serve; serve({number})"
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", code],
-                env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-                pass_fds=[number],
-                start_new_session=True,
-            )
+            self._process = fork_server(serve, theirs)
         atexit.register(self._close)
 
     def _close(self) -> None:
@@ -137,19 +143,17 @@ class Warm:
     ) -> Process:
         """``log`` is the number of a file for its stderr, which else is a stream of the process."""
         told, tell = os.pipe()
-        files, stderr = [tell], None
+        ends, stderr = [tell], None
         if log is None:
-            read, written = os.pipe()
-            files.append(written)
+            read, log = os.pipe()
+            ends.append(log)
             stderr = await _Pipe.of(read)
         request = json.dumps({"arguments": arguments, "environment": dict(os.environ)}).encode()
-        sent = [tell, written if log is None else log]
-        if listener is not None:
-            sent.append(listener.fileno())
+        files = [tell, log, *([listener.fileno()] if listener is not None else [])]
         try:
-            socket.send_fds(self._connection, [request], sent)
+            socket.send_fds(self._connection, [request], files)
         finally:
-            for each in files:
+            for each in ends:
                 os.close(each)
         process = Process(await _Pipe.of(told), stderr)
         await process.begin()
