@@ -23,7 +23,7 @@ import msgspec
 from yarl import URL
 
 from anypod.api.problems import error
-from anypod_gateway import pools
+from anypod_gateway import pool
 from anypod_gateway import process as product
 from anypod_gateway.dispatch import Dispatcher
 from anypod_gateway.executions import ExecutionAnswer, ExecutionInfo, ExecutionRequest
@@ -82,7 +82,7 @@ def info(request: ExecutionRequest, worker: URL, seconds: float) -> ExecutionInf
 def main() -> int:
     ports = sys.argv.pop(1).split(",")
     HttpDispatcher.workers = itertools.cycle(URL(f"http://127.0.0.1:{port}/run") for port in ports)
-    pools.Dispatcher = HttpDispatcher  # type: ignore[attr-defined]
+    pool.Dispatcher = HttpDispatcher  # type: ignore[attr-defined]
     return product.main()
 
 

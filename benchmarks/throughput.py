@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -65,8 +66,8 @@ def rivals(directory: Path) -> Iterator[list[Rival]]:
                 HTTP_CLIENT, anypod_stack.create_program(other), inputs, (other_pid, *plain_pids)
             ),
         ]
-        for rival in found:
-            _prove(rival)
+        told = {rival.name: _prove(rival) for rival in found}
+        assert told[HTTP_CLIENT]["execution"]["worker"] in map(str, plain), "it has another way"
         yield found
 
 
@@ -81,12 +82,15 @@ def _plain_worker(directory: Path) -> Iterator[tuple[int, int]]:
         yield port, process.pid
 
 
-def _prove(rival: Rival) -> None:
+def _prove(rival: Rival) -> Any:
+    """What it answers."""
     processes.wait_for(
         f"an answer of {rival.name}", lambda: processes.answers(rival.url, rival.body)
     )
     _, body = processes.ask(rival.url, rival.body)
-    assert json.loads(body)["outputs"] == anypod_stack.OUTPUTS, rival.name
+    told = json.loads(body)
+    assert told["outputs"] == anypod_stack.OUTPUTS, rival.name
+    return told
 
 
 def _table(found: Found) -> Table:
