@@ -164,13 +164,15 @@ def _status(port: int, path: str) -> int:
 
 
 def _unpacked(archive: Archive) -> Path:
-    """The image's root file system; several containers may have it, for none can change it."""
-    roots = cache.folder() / "roots"
+    """The image's root file system; several containers may have it, for none can change it. Beside
+    its archive, so that it goes when that does, and not before."""
+    folder = archive.path.parent
+    roots = folder / "roots"
     roots.mkdir(exist_ok=True)
     root = roots / archive.path.stem
     with cache.locked("roots"):
         for other in roots.iterdir():
-            if not (cache.folder() / f"{other.name}.tar").exists():
+            if not (folder / f"{other.name}.tar").exists():
                 shutil.rmtree(other)
         if not root.exists():
             draft = root.with_suffix(".draft")

@@ -15,6 +15,7 @@ from tests.cluster import images
 from tests.cluster.archives import Archive
 from tests.cluster.images import containers, measure, pods
 from tests.cluster.images.containers import Container, Order
+from tests.cluster.waiting import wait_until
 from tests.support.figures import Figure
 from tests.support.ports import free_port
 
@@ -240,6 +241,18 @@ def test_the_gateways_default_is_its_help(runnable: Images) -> None:
     with containers.running(Order(runnable[images.ANYPOD].path)) as container:
         assert container.until_ended() == 0
         assert "--link-token-file" in container.log
+
+
+def test_a_container_keeps_its_files_wherever_its_archive_lies(
+    runnable: Images, tmp_path: Path
+) -> None:
+    archive = tmp_path / "elsewhere.tar"
+    archive.symlink_to(runnable[images.ETCD].path)
+    with containers.running(Order(archive, ["sh", "-ec", "echo up; sleep 600"])) as one:
+        wait_until(lambda: "up" in one.log, "its first word", 60)
+        with containers.running(Order(runnable[images.WORKER].path, ["--help"])) as another:
+            another.until_ended()
+        assert Path(f"/proc/{one.pid}/root/usr/bin/etcdctl").exists()
 
 
 def test_the_next_run_ends_what_a_killed_one_left(runnable: Images) -> None:
