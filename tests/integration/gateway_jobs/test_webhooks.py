@@ -206,12 +206,13 @@ async def test_a_name_for_what_is_inside_gets_nowhere(pair: Rig, file: Path) -> 
 
 
 async def test_those_that_hang_do_not_hold_up_the_others(pair: Rig, file: Path) -> None:
-    """Two gateways have 32 places, of which 12 such receivers could have four each."""
+    """Two gateways have 32 places, of which 12 such receivers could have four each; each has more
+    to be told than all its places can try by then."""
     async with contextlib.AsyncExitStack() as stack:
         hanging = [await stack.enter_async_context(receiver()) for _ in range(12)]
         for one in hanging:
             one.let_go.clear()
-        stuck = [[await submit(pair, one.url, file) for _ in range(4)] for one in hanging]
+        stuck = [[await submit(pair, one.url, file) for _ in range(8)] for one in hanging]
         for one, jobs in zip(hanging, stuck, strict=True):
             await one.heard(jobs[0])
         for _ in range(2):  # what is known of those that hang by then: nothing; that they do
