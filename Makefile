@@ -47,8 +47,8 @@ install: $(INSTALLED) ## Install AnyPod into .venv
 demo: $(INSTALLED) ## A pool of 4 workers, real programs, a killed worker: under a minute
 	$(BIN)/python examples/demo.py
 
-test: $(TESTED) lint ## Check and test everything (installs etcd, faketime, wrk and nginx from the system's packages as root)
-	@sh tests/install-system-packages etcd faketime wrk nginx
+test: $(TESTED) lint ## Check and test everything (installs etcd, etcdctl, faketime, wrk and nginx from the system's packages as root)
+	@sh tests/install-system-packages etcd etcdctl faketime wrk nginx
 	@sh tests/install-image-builder
 	@$(BIN)/python -m tests.cluster prepare
 	$(PYTEST) $(PYTEST_ARGS)
@@ -60,7 +60,7 @@ chaos: $(TESTED) ## Break AnyPod for longer, here and on a real Kubernetes; prin
 	$(BIN)/python -m pytest -n 0 --at-length tests/chaos $(AT_LENGTH) $(PYTEST_ARGS)
 
 test-fast: $(TESTED) lint ## The same without a cluster: no e2e
-	@sh tests/install-system-packages etcd faketime wrk nginx
+	@sh tests/install-system-packages etcd etcdctl faketime wrk nginx
 	$(PYTEST) --ignore tests/e2e --ignore tests/chaos --ignore tests/integration/cluster $(PYTEST_ARGS)
 
 lint: $(TESTED) ## Format check, lint, types, import contracts
