@@ -47,8 +47,8 @@ def scope_of(nodeid: str) -> str:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """``-n auto``: one more than there are cores, as most tests wait most of their time."""
-    return min(len(os.sched_getaffinity(0)) + 1, MOST_PROCESSES)
+    """``-n auto``: two for each core, as most tests wait most of their time."""
+    return min(2 * len(os.sched_getaffinity(0)), MOST_PROCESSES)
 
 
 @pytest.hookimpl(optionalhook=True)
