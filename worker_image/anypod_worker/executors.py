@@ -26,12 +26,14 @@ from anypod_worker.printed import Stream
 
 _KILL_AGAIN = 0.002
 _KILL_ROUNDS = 500
-_LAST_WORDS = 0.2
+LAST_WORDS = 0.2
 """Between a socket's end and a process's end, whichever comes first."""
 _READ = 64 * 1024
 _LAST_READS = 16
 """More than a socket holds."""
 _ENDS = (frames.Done, frames.Checked)
+CLOSED = "closed"
+"""Why one is killed whose socket has ended, and which lives on."""
 
 
 @dataclass(frozen=True)
@@ -322,7 +324,7 @@ class Executor(asyncio.Protocol):
         self._left_unread = self._left_unread or was_cut
         if self._status is None and not self.is_gone:
             # A process that ends closes its socket first; one that lives on has lost its use.
-            self._loop.call_later(_LAST_WORDS, self.kill, "closed")
+            self._loop.call_later(LAST_WORDS, self.kill, CLOSED)
         self._end_when_known()
 
     def _read_the_rest(self) -> None:
@@ -354,7 +356,7 @@ class Executor(asyncio.Protocol):
             return
         if not self._socket_ended:
             # Something below it may still hold the socket; the family's sweep ends that.
-            self._loop.call_later(_LAST_WORDS, self._end_anyway)
+            self._loop.call_later(LAST_WORDS, self._end_anyway)
             return
         self._finish(self._death(self._status))
 
@@ -365,6 +367,8 @@ class Executor(asyncio.Protocol):
     def _death(self, status: int) -> Death:
         reason = self._condemned
         unread = self._left_unread and self.job is not None
+        if reason == CLOSED and not _was_killed(status):
+            reason = ""  # it was about to end by itself, and slow
         if os.WIFEXITED(status):
             return Death(reason, exit_code=os.WEXITSTATUS(status), job_unread=unread)
         number = os.WTERMSIG(status)
@@ -385,6 +389,10 @@ class Executor(asyncio.Protocol):
             job.lost(death)
         self.crowd.lost(death)
         self.owner.gone(self, death)
+
+
+def _was_killed(status: int) -> bool:
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
 
 
 def _signal_name(number: int) -> str:

@@ -3,7 +3,7 @@
 from anypod.wire.config import Limits
 from anypod.wire.messages import Failure
 from anypod_worker.crowd import BLOCKED
-from anypod_worker.executors import Death
+from anypod_worker.executors import CLOSED, Death
 
 DEADLINE = "deadline"
 CANCELLED = "cancelled"
@@ -72,7 +72,7 @@ def of_death(death: Death, limits: Limits) -> Failure:
             signal=death.signal,
             limit=limits.processes,
         )
-    if death.reason in {"protocol", "closed"}:
+    if death.reason in {"protocol", CLOSED}:
         return Failure(
             type="program-crashed",
             detail="the program broke its process's connection and was killed",

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -12,7 +13,7 @@ import uvloop
 
 from anypod.wire.messages import Code
 from anypod_worker import frames
-from anypod_worker.executors import Death, Ends, Executor
+from anypod_worker.executors import LAST_WORDS, Death, Ends, Executor
 
 
 class Owner:
@@ -123,5 +124,32 @@ def test_of_its_reason_to_end_when_the_next_execution_was_just_sent(
             executor.exited(0)
             await owner.until(Death("unclean", exit_code=0, job_unread=True))
             assert ("lost", True) in owner.happened
+
+    runner.run(main())
+
+
+@pytest.mark.parametrize(
+    ("status", "death"),
+    [
+        (4 << 8, Death(exit_code=4)),
+        (signal.SIGSEGV, Death(signal="SIGSEGV")),
+        (signal.SIGKILL, Death("closed", signal="SIGKILL")),
+    ],
+    ids=["exited", "crashed", "killed"],
+)
+def test_of_one_that_is_slow_to_end_by_itself(
+    runner: asyncio.Runner, tmp_path: Path, status: int, death: Death
+) -> None:
+    """Its socket goes first; a busy machine may take its time for the rest."""
+
+    async def main() -> None:
+        async with warm(tmp_path) as (owner, executor, theirs):
+            executor.run(owner, run_of("a"))
+            await asyncio.sleep(0)
+            theirs.recv(2**16)
+            theirs.close()
+            await asyncio.sleep(2 * LAST_WORDS)
+            executor.exited(status)
+            await owner.until(death)
 
     runner.run(main())
