@@ -33,6 +33,7 @@ WEBHOOK = istr(webhooks.HEADER)
 """Both looked up in half the time."""
 APPLIED = "Preference-Applied"
 RESPOND_ASYNC = "respond-async"
+OF_JOBS = ("priority", "notBefore", "maxAttempts", "label")
 MAX_LABELS = 16
 LONGEST_LABEL = 100
 _IDEMPOTENT_ATTEMPTS = 3
@@ -52,11 +53,14 @@ def prefers_async(request: web.Request) -> bool:
     return RESPOND_ASYNC in preferences(request)
 
 
-def check_no_webhook(request: web.Request, instead: str) -> None:
-    """Of what is no job. Raises AnyPodError."""
+def check_no_job(request: web.Request, instead: str) -> None:
+    """That nothing is said which only a job could heed. Raises AnyPodError."""
     if WEBHOOK in request.headers:
         why = f"{webhooks.HEADER} is for jobs, whose end is told: {instead}"
         raise error("bad-request", why, path=webhooks.HEADER)
+    for name in OF_JOBS if request.query_string else ():
+        if name in request.query:
+            raise error("bad-request", f"?{name} is for jobs: {instead}", path=name)
 
 
 async def accept(

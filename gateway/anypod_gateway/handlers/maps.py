@@ -19,7 +19,7 @@ from anypod.dspy.spec import LmChoice
 from anypod_gateway import lms, requests, uploads
 from anypod_gateway.calls import CALL, Call
 from anypod_gateway.failures import problem_of
-from anypod_gateway.handlers.accepting import check_no_webhook
+from anypod_gateway.handlers.accepting import check_no_job
 from anypod_gateway.handlers.items import Items, Wanted
 from anypod_gateway.handlers.keyed import key_digest
 from anypod_gateway.handlers.programs import no_program
@@ -39,7 +39,7 @@ async def map_program(request: web.Request) -> web.StreamResponse:
     services, call = request.app[SERVICES], request[CALL]
     pool = await services.pool(request, call)
     uploads.check_media_type(request)
-    check_no_webhook(request, "leave it out, or run each item with Prefer: respond-async")
+    check_no_job(request, "leave it out, or run each item with Prefer: respond-async")
     at_once = _at_once(request, pool)
     wanted = await _wanted(request, services, pool)
     items = Items(services, pool, call, wanted)

@@ -21,7 +21,7 @@ from anypod_gateway import answers, lms, requests
 from anypod_gateway.calls import CALL, Call
 from anypod_gateway.executions import ExecutionRequest
 from anypod_gateway.given import given_program
-from anypod_gateway.handlers.accepting import PREFER, accept, check_no_webhook, prefers_async
+from anypod_gateway.handlers.accepting import PREFER, accept, check_no_job, prefers_async
 from anypod_gateway.handlers.keyed import run_once, stream_once
 from anypod_gateway.handlers.programs import no_program
 from anypod_gateway.handlers.streams import EVENT_STREAM, stream
@@ -198,7 +198,7 @@ async def _run(
 ) -> web.StreamResponse:
     if PREFER in request.headers and prefers_async(request):
         return await accept(request, pool, execution, body, execution.deadline - came)
-    check_no_webhook(request, "send Prefer: respond-async with it, or leave it out")
+    check_no_job(request, "send Prefer: respond-async with it, or leave it out")
     streamed = _wants_stream(request.headers.get(hdrs.ACCEPT, ""))
     if KEY in request.headers:
         once = stream_once if streamed else run_once

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.jobs import accepted, ended, events, job, running, submit, wrote
+from tests.support.jobs import NOTE, accepted, ended, events, job, running, submit, wrote
 from tests.support.rig import Rig, pool_of, rig
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -252,6 +252,21 @@ async def _pages(pair: Rig, path: str) -> list[str]:
 async def test_what_makes_no_sense_is_refused(pair: Rig, query: str, path: str) -> None:
     answer = await submit(pair.gateway, "note", query, file="/dev/null")
     assert (answer.status, answer.document["path"]) == (400, path)
+
+
+@pytest.mark.parametrize(
+    "query", ["priority=1", "notBefore=2030-01-01T00:00:00Z", "maxAttempts=1", "label=a=b"]
+)
+async def test_what_is_no_job_is_refused_with_what_only_jobs_heed(
+    pair: Rig, file: Path, query: str
+) -> None:
+    inputs = {"inputs": {"file": str(file)}}
+    inline = {"program": {"source": NOTE}, **inputs}
+    for path, body in (("/programs/note/run", inputs), ("/run", inline)):
+        answer = await pair.gateway.ask("POST", f"{path}?{query}", json=body)
+        assert (answer.status, answer.document["path"]) == (400, query.partition("=")[0])
+        assert "Prefer: respond-async" in answer.document["detail"]
+    assert not file.exists()
 
 
 async def test_a_job_without_its_program_is_not_accepted(pair: Rig) -> None:
