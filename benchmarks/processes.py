@@ -78,15 +78,16 @@ def script(name: str) -> str:
     return str(Path(sys.executable).with_name(name))
 
 
-def cpu_seconds(pids: list[int]) -> float:
-    """Of all of them together, since their start."""
+def cpu_seconds(root: int) -> float:
+    """Of it and all that descends from it, since their start; of what has ended meanwhile too, if
+    it was waited for."""
     ticks = 0
-    for pid in pids:
+    for pid in tree(root):
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue  # it has gone meanwhile
-        ticks += int(fields[11]) + int(fields[12])
+        ticks += sum(map(int, fields[11:15]))
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
