@@ -21,6 +21,7 @@ TOGETHER: dict[str, str] = {
     "tests/integration/cluster/test_faults.py": "a cluster",
     "tests/integration/cluster/test_api_server.py": "an API server",
     "tests/integration/cluster/test_existing.py": "an API server",
+    "tests/integration/operator": "an API server",
     "tests/integration/examples": "a pool that runs the examples",
     "tests/integration/dspy": "a pool that asks language models",
 }
