@@ -37,8 +37,8 @@ SEEN_BY = {
     "Executions were no longer counted": (HERE, "test_executions_are_counted_whatever_is_put_anew"),
     "Commands waited": (HERE, "test_commands_do_not_wait_for_each_other"),
     "A worker whose pool was gone": (
-        "tests.integration.worker.test_lifecycle",
-        "test_when_the_supervisor_is_killed_its_processes_go",
+        "tests.integration.local.test_deaths",
+        "test_a_launcher_killed_under_a_call_leaves_nobody",
     ),
 }
 
