@@ -78,14 +78,13 @@ def named(pool: WorkerPoolSpec, model: ProgramCode | DspyCode) -> GivenProgram:
             f"{size} bytes of files; a program may have {MAX_VALUE_BYTES}",
             limit=MAX_VALUE_BYTES,
         )
+    refused = "bad-request" if isinstance(model, ProgramCode) else "invalid-program"
     most = pool.limits.max_timeout_seconds
     if model.timeout_seconds is not None and model.timeout_seconds > most:
-        raise error(
-            "bad-request", f"timeoutSeconds may be {most:g} in this pool", path="timeoutSeconds"
-        )
+        raise error(refused, f"timeoutSeconds may be {most:g} in this pool", path="timeoutSeconds")
     allowed = pool.concurrency
     if model.concurrency is not None and model.concurrency > allowed:
-        raise error("bad-request", f"concurrency may be {allowed} in this pool", path="concurrency")
+        raise error(refused, f"concurrency may be {allowed} in this pool", path="concurrency")
     concurrency = model.concurrency if isinstance(model, ProgramCode) else model.most_at_once()
     name = revision_of(
         code.kind,

@@ -305,6 +305,9 @@ def test_a_python_program_asks_no_lm(client: Client) -> None:
         ({"lm": "none"}, "lm"),
         ({"module": "Agent"}, "module.name"),
         ({"state": {"self": {"lm": None}}}, "state.self.lm"),
+        ({"timeoutSeconds": 50_000}, "timeoutSeconds"),
+        ({"concurrency": 1000}, "concurrency"),
+        ({"concurrency": 5000}, "concurrency"),
     ],
 )
 def test_a_program_that_cannot_be_is_refused_with_the_path(
