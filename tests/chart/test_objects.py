@@ -13,6 +13,7 @@ from tests.support.chart import (
     CHART,
     HelmError,
     Object,
+    copy_of_version,
     helm,
     of_kind,
     pick,
@@ -254,6 +255,29 @@ def test_a_member_founds_a_cluster_unless_it_is_told_to_join_one() -> None:
     (state,) = (e for e in container["env"] if e["name"] == "ETCD_INITIAL_CLUSTER_STATE")
     said_by = {"name": "rel-anypod-etcd-joins", "key": "state", "optional": True}
     assert state["valueFrom"] == {"configMapKeyRef": said_by}
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_an_upgrade_to_another_version_restarts_no_etcd(lasting: bool, tmp_path: Path) -> None:
+    """Which without a volume would lose everything, and with one be away for a while."""
+    values = {"etcd.persistence.enabled": lasting, "etcd.podLabels": {"team": "red"}}
+    other = copy_of_version("0.9.9", tmp_path)
+    before, after = (
+        pick(rendered(values, chart=chart), "StatefulSet", "rel-anypod-etcd")
+        for chart in (CHART, other)
+    )
+    assert before["metadata"]["labels"] != after["metadata"]["labels"]
+    assert before["spec"] == after["spec"]
+    selected_by = before["spec"]["selector"]["matchLabels"]
+    assert before["spec"]["template"]["metadata"]["labels"] == {**selected_by, "team": "red"}
+
+
+def test_pods_of_snapshots_have_no_label_of_a_version() -> None:
+    objects = rendered({"etcd.podLabels": {"team": "red"}})
+    cron = pick(objects, "CronJob", "rel-anypod-etcd-snapshot")
+    labels = cron["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
+    policy = pick(objects, "NetworkPolicy", "rel-anypod-etcd-snapshot")
+    assert labels == {**policy["spec"]["podSelector"]["matchLabels"], "team": "red"}
 
 
 @pytest.mark.parametrize("members", [1, 3])

@@ -119,6 +119,7 @@ def is_open(schema: dict[str, Any]) -> bool:
         ({"etcd.snapshots.schedule": "17 */6 * *"}, "/etcd/snapshots/schedule"),
         ({"image.pullpolicy": "Never"}, "pullpolicy"),
         ({"image.digest": "abc"}, "/image/digest"),
+        ({"etcd.image.tag": ""}, "/etcd/image/tag"),
         ({"watchNamespaces": ["Team_A"]}, "/watchNamespaces/0"),
         ({"authentication.enable": False}, "enable"),
         ({"workers.clusterNetworks": ["100.64.0.0"]}, "/workers/clusterNetworks/0"),

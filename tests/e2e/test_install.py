@@ -1,7 +1,6 @@
 """The chart on a real cluster: install, first answer, upgrade under load, uninstall."""
 
 import json
-import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.cluster import Cluster
-from tests.support.chart import CHART, find_helm, helm_on
+from tests.support.chart import CHART, copy_of_version, find_helm, helm_on
 from tests.support.cluster_tests import skip_if_theirs
 from tests.support.figures import Figure
 from tests.support.installed import MINUTES, RESTRICTED, Object, Release
@@ -252,9 +251,8 @@ def annotated(text: str) -> dict[str, Any]:
 
 
 def older_chart(directory: Path) -> Path:
-    """With a custom resource that lacks a field."""
-    older = directory / "anypod"
-    shutil.copytree(CHART, older)
+    """Of another version, with a custom resource that lacks a field."""
+    older = copy_of_version("0.0.9", directory)
     (file,) = (older / "files/crds").iterdir()
     definition = yaml.safe_load(file.read_text())
     spec = spec_schema(definition)

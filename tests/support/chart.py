@@ -56,20 +56,34 @@ def settings(values: Mapping[str, Any]) -> list[str]:
     return [f"--set-json={name}={json.dumps(value)}" for name, value in values.items()]
 
 
+def copy_of_version(version: str, directory: Path) -> Path:
+    """The chart, for images of that version too."""
+    copy = directory / CHART.name
+    shutil.copytree(CHART, copy)
+    file = copy / "Chart.yaml"
+    said = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump({**said, "version": version, "appVersion": version}))
+    return copy
+
+
 def rendered(
-    values: Mapping[str, Any] | None = None, *, release: str = RELEASE, namespace: str = NAMESPACE
+    values: Mapping[str, Any] | None = None,
+    *,
+    release: str = RELEASE,
+    namespace: str = NAMESPACE,
+    chart: Path = CHART,
 ) -> list[Object]:
     """Rendered once, so not to be changed. Raises HelmError."""
-    return _rendered(tuple(settings(values or {})), release, namespace)
+    return _rendered(tuple(settings(values or {})), release, namespace, chart)
 
 
 def rendered_anew() -> list[Object]:
-    return _rendered.__wrapped__((), RELEASE, NAMESPACE)
+    return _rendered.__wrapped__((), RELEASE, NAMESPACE, CHART)
 
 
 @functools.cache
-def _rendered(options: tuple[str, ...], release: str, namespace: str) -> list[Object]:
-    text = helm("template", release, str(CHART), f"--namespace={namespace}", *options)
+def _rendered(options: tuple[str, ...], release: str, namespace: str, chart: Path) -> list[Object]:
+    text = helm("template", release, str(chart), f"--namespace={namespace}", *options)
     return [each for each in yaml.load_all(text, Loader=yaml.CSafeLoader) if each is not None]
 
 

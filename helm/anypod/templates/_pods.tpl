@@ -83,11 +83,14 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
+{{/*
+A version among the labels restarts a pod at each upgrade. Those of etcd go on, as calls wait for it,
+and on an emptyDir it would lose everything.
+*/}}
 {{- define "anypod.podMetadata" -}}
-{{- $root := index . 0 -}}
 {{- $values := index . 2 -}}
 labels:
-  {{- include "anypod.labels" . | nindent 2 }}
+  {{- include (ternary "anypod.selector" "anypod.labels" (hasPrefix "etcd" (index . 1))) . | nindent 2 }}
   {{- with $values.podLabels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
