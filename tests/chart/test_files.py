@@ -2,8 +2,10 @@
 
 import os
 import runpy
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -25,12 +27,22 @@ def test_programs_come_through_helm_as_they_are(pod: str, file: str) -> None:
     assert container["args"][0].strip() == (FILES / file).read_text().strip()
 
 
-def snapshots(directory: Path, *names: str) -> None:
-    """In this order, a second apart."""
-    for age, name in enumerate(reversed(names)):
+def test_old_snapshots_are_forgotten_before_one_is_taken_and_after() -> None:
+    pod = pod_specs(rendered())["CronJob rel-anypod-etcd-snapshot"]
+    before, save = pod["initContainers"]
+    (after,) = pod["containers"]
+    assert save["command"][-2:] == ["save", "/snapshots/$(POD_NAME).db"]
+    assert {**before, "name": "forget"} == after
+    assert after["args"][1:] == ["/snapshots", "28"]
+
+
+def snapshots(directory: Path, *names: str, size: int = 0, age: int = 0) -> None:
+    """In this order, a second apart; the last as old as is said."""
+    for seconds, name in enumerate(reversed(names), age):
         file = directory / name
-        file.touch()
-        os.utime(file, (1_000_000 - age, 1_000_000 - age))
+        file.write_bytes(bytes(size))
+        written = time.time() - seconds
+        os.utime(file, (written, written))
 
 
 def forget(directory: Path, keep: int) -> str:
@@ -61,6 +73,65 @@ def test_fewer_snapshots_than_are_kept_all_stay(tmp_path: Path) -> None:
     snapshots(tmp_path, "a.db", "b.db")
     assert "kept 2" in forget(tmp_path, 28)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_before_the_first_snapshot_there_is_nothing_to_forget(tmp_path: Path) -> None:
+    assert "no snapshot yet" in forget(tmp_path, 28)
+
+
+def test_what_no_save_can_be_writing_any_more_goes_though_it_is_the_newest(tmp_path: Path) -> None:
+    snapshots(tmp_path, "a.db", "b.db.part", age=1900)
+    forget(tmp_path, 28)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.db"]
+
+
+IN_A_NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
+ON_A_SMALL_VOLUME = """
+mount -t tmpfs -o size=10m tmpfs "$2"
+cp -a "$1/." "$2"
+"$3" -P -c "$4" "$2" 28 >&2
+ls "$2"
+"""
+
+
+def can_mount() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    asked = [*IN_A_NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    return subprocess.run(asked, capture_output=True, timeout=30, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not can_mount(), reason="no user namespaces here")
+@pytest.mark.parametrize(
+    ("sizes", "left"),
+    [
+        ({"a.db": 2, "b.db": 2, "c.db": 2, "d.db": 2, "e.db": 2}, {"c.db", "d.db", "e.db"}),
+        ({"a.db": 1, "b.db": 1, "c.db": 8}, {"c.db"}),
+        ({"a.db": 2, "b.db": 2, "c.db": 3}, {"b.db", "c.db"}),
+        ({"a.db": 2, "b.db": 3}, {"a.db", "b.db"}),
+        ({"a.db": 2, "b.db.part": 4, "c.db": 3}, {"a.db", "c.db"}),
+    ],
+    ids=["full", "larger than there is room", "nearly full", "room", "full of what is broken"],
+)
+def test_the_oldest_make_room_for_half_as_much_again_as_the_newest(
+    tmp_path: Path, sizes: dict[str, int], left: set[str]
+) -> None:
+    """In MiB, on a volume of 10."""
+    files, volume = tmp_path / "files", tmp_path / "volume"
+    files.mkdir()
+    volume.mkdir()
+    for age, (name, size) in enumerate(reversed(sizes.items())):
+        snapshots(files, name, size=size << 20, age=age)
+    script = (FILES / "forget_snapshots.py").read_text()
+    arguments = [str(files), str(volume), sys.executable, script]
+    done = subprocess.run(
+        [*IN_A_NAMESPACE, "sh", "-ec", ON_A_SMALL_VOLUME, "sh", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert set(done.stdout.split()) == left
 
 
 @pytest.mark.parametrize(

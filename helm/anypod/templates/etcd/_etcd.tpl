@@ -34,6 +34,37 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Of what each container of a snapshot pod does. */}}
+{{- define "anypod.etcd.snapshotResources" -}}
+requests:
+  cpu: 10m
+  memory: 32Mi
+limits:
+  memory: 256Mi
+{{- end -}}
+
+{{/* A container that forgets the oldest: (list $ NAME). */}}
+{{- define "anypod.etcd.forget" -}}
+{{- $root := index . 0 -}}
+- name: {{ index . 1 }}
+  image: {{ include "anypod.image" (list $root $root.Values.image) }}
+  imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+  command: [python, -P, -c]
+  args:
+    - |
+      {{- $root.Files.Get "files/forget_snapshots.py" | nindent 6 }}
+    - /snapshots
+    - {{ $root.Values.etcd.snapshots.keep | quote }}
+  resources:
+    {{- include "anypod.etcd.snapshotResources" . | nindent 4 }}
+  securityContext:
+    {{- include "anypod.containerSecurity" . | nindent 4 }}
+  terminationMessagePolicy: FallbackToLogsOnError
+  volumeMounts:
+    - name: snapshots
+      mountPath: /snapshots
+{{- end -}}
+
 {{/* The pod that takes a snapshot and forgets the oldest: for the CronJob, and at each install and upgrade. */}}
 {{- define "anypod.etcd.snapshotPod" -}}
 {{- $etcd := .Values.etcd -}}
@@ -49,6 +80,8 @@ spec:
     {{- include "anypod.podSecurity" . | nindent 4 }}
   {{- include "anypod.placement" $etcd | nindent 2 }}
   initContainers:
+    # Before it too, for a volume that is full takes no other.
+    {{- include "anypod.etcd.forget" (list . "make-room") | nindent 4 }}
     - name: save
       image: {{ include "anypod.image" (list . $etcd.image) }}
       imagePullPolicy: {{ $etcd.image.pullPolicy }}
@@ -68,12 +101,8 @@ spec:
           valueFrom:
             fieldRef:
               fieldPath: metadata.name
-      resources: &resources
-        requests:
-          cpu: 10m
-          memory: 32Mi
-        limits:
-          memory: 256Mi
+      resources:
+        {{- include "anypod.etcd.snapshotResources" . | nindent 8 }}
       securityContext:
         {{- include "anypod.containerSecurity" . | nindent 8 }}
       terminationMessagePolicy: FallbackToLogsOnError
@@ -84,22 +113,7 @@ spec:
           mountPath: /etc/anypod/etcd
           readOnly: true
   containers:
-    - name: forget
-      image: {{ include "anypod.image" (list . .Values.image) }}
-      imagePullPolicy: {{ .Values.image.pullPolicy }}
-      command: [python, -P, -c]
-      args:
-        - |
-          {{- .Files.Get "files/forget_snapshots.py" | nindent 10 }}
-        - /snapshots
-        - {{ $etcd.snapshots.keep | quote }}
-      resources: *resources
-      securityContext:
-        {{- include "anypod.containerSecurity" . | nindent 8 }}
-      terminationMessagePolicy: FallbackToLogsOnError
-      volumeMounts:
-        - name: snapshots
-          mountPath: /snapshots
+    {{- include "anypod.etcd.forget" (list . "forget") | nindent 4 }}
   volumes:
     - name: snapshots
       {{- if $etcd.snapshots.volume }}
