@@ -151,6 +151,11 @@ def test_a_parent_chart_may_have_global_values() -> None:
     assert rendered({"global.anything": "goes"}) != []
 
 
+def test_by_default_the_memory_of_etcd_has_room_for_all_of_its_file() -> None:
+    limit = VALUES["etcd"]["resources"]["limits"]["memory"]
+    assert int(limit.removesuffix("Gi")) << 30 >= VALUES["etcd"]["quotaBytes"] + (1 << 30)
+
+
 def test_the_chart_installs_the_version_it_is_of() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
