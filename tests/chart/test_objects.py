@@ -31,6 +31,7 @@ from anypod_operator.metrics import Metrics as OperatorMetrics
 EXTERNAL = {"etcd.external.endpoints": ["one.example:2379", "two.example:2379"]}
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 OWN = {PREFERRED: []}
+READ = {"networkPolicy.metricsFrom": [{"namespaceSelector": {}}]}
 SECRETS = ("link-key", "api-keys", "etcd-tls")
 
 
@@ -410,8 +411,8 @@ def test_what_gateways_reach_is_everything_unless_it_is_said() -> None:
             {"gateway.httpRoute.enabled": True, "gateway.httpRoute.parentRefs": [{"name": "web"}]},
             {"HTTPRoute"},
         ),
-        ({"monitoring.serviceMonitor.enabled": True}, {"ServiceMonitor"}),
-        ({"monitoring.prometheusRule.enabled": True}, {"PrometheusRule"}),
+        ({"monitoring.serviceMonitor.enabled": True, **READ}, {"ServiceMonitor"}),
+        ({"monitoring.prometheusRule.enabled": True, **READ}, {"PrometheusRule"}),
     ],
 )
 def test_what_is_optional_is_not_there_by_default(values: dict[str, Any], kinds: set[str]) -> None:
@@ -465,7 +466,7 @@ def test_what_nodes_pull_for_the_chart_they_can_log_in_for() -> None:
 
 
 def test_monitors_find_services_that_are_there() -> None:
-    objects = rendered({"monitoring.serviceMonitor.enabled": True})
+    objects = rendered({"monitoring.serviceMonitor.enabled": True, **READ})
     monitors = of_kind(objects, "ServiceMonitor")
     assert set(monitors) == {f"rel-anypod-{who}" for who in ("gateway", "operator", "etcd-members")}
     for monitor in monitors.values():
@@ -479,9 +480,19 @@ def test_monitors_find_services_that_are_there() -> None:
         assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
 
 
+@pytest.mark.parametrize("what", ["serviceMonitor", "prometheusRule"])
+def test_monitoring_is_refused_where_nobody_may_read_metrics(what: str) -> None:
+    """Targets would be dead, and the operator would be told away."""
+    values = {f"monitoring.{what}.enabled": True}
+    with pytest.raises(HelmError, match=r"networkPolicy\.metricsFrom: .* name Prometheus' pods"):
+        rendered(values)
+    assert rendered({**values, **READ}) != []
+    assert rendered({**values, "networkPolicy.enabled": False}) != []
+
+
 def test_alerts_are_about_metrics_that_there_are(tmp_path: Path) -> None:
     """And about labels, each with a value that it can have."""
-    objects = rendered({"monitoring.prometheusRule.enabled": True})
+    objects = rendered({"monitoring.prometheusRule.enabled": True, **READ})
     (group,) = pick(objects, "PrometheusRule", "rel-anypod")["spec"]["groups"]
     asked = {
         name: re.findall(r'\b(?!namespace)[a-z]+="[^"]*"', labels)
