@@ -205,6 +205,7 @@ async def test_a_name_for_what_is_inside_gets_nowhere(pair: Rig, file: Path) -> 
         assert it.told == []
 
 
+@pytest.mark.timeout(400)  # each attempt that hangs has its time, and so has the pause after it
 async def test_those_that_hang_do_not_hold_up_the_others(pair: Rig, file: Path) -> None:
     """Two gateways have 32 places, of which 12 such receivers could have four each; each has more
     to be told than all its places can try by then."""
