@@ -16,7 +16,11 @@ from anypod_operator.pools import NameTaken, NotYet, Pool, PoolKey
 from anypod_operator.world import World, veiled, was_applied
 
 What = Literal["", "created", "changed", "restored", "repaired"]
-"""``restored``: somebody had deleted it. ``repaired``: somebody had edited it."""
+"""``restored``: somebody had deleted it. ``repaired``: somebody had edited it.
+
+Both are said only of what we know to have applied: after a start of ours, what is there may be what
+was wanted before it.
+"""
 
 
 class _Done(NamedTuple):
@@ -131,4 +135,5 @@ def _what(done: _Done | None, wanted: str, seen: Raw | None, result: Raw) -> Wha
         return ""
     if seen is None:
         return "created" if done is None else "restored"
-    return "repaired" if done is None or done.wanted == wanted else "changed"
+    edited = done is not None and done.wanted == wanted
+    return "repaired" if edited else "changed"

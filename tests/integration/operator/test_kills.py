@@ -179,6 +179,24 @@ def test_what_changed_while_the_operator_was_down_is_caught_up_with(
     space.until_children("late")
 
 
+def test_what_is_brought_to_a_new_spec_after_a_start_is_not_said_to_have_been_edited(
+    space: Namespace, own: OperatorProcess
+) -> None:
+    own.start()
+    space.apply(replicas=2)
+    space.until_children()
+    own.kill()
+    space.apply(replicas=3, preload=["json"])
+    own.start()
+    until(lambda: not differs(space), lambda: differs(space))
+    assert space.events("Repaired") == []
+    repairs = own.get("/metrics")[1]
+    assert 'anypod_operator_repairs_total{kind="Deployment",what="changed"} 1.0' in repairs
+    assert 'what="repaired"' not in repairs
+    space.api.merge(space.child_path("Deployment"), {"spec": {"replicas": 7}})
+    until(lambda: space.events("Repaired"), "of what it has applied itself it says so")
+
+
 def test_it_ends_with_status_0_when_it_is_told_to(own: OperatorProcess) -> None:
     own.start()
     assert own.stop() == 0
