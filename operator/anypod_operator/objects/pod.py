@@ -93,7 +93,8 @@ def _worker(pool: Pool, settings: Settings) -> Raw:
         "securityContext": {
             **_NOT_THE_TEMPLATES,
             "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
+            # The empty list is said, so that it is ours: what somebody adds to the Deployment goes.
+            "capabilities": {"add": [], "drop": ["ALL"]},
             "privileged": False,
             "procMount": None,
             "readOnlyRootFilesystem": True,

@@ -1,6 +1,7 @@
 """What a pool is made of is made, put right, and removed, against a real API server."""
 
 from base64 import b64decode, b64encode
+from copy import deepcopy
 
 import pytest
 from tests.support.kubernetes_api import Raw
@@ -93,18 +94,37 @@ def test_lost_labels_and_owners_are_put_back(space: Namespace, kind: str) -> Non
     until(is_ours, f"{kind} is the pool's again")
 
 
+def test_a_capability_that_is_added_to_the_worker_goes(space: Namespace) -> None:
+    space.apply()
+    before = space.until_children()["Deployment"]
+    edited = deepcopy(before["spec"]["template"])
+    edited["spec"]["containers"][0]["securityContext"]["capabilities"]["add"] = ["NET_ADMIN"]
+    space.api.merge(space.child_path("Deployment"), {"spec": {"template": edited}})
+    until(lambda: space.events("Repaired"), "an event says so")
+    after = space.child("Deployment")
+    assert after is not None
+    assert after["spec"]["template"] == before["spec"]["template"]
+
+
 def test_what_others_add_stays_and_is_not_fought_over(
     space: Namespace, operator: OperatorProcess
 ) -> None:
     space.apply()
-    space.until_children()
+    template = deepcopy(space.until_children()["Deployment"]["spec"]["template"])
+    template["spec"]["containers"][0]["env"].append({"name": "TEAM", "value": "a"})
+    template["spec"]["containers"].append({"name": "side", "image": "side:1"})
+    template["spec"]["volumes"].append({"name": "more", "emptyDir": {}})
     body = {"metadata": {"annotations": {"team": "a"}, "labels": {"cost": "b"}}}
-    space.api.merge(space.child_path("Deployment"), body)
+    added = space.api.merge(
+        space.child_path("Deployment"), {**body, "spec": {"template": template}}
+    )
     space.apply(replicas=3)
     until(lambda: (d := space.child("Deployment")) and d["spec"]["replicas"] == 3, "3 replicas")
-    metadata = (space.child("Deployment") or {})["metadata"]
-    assert metadata["annotations"]["team"] == "a"
-    assert metadata["labels"]["cost"] == "b"
+    after = space.child("Deployment")
+    assert after is not None
+    assert after["metadata"]["annotations"]["team"] == "a"
+    assert after["metadata"]["labels"]["cost"] == "b"
+    assert after["spec"]["template"] == added["spec"]["template"]
 
 
 def test_a_change_of_the_spec_reaches_the_pods(space: Namespace) -> None:

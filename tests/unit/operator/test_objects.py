@@ -133,7 +133,7 @@ def test_the_deployment_of_a_plain_pool() -> None:
 
 WORKER_SECURITY = {
     "allowPrivilegeEscalation": False,
-    "capabilities": {"drop": ["ALL"]},
+    "capabilities": {"add": [], "drop": ["ALL"]},
     "privileged": False,
     "readOnlyRootFilesystem": True,
     "runAsNonRoot": True,
