@@ -28,6 +28,8 @@ _CREATE = frozenset(
 )
 _NOT_CRASHED = frozenset({"", "ContainerCreating", "PodInitializing"})
 _TEXT_LIMIT = 800
+_GATES = "ReadinessGatesNotReady"
+"""Why the kubelet itself says that a pod is not ready whose containers are."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Trouble:
 
 
 _CURES = {
+    "NodeLost": "See kubectl get nodes.",
     "Unschedulable": "Add nodes, or lower requests and constraints in spec.template.",
     "ImagePullFailed": "Check spec.image and spec.imagePullSecrets.",
     "CannotStart": "Check what spec.env, spec.envFrom and spec.template refer to.",
@@ -101,6 +104,9 @@ def _of_pod(pod: Raw) -> Iterator[tuple[str, str]]:
     if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
         yield "Unschedulable", f"cannot be scheduled: {scheduled.get('message', '')}"
         return
+    if _is_node_lost(pod):
+        yield "NodeLost", f"node {pod.get('spec', {}).get('nodeName', '')} does not answer"
+        return
     status = pod.get("status", {})
     for container in (
         *status.get("initContainerStatuses", []),
@@ -110,6 +116,16 @@ def _of_pod(pod: Raw) -> Iterator[tuple[str, str]]:
         if found is not None:
             yield found
             return
+
+
+def _is_node_lost(pod: Raw) -> bool:
+    """Kubernetes takes away only Ready then, and leaves what the kubelet had said last."""
+    ready = condition(pod, "Ready")
+    return (
+        ready.get("status") == "False"
+        and ready.get("reason") != _GATES
+        and condition(pod, "ContainersReady").get("status") == "True"
+    )
 
 
 def _of_container(status: dict[str, Any]) -> tuple[str, str] | None:

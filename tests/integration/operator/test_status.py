@@ -163,6 +163,29 @@ def test_what_keeps_a_pod_from_running_is_told_and_what_to_do(
     until(lambda: space.events("Recovered"), "an event says so")
 
 
+def test_a_lost_node_is_told_of_by_its_name(space: Namespace) -> None:
+    space.apply(replicas=2)
+    space.until_ready()
+    pod = space.pods()[0]
+    name = pod["metadata"]["name"]
+    path = f"/api/v1/namespaces/{space.name}/pods/{name}"
+    node = {"kind": "Node", "name": "node-7"}
+    space.api.call("POST", f"{path}/binding", {"metadata": {"name": name}, "target": node})
+    try:
+        # As the node controller leaves it: the kubelet's last words, but for Ready.
+        conditions = pod["status"]["conditions"]
+        lost = [one | {"status": "False"} if one["type"] == "Ready" else one for one in conditions]
+        space.set_pod(pod, {"conditions": lost})
+        condition = space.until_condition("Degraded", "True", "NodeLost")
+        assert "1 worker: node node-7 does not answer" in condition["message"]
+        assert "kubectl get nodes" in condition["message"]
+        assert "node-7" in space.until_condition("Ready", "False", "SomeServe")["message"]
+    finally:
+        space.api.delete(f"{path}?gracePeriodSeconds=0")  # there is no kubelet that would end it
+    space.until_ready()
+    space.until_condition("Degraded", "False", "AsExpected")
+
+
 def test_a_broken_rollout_leaves_the_old_workers_serving_and_says_why(space: Namespace) -> None:
     space.apply(replicas=3)
     space.until_ready()

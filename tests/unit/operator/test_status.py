@@ -193,6 +193,27 @@ def test_an_init_container_is_looked_at_first() -> None:
     assert of(waiting("PodInitializing"), initContainerStatuses=init) == ["ImagePullFailed"]
 
 
+LOST = {"type": "Ready", "status": "False"}
+
+
+@pytest.mark.parametrize(
+    ("ready", "containers", "reasons"),
+    [
+        (LOST, "True", ["NodeLost"]),
+        (LOST, "False", []),
+        ({**LOST, "reason": "ReadinessGatesNotReady"}, "True", []),
+    ],
+)
+def test_a_pod_that_is_not_ready_though_its_containers_are_has_lost_its_node(
+    ready: Raw, containers: str, reasons: list[str]
+) -> None:
+    lost = pod(conditions=[{"type": "ContainersReady", "status": containers}, ready])
+    lost["spec"] = {"nodeName": "node-7"}
+    found = troubles([lost])
+    assert [one.reason for one in found] == reasons
+    assert all(str(one).startswith("1 worker: node node-7 does not answer.") for one in found)
+
+
 def test_troubles_of_many_pods_are_one_for_each_reason() -> None:
     pods = [pod(n, containerStatuses=[waiting("ErrImagePull")]) for n in "abc"]
     pods.append(pod("d", containerStatuses=[waiting("CreateContainerError")]))
