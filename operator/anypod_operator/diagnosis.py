@@ -47,7 +47,7 @@ _CURES = {
     "NodeLost": "See kubectl get nodes.",
     "Unschedulable": "Add nodes, or lower requests and constraints in spec.template.",
     "ImagePullFailed": "Check spec.image and spec.imagePullSecrets.",
-    "CannotStart": "Check what spec.env, spec.envFrom and spec.template refer to.",
+    "CannotStart": "Check spec.image, and what spec.env, spec.envFrom and spec.template refer to.",
     "PreloadFailed": "Correct spec.preload, or build an image that has the module.",
     "OutOfMemory": "Raise the memory limit in spec.template, or lower spec.limits.memory "
     "or spec.executors.",

@@ -105,7 +105,7 @@ TROUBLES: dict[str, tuple[Raw, str, str]] = {
     "CannotStart": (
         {"containerStatuses": [waiting("CreateContainerConfigError", 'secret "db" not found')]},
         'secret "db" not found',
-        "spec.env",
+        "spec.image, and what spec.env",
     ),
     "PreloadFailed": (
         {
