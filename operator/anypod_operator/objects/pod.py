@@ -13,6 +13,7 @@ from anypod.resources.worker_config import worker_config_in_pod
 from anypod.wire import pod as pod_variables
 from anypod_operator.kinds import Raw
 from anypod_operator.objects.layers import lay_over
+from anypod_operator.objects.quantities import is_less
 from anypod_operator.pools import Pool
 from anypod_operator.settings import Settings
 
@@ -21,6 +22,8 @@ LINK_ANNOTATION = "anypod.dev/link"
 
 _NOT_THE_TEMPLATES = {"appArmorProfile": None, "seLinuxOptions": None, "windowsOptions": None}
 """What the runtime confines a container by unless it is told otherwise, which only loosens."""
+
+_REQUESTS = {"cpu": "100m", "memory": "256Mi"}
 
 STOP_SECONDS = 15
 """Beyond drainSeconds, for the last answers and for killing what does not end."""
@@ -34,17 +37,14 @@ def template(pool: Pool, settings: Settings, token: str) -> Raw:
             "labels": {**given.metadata.labels, **names.labels(pool.name)},
             "annotations": {**given.metadata.annotations, LINK_ANNOTATION: link_tokens.mark(token)},
         },
-        "spec": lay_over(lay_over(_defaults(pool), given.spec), _ours(pool, settings)),
+        "spec": lay_over(lay_over(_defaults(pool, given.spec), given.spec), _ours(pool, settings)),
     }
 
 
-def _defaults(pool: Pool) -> Raw:
+def _defaults(pool: Pool, given: Raw) -> Raw:
     return {
         "containers": [
-            {
-                "name": names.WORKER_CONTAINER,
-                "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}},
-            }
+            {"name": names.WORKER_CONTAINER, "resources": {"requests": _requests(given)}}
         ],
         "volumes": [{"name": "tmp", "emptyDir": {}}],
         "topologySpreadConstraints": [
@@ -57,6 +57,25 @@ def _defaults(pool: Pool) -> Raw:
             }
         ],
     }
+
+
+def _requests(given: Raw) -> Raw:
+    """What is limited to less is left out: Kubernetes then requests as much as the limit."""
+    limits = _limits(given)
+    return {
+        resource: ours
+        for resource, ours in _REQUESTS.items()
+        if not is_less(limits.get(resource), ours)
+    }
+
+
+def _limits(given: Raw) -> Raw:
+    """The worker's; none of a template of another shape, which is told of when it is merged."""
+    try:
+        (worker,) = (one for one in given["containers"] if one["name"] == names.WORKER_CONTAINER)
+        return dict(worker["resources"]["limits"])
+    except (KeyError, TypeError, ValueError):
+        return {}
 
 
 def _ours(pool: Pool, settings: Settings) -> Raw:

@@ -146,6 +146,14 @@ def test_a_change_of_the_spec_reaches_the_pods(space: Namespace) -> None:
     assert "nodeSelector" not in after["spec"]["template"]["spec"]
 
 
+def test_a_worker_may_be_limited_to_less_than_it_would_request(space: Namespace) -> None:
+    limited = {"name": "worker", "resources": {"limits": {"memory": "200Mi"}}}
+    space.apply(replicas=1, template={"spec": {"containers": [limited]}})
+    (pod,) = space.until_pods(1)
+    (container,) = pod["spec"]["containers"]
+    assert container["resources"]["requests"] == {"cpu": "100m", "memory": "200Mi"}
+
+
 def test_a_change_that_only_gateways_heed_makes_no_new_pods(space: Namespace) -> None:
     space.apply(queue={"depth": 10})
     before = space.until_children()["Deployment"]

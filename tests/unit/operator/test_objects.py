@@ -3,6 +3,7 @@
 import json
 from base64 import b64encode
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from anypod.resources import link_tokens
 from anypod_operator.objects import build
 from anypod_operator.objects.layers import BadTemplate, lay_over
 from anypod_operator.objects.network_policy import NOT_PUBLIC_4, NOT_PUBLIC_6
+from anypod_operator.objects.quantities import is_less
 from anypod_operator.settings import Settings
 
 TOKEN = link_tokens.derive("a key", "team", "texts")
@@ -315,6 +317,31 @@ def test_the_template_adds_and_lies_under_what_is_ours() -> None:
 
 
 @pytest.mark.parametrize(
+    ("limits", "requests"),
+    [
+        ({"memory": "200Mi"}, {"cpu": "100m"}),
+        ({"memory": 100_000_000, "cpu": "0.05"}, {}),
+        ({"memory": "256Mi", "cpu": 1}, {"cpu": "100m", "memory": "256Mi"}),
+        ({"memory": "0.2G", "cpu": "50m", "nvidia.com/gpu": 1}, {}),
+        ({"memory": "much"}, {"cpu": "100m", "memory": "256Mi"}),
+        ({"memory": "NaN", "cpu": [1]}, {"cpu": "100m", "memory": "256Mi"}),
+        ("none", {"cpu": "100m", "memory": "256Mi"}),
+    ],
+)
+def test_nothing_is_requested_beyond_a_limit_of_the_template(limits: Any, requests: Any) -> None:
+    given = {"name": "worker", "resources": {"limits": limits}}
+    found = worker(template={"spec": {"containers": [{"name": "side"}, given]}})
+    assert found["resources"] == {"limits": limits, "requests": requests}
+
+
+def test_what_the_template_requests_itself_is_left_to_it() -> None:
+    resources = {"limits": {"memory": "200Mi"}, "requests": {"memory": "300Mi"}}
+    given = {"name": "worker", "resources": resources}
+    found = worker(template={"spec": {"containers": [given]}})
+    assert found["resources"]["requests"] == {"cpu": "100m", "memory": "300Mi"}
+
+
+@pytest.mark.parametrize(
     ("template", "said"),
     [
         ({"containers": "x"}, "spec.template.spec.containers must be a list"),
@@ -363,6 +390,40 @@ def test_any_template_is_built_from_or_refused(spec: Any, container: Any) -> Non
         assert ours["securityContext"]["privileged"] is False
         assert ours["image"] == "anypod-worker:1"
         assert found["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize("less", ["99m", "0.099", ".099", "99e-3", 0, "99999u", "-1", "99000000n"])
+def test_quantities_are_compared_as_kubernetes_does(less: Any) -> None:
+    assert is_less(less, "100m")
+    assert not is_less("100m", less)
+    assert not is_less("0.1", "100m")
+
+
+def test_quantities_of_memory_have_units_of_two_kinds() -> None:
+    sizes = [
+        "1k",
+        "1Ki",
+        "1M",
+        1024**2 + 1,
+        "1e7",
+        "1G",
+        "1Gi",
+        "1T",
+        "1Ti",
+        "1P",
+        "1Pi",
+        "1E",
+        "1Ei",
+    ]
+    assert all(is_less(one, other) for one, other in pairwise(sizes))
+
+
+@pytest.mark.parametrize(
+    "none", ["", "much", "1ki", "1 Mi", "1e", "Infinity", "NaN", None, True, []]
+)
+def test_what_is_no_quantity_is_not_less(none: Any) -> None:
+    assert not is_less(none, "100m")
+    assert not is_less("100m", none)
 
 
 def test_nothing_takes_a_field_away() -> None:
