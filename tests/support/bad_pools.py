@@ -43,6 +43,7 @@ BAD = [
     Bad("a wait of a day", {"queue": {"maxWaitSeconds": 86400}}, "spec.queue.maxWaitSeconds"),
     Bad("a header with a space", {"sessions": {"header": "X Session"}}, "spec.sessions.header"),
     Bad("a header with a meaning", {"sessions": {"header": "Content-type"}}, "spec.sessions"),
+    Bad("a header of AnyPod's own", {"sessions": {"header": "Prefer"}}, "spec.sessions"),
     Bad("a policy that is none", {"sessions": {"onBusy": "wait"}}, "spec.sessions.onBusy"),
     Bad("an age of nothing", {"recycle": {"maxAgeSeconds": 0}}, "spec.recycle.maxAgeSeconds"),
     Bad("an LM without a model", {"lms": [{"name": "fast"}]}, "spec.lms[0].model"),

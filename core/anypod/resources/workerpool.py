@@ -76,11 +76,16 @@ class Queue(Model):
 
 
 HEADERS_WITH_A_MEANING = (
-    *("accept", "accept-encoding", "authorization", "connection", "content-encoding"),
-    *("content-length", "content-type", "cookie", "expect", "host", "idempotency-key"),
-    *("if-match", "last-event-id", "origin", "te", "trailer", "transfer-encoding", "upgrade"),
+    *("accept", "accept-charset", "accept-encoding", "accept-language", "authorization"),
+    *("cache-control", "connection", "content-encoding", "content-length", "content-type"),
+    *("cookie", "date", "expect", "forwarded", "from", "host", "idempotency-key", "if-match"),
+    *("if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "keep-alive"),
+    *("last-event-id", "max-forwards", "origin", "pragma", "prefer", "proxy-authorization"),
+    *("proxy-connection", "range", "referer", "te", "traceparent", "tracestate", "trailer"),
+    *("transfer-encoding", "upgrade", "user-agent", "via", "webhook-url", "x-forwarded-for"),
+    *("x-forwarded-host", "x-forwarded-proto", "x-real-ip"),
 )
-"""Of HTTP's or of AnyPod's own."""
+"""Of HTTP's or of AnyPod's own, or what clients and proxies send by themselves."""
 
 
 class Sessions(Model):
