@@ -186,9 +186,12 @@ class WorkerPoolSpec(Model):
     idempotency_ttl_seconds: float = Field(86_400, ge=60, le=30 * 86_400)
     """How long the answer of a call with an Idempotency-Key is kept."""
     env: list[EnvVar] = Field([], max_length=500)
-    """Variables for programs. Readable by every program of the pool."""
+    """Variables for programs. Readable by every program of the pool. What changes in a Secret or
+    ConfigMap reaches workers that start after it: kubectl rollout restart deployment/POOL-workers
+    replaces those that run."""
     env_from: list[EnvFrom] = Field([], max_length=50)
-    """Secrets and ConfigMaps whose keys are variables for programs. Not in local mode."""
+    """Secrets and ConfigMaps whose keys are variables for programs. What changes in them reaches
+    workers as with env. Not in local mode."""
     lms: list[Lm] = Field([], max_length=32)
     """Language models for programs of kind dspy. Their keys are in no program's environment."""
     default_lm: Annotated[str, StringConstraints(max_length=63)] = ""

@@ -127,6 +127,21 @@ def test_what_others_add_stays_and_is_not_fought_over(
     assert after["spec"]["template"] == added["spec"]["template"]
 
 
+def test_workers_that_are_restarted_by_hand_are_not_replaced_again(space: Namespace) -> None:
+    space.apply(replicas=1)
+    space.until_children()
+    restarted = {"kubectl.kubernetes.io/restartedAt": "2026-01-02T03:04:05Z"}
+    template = {"metadata": {"annotations": restarted}}
+    asked = space.api.merge(space.child_path("Deployment"), {"spec": {"template": template}})
+    space.apply(replicas=2)
+    until(lambda: (d := space.child("Deployment")) and d["spec"]["replicas"] == 2, "2 replicas")
+    after = space.child("Deployment")
+    assert after is not None
+    assert after["spec"]["template"] == asked["spec"]["template"]
+    assert restarted.items() <= after["spec"]["template"]["metadata"]["annotations"].items()
+    assert space.events("Repaired") == []
+
+
 def test_a_change_of_the_spec_reaches_the_pods(space: Namespace) -> None:
     template = {"spec": {"nodeSelector": {"disk": "ssd"}, "priority": 0}}
     space.apply(template=template, preload=["json"])
