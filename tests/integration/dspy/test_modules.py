@@ -288,6 +288,18 @@ def test_a_conversation_is_kept_in_its_session(client: Client, lm: LmServer) -> 
     }
 
 
+def test_a_conversation_goes_on_when_its_session_has_no_more_place(
+    client: Client, lm: LmServer
+) -> None:
+    put(client, "chat", signature="question, history: History -> answer")
+    session = client.session("talk-4")
+    for number in range(7):
+        session.run("chat", {"question": f"{number} {'x' * 200_000}"})
+    state = session.get().state
+    assert [turn["question"][0] for turn in state["history"]] == ["5", "6"]
+    assert len(lm.asked) == 7
+
+
 def test_what_a_python_program_keeps_there_does_no_harm(client: Client, lm: LmServer) -> None:
     put(client, "chat", signature="question, history: History, day: date -> answer")
     session = client.session("mixed")

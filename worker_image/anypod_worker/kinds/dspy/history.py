@@ -11,7 +11,15 @@ from anypod.dspy.spec import Spec
 from anypod.session import Session
 from anypod.wire import unpaired
 from anypod_worker.kinds.dspy import types
+from anypod_worker.runtime import outputs as runtime_outputs
 from anypod_worker.runtime.inputs import refused
+from anypod_worker.runtime.running import STATE_LIMIT
+
+_MOST = 512 * 1024
+"""Bytes of a conversation that a session keeps, as JSON: some images, or more words than most LMs
+read at once."""
+_MOST_OF_STATE = STATE_LIMIT - 64 * 1024
+"""Bytes of a state that a conversation may fill: what else is in it may grow."""
 
 
 def filled(
@@ -54,7 +62,8 @@ def kept(
     outputs: dict[str, Any],
     session: Session | None,
 ) -> None:
-    """Add this turn to the session's state."""
+    """Add this turn to the session's state. The oldest go for want of place: a state that is too
+    large would fail this run, which is paid, and all that follow."""
     if not field or session is None:
         return
     names = {one.name for one in document.signature.outputs}
@@ -63,7 +72,23 @@ def kept(
         **{name: value for name, value in outputs.items() if name in names},
     }
     turns = [*_turns(session, field), turn]
-    session.state[field] = turns[-document.history_turns :] if document.history_turns else []
+    turns = turns[-document.history_turns :] if document.history_turns else []
+    while turns and not _has_place({**session.state, field: turns}, field):
+        del turns[0]
+    session.state[field] = turns
+
+
+def _has_place(state: dict[str, Any], field: str) -> bool:
+    return _is_within(_MOST, state[field]) and _is_within(_MOST_OF_STATE, state)
+
+
+def _is_within(limit: int, value: Any) -> bool:
+    """What is no JSON is told when the state is written."""
+    try:
+        runtime_outputs.encode(value, limit=limit)
+    except runtime_outputs.BadOutput as bad:
+        return bad.failure.type != "output-too-large"
+    return True
 
 
 def _turns(session: Session, field: str) -> list[Any]:
