@@ -90,6 +90,20 @@ def test_the_best_of_more_attempts_is_taken(client: Client, lm: LmServer) -> Non
     assert {asked.body["temperature"] for asked in lm.asked} == {1.0}
 
 
+@pytest.mark.parametrize("temperature", [0, 0.25])
+def test_attempts_are_made_at_the_temperature_that_a_run_or_its_session_says(
+    client: Client, lm: LmServer, temperature: float
+) -> None:
+    wrap = {"name": "BestOfN", "attempts": 2, "threshold": 100, "reward": LONGEST}
+    put(client, "best", wrap=wrap, lm={"temperature": 0.5})
+    client.run("best", {"question": "?"}, lm={"temperature": temperature})
+    session = client.session(f"at-{temperature}")
+    session.choose_lm(temperature=temperature)
+    session.run("best", {"question": "?"})
+    client.run("best", {"question": "?"})
+    assert [asked.body["temperature"] for asked in lm.asked] == [*[temperature] * 4, 1.0, 1.0]
+
+
 def test_what_is_good_enough_ends_the_search(client: Client, lm: LmServer) -> None:
     put(client, "best", wrap={"name": "BestOfN", "threshold": 3, "reward": LONGEST})
     lm.then("nonsense", chat(answer="abcd"))

@@ -162,6 +162,15 @@ class PoolLm(InTheLoop, dspy.LM):  # type: ignore[misc]
     def priced(self, cost: float | None) -> None:
         self._meter.priced(cost)
 
+    def of_attempt(self, number: int) -> "PoolLm":
+        """For an attempt of a wrap: as in DSPy at temperature 1, so that attempts differ, unless
+        who runs it says another. DSPy takes no other: at 0 its cache would answer all attempts with
+        one reply. Here nothing is cached."""
+        asked = self._given.lm
+        said = None if asked is None else asked.temperature
+        attempt: PoolLm = self.copy(rollout_id=number, temperature=1.0 if said is None else said)
+        return attempt
+
     def update_history(self, entry: dict[str, Any]) -> None:
         """Prompts are kept nowhere."""
 

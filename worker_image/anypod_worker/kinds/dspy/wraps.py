@@ -27,9 +27,8 @@ async def best(parts: modules.Parts, wrap: Wrap, reward: Reward, inputs: dict[st
     for attempt in range(wrap.attempts):
         module = modules.build(parts)
         _advise(module, advice)
-        lm = dspy.settings.lm.copy(rollout_id=attempt, temperature=1.0)
         try:
-            with dspy.context(lm=lm, trace=[]):
+            with dspy.context(lm=dspy.settings.lm.of_attempt(attempt), trace=[]):
                 prediction = await module.acall(**inputs)
                 trace = list(dspy.settings.trace)
         except dspy.AdapterParseError as error:
