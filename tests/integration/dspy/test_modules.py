@@ -224,6 +224,19 @@ def test_tokens_are_streamed_by_field(client: Client, lm: LmServer) -> None:
     assert last.execution.usage.completion_tokens == 7
 
 
+def test_a_reasoning_is_streamed_too(client: Client, lm: LmServer) -> None:
+    put(client, "think", module="ChainOfThought")
+    outputs = {"reasoning": "Six times seven, as always.", "answer": "It is 42."}
+    lm.then(Reply(chat(**outputs), piece=3))
+    with client.stream("think", {"question": "?"}) as events:
+        *chunks, last = list(events)
+    pieces = dict.fromkeys(outputs, "")
+    for chunk in chunks:
+        pieces[chunk.data["field"]] += chunk.data["text"]
+    assert pieces == outputs == last.outputs
+    assert len(chunks) > 8
+
+
 def test_an_agent_streams_its_answer_and_not_its_thoughts(client: Client, lm: LmServer) -> None:
     put(client, "agent", module="ReAct", tools=tools(ADD))
     lm.then(step("done", "finish"), chat(reasoning="so it is", answer="five"))

@@ -114,6 +114,25 @@ def test_a_stream_has_the_outputs_by_field(lm: LmServer, form: AdapterName, piec
     assert len(lm.asked) == 1
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("signature", ["question -> answer", "question -> answer: int"])
+def test_a_reasoning_is_told_while_it_is_said_and_apart_from_the_answer(
+    lm: LmServer, form: AdapterName, signature: str
+) -> None:
+    outputs = {"reasoning": "Six times seven:\n\nthat is 42.", "answer": "42"}
+    plan = dspy_runs.plan(lm.url, module="ChainOfThought", signature=signature, adapter=form)
+    lm.then(Reply(say(form, **outputs), piece=5))
+    pieces, last = dspy_runs.stream(plan, question="?")
+    joined: dict[str, str] = {}
+    for field, text in pieces:
+        joined[field] = joined.get(field, "") + text
+    assert joined["reasoning"] == last["reasoning"] == outputs["reasoning"]
+    assert sum(field == "reasoning" for field, _ in pieces) > 4
+    told = {} if last["answer"] == 42 else {"answer": "42"}
+    assert joined == {"reasoning": outputs["reasoning"], **told}
+    assert [field for field, _ in pieces] == sorted((field for field, _ in pieces), reverse=True)
+
+
 @pytest.mark.parametrize(
     ("form", "reply", "answer"),
     [

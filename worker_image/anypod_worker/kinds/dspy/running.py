@@ -13,11 +13,12 @@ from typing import Any, ClassVar
 
 import dspy
 
+from anypod.dspy.spec import Spec
 from anypod.session import Session
 from anypod.wire.config import Lm
 from anypod_worker.keys import Hiding, Keys
 from anypod_worker.kinds.dspy import failures, history, lms, marks, modules, splitters, wraps
-from anypod_worker.kinds.dspy.models import Models
+from anypod_worker.kinds.dspy.models import REASONING, Models
 from anypod_worker.kinds.given import Given
 from anypod_worker.runtime.results import Last
 from anypod_worker.runtime.signatures import Description
@@ -149,7 +150,7 @@ class _Call:
     async def _listen(self, inputs: dict[str, Any], queue: asyncio.Queue[Any]) -> Any:
         """The prediction, with pieces put into the queue as they come."""
         parts = self.plan.parts
-        names = [field.name for field in parts.spec.signature.outputs if field.type == "str"]
+        names = _told_as_they_come(parts.spec)
         if parts.spec.wrap is not None or not names:
             return await self._predict(inputs)
         module = parts.copies.take()
@@ -197,6 +198,12 @@ class _Pieces:
         if text:
             said = text.decode("utf-8", "surrogatepass")
             await self._queue.put({"field": field, "text": said})
+
+
+def _told_as_they_come(document: Spec) -> list[str]:
+    """Outputs that are texts: of an agent without its reasoning, which are thoughts."""
+    names = [field.name for field in document.signature.outputs if field.type == "str"]
+    return [REASONING, *names] if document.module.name == "ChainOfThought" else names
 
 
 def _last_predictor(module: Any) -> Any:
