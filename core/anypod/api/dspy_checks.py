@@ -7,7 +7,7 @@ imported. What needs dspy, or the client's own code, an executor finds out.
 import ast
 import re
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from msgspec import UNSET
 
@@ -267,9 +267,40 @@ def check_function(source: str, name: str, path: str, takes: int | None = None) 
                 node.lineno,
             )
     [function] = functions
-    if takes is not None and not function.decorator_list and not _takes(function.args, takes):
-        line = function.lineno
-        raise Refused(path, f"line {line}: {name} must take {takes} arguments", line)
+    if not function.decorator_list:  # which may make another one of it
+        _check_call(function, path, takes)
+
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def _check_call(function: _Function, path: str, takes: int | None) -> None:
+    """That a call of it gives a value. What an LM calls, it calls with arguments by their names."""
+    name, arguments = function.name, function.args
+    if takes is not None and not _takes(arguments, takes):
+        raise _at(function.lineno, path, f"{name} must take {takes} arguments")
+    if takes is None:
+        for one in filter(None, (*arguments.posonlyargs, arguments.vararg)):
+            why = f"{name} gets arguments by their names: {one.arg} would get none"
+            raise _at(one.lineno, path, why)
+    for node in _own_nodes(function):
+        if isinstance(node, ast.Yield | ast.YieldFrom):
+            why = f"{name} must return its value: nobody reads what it yields"
+            raise _at(node.lineno, path, why)
+
+
+def _at(line: int, path: str, message: str) -> Refused:
+    return Refused(path, f"line {line}: {message}", line)
+
+
+def _own_nodes(function: _Function) -> Iterator[ast.AST]:
+    """Of its body, without those of functions within."""
+    left: list[ast.AST] = list(function.body)
+    while left:
+        node = left.pop()
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            left += ast.iter_child_nodes(node)
 
 
 def _takes(arguments: ast.arguments, count: int) -> bool:

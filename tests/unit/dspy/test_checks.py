@@ -188,6 +188,11 @@ def test_what_is_wrong_is_said_with_its_path(
         ("class A: ...\n" + ADD, "line 1: beside the function", 1),
         (ADD + "\0", "not Python", None),
         ("(" * 5000, "line 1: |not Python", None),
+        ("def add(a):\n    yield a\n", "line 2: add must return its value", 2),
+        ("async def add(a):\n    if a:\n        yield a\n", "line 3: add must return", 3),
+        ("def add(a):\n    b = [(yield from a)]\n", "line 2: add must return", 2),
+        ("def add(*numbers): ...\n", "line 1: .* by their names: numbers would", 1),
+        ("def add(a,\n        b, /, c): ...\n", "line 1: .* by their names: a would", 1),
     ],
 )
 def test_a_tool_is_one_function_of_its_name(source: str, message: str, line: int | None) -> None:
@@ -195,6 +200,30 @@ def test_a_tool_is_one_function_of_its_name(source: str, message: str, line: int
         spec_of(given(module="ReAct", tools=[{"name": "add", "source": source}]))
     assert caught.value.path == "tools.0.source"
     assert line is None or caught.value.line == line
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def add(a):\n    def each():\n        yield a\n    return sum(each())\n",
+        "def add(a):\n    return list((lambda: (yield a))())\n",
+        "async def add(a, *, b=1, **more):\n    return a\n",
+        "import tools\n@tools.listed\ndef add(*a):\n    yield a\n",
+    ],
+)
+def test_a_tool_may_have_what_is_its_own_affair(source: str) -> None:
+    assert spec_of(given(module="ReAct", tools=[{"name": "add", "source": source}])).tools
+
+
+def test_nobody_reads_what_a_reward_or_a_metric_yields() -> None:
+    reward = "def reward(*both):\n    yield 1\n"
+    with pytest.raises(Refused, match="line 2: reward must return") as caught:
+        spec_of(given(wrap={"name": "BestOfN", "threshold": 1, "reward": reward}))
+    assert (caught.value.path, caught.value.line) == ("wrap.reward", 2)
+    metric = {"source": "async def metric(example, prediction):\n    yield 1\n"}
+    task = EvaluateProgram.model_validate({"dataset": [{"inputs": {}}], "metric": metric})
+    with pytest.raises(Refused, match="line 2: metric must return"):
+        task.task(spec_of(given()))
 
 
 @pytest.mark.parametrize("takes", ["", "i", "i, o, more", "i, *, o", "i, o, *, more"])
