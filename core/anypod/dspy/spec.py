@@ -86,6 +86,10 @@ class Wrap(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     attempts: int = 3
 
 
+MAX_TOKENS: Final = "lm.maxTokens"
+"""Where it stands, for whom it is refused to."""
+
+
 class LmChoice(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """Which of the pool's LMs, and what is said differently to it."""
 
@@ -99,6 +103,13 @@ class LmChoice(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
             return self
         said = {n: v for n, v in msgspec.structs.asdict(later).items() if v is not None}
         return msgspec.structs.replace(self, **said)
+
+    def too_long(self, lm: str, most: int | None) -> str:
+        """Why the pool's LM of that name, of whose answers it allows ``most`` tokens, is not asked
+        for so many; empty if it is."""
+        if most is None or (self.max_tokens or 0) <= most:
+            return ""
+        return f"{MAX_TOKENS}: {self.max_tokens} are too many, the pool allows its LM {lm!r} {most}"
 
 
 class PredictorState(msgspec.Struct, frozen=True, omit_defaults=True):

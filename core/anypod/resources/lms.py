@@ -66,7 +66,7 @@ class Lm(Model):
     temperature: float | None = Field(None, ge=0, le=2)
     """Unless a program, a session or a run says another."""
     max_tokens: int | None = Field(None, ge=1, le=1_000_000)
-    """Of one answer; likewise."""
+    """Of one answer: a program, a session or a run may say fewer, and none more."""
     timeout_seconds: float = Field(60, gt=0, le=3600)
     """Silence of the provider after which an attempt has failed."""
     retries: int = Field(2, ge=0, le=10)

@@ -33,6 +33,7 @@ def manifest(url: str) -> str:
         for name in LMS
     ]
     lms[0] |= {"inputPrice": 1, "outputPrice": 2}
+    lms[7]["maxTokens"] = 500
     # A model that takes few parameters.
     lms.append({"name": "thinker", "model": "openai/gpt-5-mini", "apiBase": url})
     spec = {"replicas": WORKERS, "executors": 2, "preload": ["dspy"], "lms": lms}

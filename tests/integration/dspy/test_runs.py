@@ -272,6 +272,39 @@ def test_parameters_that_the_lm_does_not_take_are_refused(client: Client, lm: Lm
     assert lm.asked == []
 
 
+def test_nobody_is_given_longer_answers_than_the_pool_allows(client: Client, lm: LmServer) -> None:
+    too_long = "501 are too many, the pool allows its LM 'lm7' 500"
+    with pytest.raises(InvalidProgram, match=too_long) as invalid:
+        put(client, "qa", lm={"name": "lm7", "maxTokens": 501})
+    assert invalid.value.problem.path == "lm.maxTokens"
+    put(client, "qa", lm="lm7")
+    put(client, "long", lm={"maxTokens": 501})
+    session = client.session("short")
+    session.choose_lm(max_tokens=501)
+    for refused in (
+        partial(client.run, "qa", {"question": "?"}, lm={"maxTokens": 501}),
+        partial(client.run, "qa", {"question": "?"}, lm={"name": "lm7", "maxTokens": 501}),
+        partial(client.run, "long", {"question": "?"}, lm="lm7"),
+        partial(session.run, "qa", {"question": "?"}),
+        partial(session.choose_lm, name="lm7", max_tokens=501),
+        partial(
+            client.evaluate,
+            "qa",
+            [{"inputs": {"question": "?"}, "expected": {"answer": "42"}}],
+            "f1",
+            lm={"name": "lm7", "maxTokens": 501},
+        ),
+    ):
+        with pytest.raises(Refused, match=too_long) as caught:
+            refused()
+        assert (caught.value.problem.status, caught.value.problem.path) == (400, "lm.maxTokens")
+    assert lm.asked == []
+    client.run("qa", {"question": "?"}, lm={"maxTokens": 500})
+    client.run("qa", {"question": "?"})
+    client.run("long", {"question": "?"})
+    assert [asked.body["max_tokens"] for asked in lm.asked] == [500, 500, 501]
+
+
 @pytest.mark.parametrize(
     ("lm_", "message"),
     [

@@ -81,6 +81,18 @@ async def test_what_a_run_says_and_the_lm_does_not_take_is_refused(choice: LmCho
     assert "temperature=1.0" in failure.detail
 
 
+async def test_nobody_says_a_longer_answer_than_the_pool_does() -> None:
+    short = Lm("short", "hosted_vllm/x", "http://127.0.0.1:9/v1", max_tokens=100)
+    with pytest.raises(Known) as caught:
+        lms.made(short, LmChoice(max_tokens=101), Given(), lms.Meter(short))
+    failure = caught.value.failure
+    assert (failure.type, failure.path) == ("bad-request", "lm.maxTokens")
+    assert "allows its LM 'short' 100" in failure.detail
+    for said, asked in ((None, 100), (99, 99), (100, 100)):
+        made = lms.made(short, LmChoice(max_tokens=said), Given(), lms.Meter(short))
+        assert made.kwargs["max_tokens"] == asked
+
+
 def test_what_is_looked_up_before_a_run_is_not_sought_in_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -10,7 +10,11 @@ from anypod.dspy.spec import LmChoice
 from anypod.resources import WorkerPoolSpec
 from anypod_gateway.handlers.runs import lm_of
 
-POOL = WorkerPoolSpec.model_validate({"lms": [{"name": "fast", "model": "hosted_vllm/fast"}]})
+LMS = [
+    {"name": "fast", "model": "hosted_vllm/fast"},
+    {"name": "short", "model": "hosted_vllm/short", "maxTokens": 100},
+]
+POOL = WorkerPoolSpec.model_validate({"lms": LMS})
 
 
 @dataclass
@@ -46,9 +50,30 @@ async def test_an_lm_that_is_gone_is_told_as_the_sessions_choice() -> None:
     problem = caught.value.problem
     assert (problem.type, problem.path) == ("bad-request", "lm")
     assert "the session chose an LM that is gone" in problem.detail
-    assert "it has: fast" in problem.detail
+    assert "it has: fast, short" in problem.detail
 
 
 async def test_a_run_may_choose_another_meanwhile() -> None:
     found = await asked(LmChoice("slow", temperature=0.5), LmChoice("fast"))
     assert found == LmChoice("fast", temperature=0.5)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "run"),
+    [
+        (LmChoice("short", max_tokens=101), None),
+        (LmChoice("short"), LmChoice(max_tokens=101)),
+        (LmChoice(max_tokens=101), LmChoice("short")),
+    ],
+)
+async def test_a_session_and_its_run_say_no_longer_answer_than_the_pool(
+    chosen: LmChoice, run: LmChoice | None
+) -> None:
+    with pytest.raises(AnyPodError) as caught:
+        await asked(chosen, run)
+    problem = caught.value.problem
+    assert (problem.type, problem.path) == ("bad-request", "lm.maxTokens")
+    assert "allows its LM 'short' 100" in problem.detail
+    found = await asked(chosen, LmChoice(max_tokens=100))
+    assert found is not None
+    assert found.max_tokens == 100

@@ -14,7 +14,7 @@ import dspy
 from dspy.clients import capabilities
 from dspy.clients.backend_selection import select_backend
 
-from anypod.dspy.spec import LmChoice
+from anypod.dspy.spec import MAX_TOKENS, LmChoice
 from anypod.wire.config import Lm
 from anypod.wire.messages import Failure, Usage
 from anypod_worker.kinds.dspy import failures
@@ -199,7 +199,9 @@ class _Outlet:
 
 def made(lm: Lm, choice: LmChoice, given: Given, meter: Meter) -> PoolLm:
     """Raises Known for parameters that the LM does not take: a run or its session may say others
-    than the program, which was checked with its own."""
+    than the program, which was checked with its own; and the pool may have changed."""
+    if wrong := choice.too_long(lm.name, lm.max_tokens):
+        raise Known(Failure("bad-request", wrong, path=MAX_TOKENS))
     try:
         return PoolLm(lm, choice, given, meter)
     except dspy.LMError as error:
