@@ -21,7 +21,8 @@ from anypod.client.events import ServerSentEvent
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A run that went well; last event of a stream, where ``outputs`` is None."""
+    """A run that went well; last event of a stream, where ``outputs`` is None after what a
+    generator yielded."""
 
     outputs: Any
     execution: Execution
@@ -29,7 +30,8 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One value that the program yielded."""
+    """One value that the program yielded; of a DSPy program a piece of one output,
+    ``{"field": ..., "text": ...}``."""
 
     data: Any
 
