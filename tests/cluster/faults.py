@@ -16,6 +16,8 @@ from tests.cluster.packets import PodNetwork
 from tests.cluster.waiting import wait_until
 
 _READY_SECONDS = 180
+_ANSWER_SECONDS = 5
+"""For one look at an API server that may be away."""
 _CTR = ("ctr", "--namespace=k8s.io", "tasks")
 
 
@@ -184,11 +186,11 @@ class NodeFaults(Faults):
 
     def _heartbeat(self, node: str) -> str:
         lease = ("get", "lease", node, "--namespace=kube-node-lease")
-        return self._kubectl(*lease, "--output=jsonpath={.spec.renewTime}")
+        return self._kubectl(*lease, "--output=jsonpath={.spec.renewTime}", timeout=_ANSWER_SECONDS)
 
     def _api_answers(self) -> bool:
         try:
-            return self._kubectl("get", "--raw=/readyz", timeout=5) == "ok"
+            return self._kubectl("get", "--raw=/readyz", timeout=_ANSWER_SECONDS) == "ok"
         except KubectlError:
             return False
 
