@@ -141,7 +141,7 @@ async def test_without_its_store_a_gateway_runs_what_it_knows_and_says_so(
             write, run = "a write may or may not have happened", "nothing has run"
             keyed, as_job = {"Idempotency-Key": "k"}, {"Prefer": "respond-async"}
             accepted = "whether the job is accepted is not known"
-            for method, path, body, headers, became in (
+            asked = [
                 ("POST", "/programs/unknown/run", {}, {}, run),
                 ("POST", "/programs/known/run", {"inputs": {"x": 3}}, keyed, run),
                 ("POST", "/programs/known/run", {"inputs": {"x": 3}}, as_job, accepted),
@@ -149,9 +149,16 @@ async def test_without_its_store_a_gateway_runs_what_it_knows_and_says_so(
                 ("GET", "/programs/known", None, {}, write),
                 ("DELETE", "/programs/known", None, {}, write),
                 ("POST", "/programs", {"source": ECHO}, {}, write),
-            ):
-                options = {"json": body} if body is not None else {}
-                answer = await gateway.ask(method, path, headers=headers, **options)
+            ]
+            answers = await asyncio.gather(
+                *(
+                    gateway.ask(
+                        method, path, headers=headers, **({} if body is None else {"json": body})
+                    )
+                    for method, path, body, headers, _ in asked
+                )
+            )
+            for answer, (*_, became) in zip(answers, asked, strict=True):
                 assert answer.document["type"] == "store-unavailable", answer.body
                 assert answer.document["detail"].endswith(became)
                 assert answer.status == 503
