@@ -206,6 +206,7 @@ async def test_a_watch_that_has_gone_silent_is_begun_anew(
     kubernetes: ApiServer, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(connection, "CALL_SECONDS", 2.0)
     await apply(kubernetes, pool(namespace), endpoint_slice(namespace, "w1"))
     async with TcpProxy(port_of(kubernetes)) as proxy:
         monkeypatch.setenv("KUBECONFIG", await through(proxy, kubernetes, tmp_path))
