@@ -234,7 +234,7 @@ HARMS = {
     "segfault": Harm(
         "import ctypes\ndef main():\n    ctypes.string_at(0)\n", 500, "program-crashed"
     ),
-    "loop": Harm("def main():\n    while True:\n        pass\n", 504, "deadline-exceeded", 1.0),
+    "loop": Harm("def main():\n    while True:\n        pass\n", 504, "deadline-exceeded", 0.2),
 }
 
 
