@@ -94,6 +94,7 @@ def test_what_is_misspelt_of_kinds_of_others_is_refused(api: ApiServer, kind: st
 def test_every_pod_is_within_the_restricted_profile(api: ApiServer, situation: str) -> None:
     pods = pod_specs(rendered(SITUATIONS[situation]))
     assert pods
+    listed: list[Object] = []
     for number, spec in enumerate(pods.values()):
         pod = {"apiVersion": "v1", "kind": "Pod", "spec": {**spec, "restartPolicy": "Never"}}
         metadata = {"name": f"pod-{number}", "namespace": NAMESPACE}
@@ -101,7 +102,9 @@ def test_every_pod_is_within_the_restricted_profile(api: ApiServer, situation: s
         claimed = {"name": "data", "emptyDir": {}}
         if "data" not in {volume["name"] for volume in spec["volumes"]}:
             pod["spec"]["volumes"] = [*spec["volumes"], claimed]
-        create(api, [{**pod, "metadata": metadata}], "--dry-run=server")
+        listed.append({**pod, "metadata": metadata})
+    told = create(api, listed, "--dry-run=server")
+    assert told.count("serverside-applied (server dry run)") == len(pods)
 
 
 def test_the_profile_is_enforced_here(api: ApiServer) -> None:
