@@ -23,10 +23,10 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(reports.machine("aiohttp", "uvloop", "msgspec"), highlight=False)
     results, samples = throughput.measure(
-        console, rounds=arguments.rounds, seconds=arguments.seconds
+        console, rounds=arguments.rounds, seconds=arguments.seconds, quick=arguments.quick
     )
-    results += startup.measure(rounds=arguments.rounds)
-    results += executors.measure(rounds=arguments.rounds)
+    results += startup.measure(rounds=arguments.rounds, quick=arguments.quick)
+    results += executors.measure(rounds=arguments.rounds, quick=arguments.quick)
     goals.show(console, results)
     if arguments.json:
         taken = {

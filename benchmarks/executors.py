@@ -14,8 +14,8 @@ from benchmarks import anypod_stack, goals, load, processes
 from benchmarks.goals import Measured
 
 FEW = 1
-MANY = 9
-DEATHS = 10
+MANY, MANY_QUICKLY = 9, 3
+DEATHS, DEATHS_QUICKLY = 10, 2
 NAME = "anypod-executor"
 SLEEPER = """
 import time
@@ -25,9 +25,9 @@ def main(seconds: float) -> None:
 """
 
 
-def measure(*, rounds: int) -> list[Measured]:
-    replaced = tuple(_replacements())
-    memory = tuple(one_more(_used_worker) for _ in range(min(rounds, 3)))
+def measure(*, rounds: int, quick: bool) -> list[Measured]:
+    replaced = tuple(_replacements(DEATHS_QUICKLY if quick else DEATHS))
+    memory = tuple(one_more(_used_worker, quick=quick) for _ in range(min(rounds, 3)))
     return [
         Measured(goals.REPLACED, load.median(replaced), replaced),
         Measured(goals.MEMORY, load.median(memory), memory),
@@ -53,7 +53,7 @@ def _idle(url: str) -> int:
     return next(int(line.removeprefix(prefix)) for line in lines if line.startswith(prefix))
 
 
-def _replacements() -> Iterator[float]:
+def _replacements(deaths: int) -> Iterator[float]:
     """Milliseconds from the kill of a worker's only executor until it has one that is warm.
 
     The one that a worker keeps in reserve is killed along with it: else that takes the place at
@@ -65,7 +65,7 @@ def _replacements() -> Iterator[float]:
         given = anypod_stack.pool(1, 1)
         url = f"http://127.0.0.1:{port}"
         with anypod_stack.worker(directory, "w1", given, port) as worker:
-            for _ in range(DEATHS):
+            for _ in range(deaths):
                 processes.wait_for("a spare", lambda: len(of_worker(worker)) > 1)
                 time.sleep(0.2)  # for the spare to be warm, which nothing says
                 yield _replacement(worker, url)
@@ -82,16 +82,16 @@ def _replacement(worker: int, url: str) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def one_more(used_worker: Callable[[int], AbstractContextManager[int]]) -> float:
+def one_more(used_worker: Callable[[int], AbstractContextManager[int]], *, quick: bool) -> float:
     """MiB that one more executor adds to the worker's whole, when each has run something.
 
     ``used_worker`` gives the pid of a worker of so many executors.
     """
-    sizes = {}
-    for count in (FEW, MANY):
+    sizes, many = {}, MANY_QUICKLY if quick else MANY
+    for count in (FEW, many):
         with used_worker(count) as worker:
             sizes[count] = sum(processes.pss(pid) for pid in processes.tree(worker))
-    return (sizes[MANY] - sizes[FEW]) / (MANY - FEW) / 2**20
+    return (sizes[many] - sizes[FEW]) / (many - FEW) / 2**20
 
 
 @contextmanager

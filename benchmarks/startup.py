@@ -11,17 +11,18 @@ from benchmarks.goals import Goal, Measured
 WORKERS = 8
 
 
-def measure(*, rounds: int) -> list[Measured]:
+def measure(*, rounds: int, quick: bool) -> list[Measured]:
     return [
-        ready(goals.READY_PLAIN, "aiohttp", rounds),
-        ready(goals.READY_PANDAS, "pandas", rounds),
+        ready(goals.READY_PLAIN, "aiohttp", rounds, quick=quick),
+        ready(goals.READY_PANDAS, "pandas", rounds, quick=quick),
     ]
 
 
-def ready(goal: Goal, preload: str, rounds: int) -> Measured:
-    with tempfile.TemporaryDirectory() as name:
-        # Bytecode of everything, once: what an installation brings along is not measured.
-        _time_to_ready(Path(name), preload)
+def ready(goal: Goal, preload: str, rounds: int, *, quick: bool) -> Measured:
+    if not quick:
+        with tempfile.TemporaryDirectory() as name:
+            # Bytecode of everything, once: what an installation brings along is not measured.
+            _time_to_ready(Path(name), preload)
     times = []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as name:

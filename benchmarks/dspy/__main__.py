@@ -29,8 +29,8 @@ def main() -> int:
             console, api_base, rounds=rounds, count=arguments.runs, many=arguments.many
         )
         results.append(measure.first_runs(api_base, rounds=rounds))
-        results.append(measure.memory(api_base, rounds=rounds))
-    results.append(startup.ready(goals.READY_DSPY, "dspy", rounds))
+        results.append(measure.memory(api_base, rounds=rounds, quick=arguments.quick))
+    results.append(startup.ready(goals.READY_DSPY, "dspy", rounds, quick=arguments.quick))
     goals.show(console, results)
     if arguments.json:
         arguments.json.write_text(json.dumps(reports.as_json(results, samples), indent=2))

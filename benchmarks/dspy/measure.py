@@ -104,7 +104,7 @@ def _first_run(ours: Rival, asked: Rival) -> float:
     return taken - load.median(own)
 
 
-def memory(api_base: str, *, rounds: int) -> Measured:
+def memory(api_base: str, *, rounds: int, quick: bool) -> Measured:
     @contextmanager
     def used_worker(count: int) -> Iterator[int]:
         with (
@@ -114,7 +114,7 @@ def memory(api_base: str, *, rounds: int) -> Measured:
             asyncio.run(runs.at_once(ours, LONG, count))
             yield ours.pid
 
-    sizes = tuple(executors.one_more(used_worker) for _ in range(rounds))
+    sizes = tuple(executors.one_more(used_worker, quick=quick) for _ in range(rounds))
     return Measured(goals.MEMORY_DSPY, load.median(sizes), sizes)
 
 
