@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from tests.support import warm_processes
+from tests.support import impatient_gateway, warm_processes
 from tests.support.worker import TOKEN, Worker, start_worker
 
 from anypod.resources import pools_file
@@ -144,13 +144,17 @@ class Rig:
         content = PoolsFile(pools=[PoolEntry(pool=self.pool, workers=endpoints)])
         await asyncio.to_thread(pools_file.write, self.pools_file, content)
 
-    async def add_gateway(self, *options: str, listening: bool = True) -> Gateway:
-        """Started, and ready if the pools file is there."""
+    async def add_gateway(
+        self, *options: str, listening: bool = True, impatient: bool = False
+    ) -> Gateway:
+        """Started, and ready if the pools file is there. ``impatient``: with short leases."""
         sock = socket.create_server(("127.0.0.1", 0))
         name = f"g{len(self.gateways) + 1}"
         log_file = self.directory / f"{name}.log"
         with await asyncio.to_thread(log_file.open, "wb") as log, sock:
-            process = await self._start_gateway(sock, log.fileno(), "--name", name, *options)
+            process = await self._start_gateway(
+                sock, log.fileno(), impatient, "--name", name, *options
+            )
             url = f"http://127.0.0.1:{sock.getsockname()[1]}"
         gateway = Gateway(
             process=process,
@@ -165,7 +169,7 @@ class Rig:
         return gateway
 
     async def _start_gateway(
-        self, sock: socket.socket, log: int, *options: str
+        self, sock: socket.socket, log: int, impatient: bool, *options: str
     ) -> warm_processes.Started:
         """From nothing, if there is something in its environment that an import could see."""
         arguments = ["--store", self.store, "--pools-file", str(self.pools_file)]
@@ -173,9 +177,11 @@ class Rig:
         if not self.environment:
             warm = warm_processes.gateways()
             arguments += ["--die-with-parent", str(warm.pid), *options]
-            return await warm.start(*arguments, listener=sock, log=log)
+            how = [warm_processes.IMPATIENT] if impatient else []
+            return await warm.start(*how, *arguments, listener=sock, log=log)
+        module = ("-P", impatient_gateway.__file__) if impatient else ("-m", "anypod_gateway")
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "anypod_gateway", "--listen-fd", str(sock.fileno())),
+            *(sys.executable, *module, "--listen-fd", str(sock.fileno())),
             *(*arguments, "--die-with-parent", str(os.getpid()), *options),
             pass_fds=[sock.fileno()],
             stdout=asyncio.subprocess.DEVNULL,
@@ -222,9 +228,11 @@ async def rig(
     workers: int = 1,
     gateways: int = 1,
     options: tuple[str, ...] = (),
+    impatient: bool = False,
     key: str = "",
 ) -> AsyncIterator[Rig]:
-    """All of it ready; the store is SQLite unless it is named. ``key``: what callers show."""
+    """All of it ready; the store is SQLite unless it is named. ``impatient``: gateways with short
+    leases. ``key``: what callers show."""
     store = store or f"sqlite:{directory / 'store.db'}"
     await asyncio.to_thread((directory / "token").write_text, TOKEN)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -235,7 +243,7 @@ async def rig(
             await asyncio.gather(*(made.add_worker(f"w{n + 1}") for n in range(workers)))
             await made.tell()
             for _ in range(gateways):
-                await made.add_gateway(*options)
+                await made.add_gateway(*options, impatient=impatient)
             await made.linked()
             yield made
         finally:

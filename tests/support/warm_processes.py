@@ -160,6 +160,10 @@ class Warm:
         return process
 
 
+IMPATIENT = "impatient"
+"""Before a gateway's arguments: it is tests/support/impatient_gateway.py."""
+
+
 @cache
 def gateways() -> Warm:
     """Each takes arguments of ``python -m anypod_gateway``, and listens on the socket."""
@@ -262,11 +266,14 @@ def _have_only(files: Sequence[int]) -> int | None:
 
 
 def _gateway(arguments: list[str], listener: int | None) -> int:
+    from tests.support import impatient_gateway
+
     from anypod_gateway import process
 
     gc.disable()
-    sys.argv = ["anypod_gateway", "--listen-fd", str(listener), *arguments]
-    return process.main()
+    impatient = arguments[:1] == [IMPATIENT]
+    sys.argv = ["anypod_gateway", "--listen-fd", str(listener), *arguments[impatient:]]
+    return impatient_gateway.main() if impatient else process.main()
 
 
 def _worker(arguments: list[str], _listener: int | None) -> int:

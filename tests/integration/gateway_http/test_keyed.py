@@ -259,7 +259,7 @@ async def test_a_stream_that_fails_at_once_is_a_problem(
 
 async def killed_in_the_middle(made: Rig, program: str, key: str, file: Path) -> Gateway:
     """The gateway that is left."""
-    doomed = await made.add_gateway()
+    doomed = await made.add_gateway(impatient=True)
     await made.linked()
     inputs = {"file": str(file), "seconds": 2}
     call = asyncio.create_task(doomed.run(program, headers=keyed(key), **inputs))

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 from tests.support.etcd import running_etcd
+from tests.support.impatient_gateway import CLAIM_SECONDS
 from tests.support.jobs import NOTE, WHILE, accepted, ended, job, running, wrote
 from tests.support.rig import Gateway, Rig, pool_of, rig
 from tests.support.wall_clock import WallClock
 
 AN_HOUR = 3700
 """And somewhat more: sessions are kept for one."""
-RENEWALS = 6
-"""More than a claim, or an owner, holds without one."""
+RENEWALS = 2 * int(CLAIM_SECONDS)
+"""More than a claim, or an owner, holds without one: each is renewed once a second."""
 TALLY = """
 from anypod import session
 def main() -> int:
@@ -36,13 +37,14 @@ def clock(tmp_path: Path) -> WallClock:
 async def made(
     request: pytest.FixtureRequest, tmp_path: Path, clock: WallClock
 ) -> AsyncIterator[Rig]:
-    """One gateway, which has that clock; those that come later have the machine's."""
+    """One gateway, which has that clock, and short leases; those that come later have the
+    machine's."""
     pool = pool_of(executors=6, jobs={"concurrency": 4})
     with running_etcd(tmp_path / "etcd") as etcd:
         store = etcd.url if request.param == "etcd" else ""
         async with rig(tmp_path, store=store, pool=pool, gateways=0) as made:
             made.environment = clock.environment
-            gateway = await made.add_gateway()
+            gateway = await made.add_gateway(impatient=True)
             made.environment = {}
             await gateway.create(WHILE, "while")
             await gateway.create(WHILE + "# again", "while-again", idempotent=True)

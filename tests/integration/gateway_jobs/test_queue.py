@@ -95,25 +95,27 @@ async def test_the_higher_priority_goes_first(small: Rig, file: Path) -> None:
     assert before < high < middle < second < low
 
 
-async def test_a_job_whose_worker_dies_is_lost_or_run_again(small: Rig, file: Path) -> None:
+async def test_a_job_whose_worker_dies_is_lost_or_run_again(tmp_path: Path, file: Path) -> None:
     """By itself, for the worker is the only one."""
-    gateway = small.gateway
-    await gateway.create(WHILE + "# again", "while-again", idempotent=True)
-    lost = await accepted(gateway, "while", file=str(file), name="lost")
-    again = await accepted(gateway, "while-again", file=str(file), name="again")
-    await wrote(file, "begun", 2)
-    small.workers.pop("w1").process.kill()
-    found = await ended(gateway, lost)
-    assert (found["state"], found["problem"]["type"]) == ("lost", "worker-lost")
-    result = await gateway.ask("GET", f"/jobs/{lost}/result")
-    assert (result.status, result.document["type"]) == (502, "worker-lost")
-    await small.add_worker("w2")
-    Path(f"{file}.go").touch()
-    await small.tell()
-    found = await ended(gateway, again)
-    assert (found["state"], found["attempts"]) == ("succeeded", 2)
-    assert (await job(gateway, again))["worker"] == "w2"
-    assert file.read_text().count("begun lost") == 1
+    async with rig(tmp_path, pool=pool_of(executors=4), impatient=True) as made:
+        gateway = made.gateway
+        await gateway.create(WHILE, "while")
+        await gateway.create(WHILE + "# again", "while-again", idempotent=True)
+        lost = await accepted(gateway, "while", file=str(file), name="lost")
+        again = await accepted(gateway, "while-again", file=str(file), name="again")
+        await wrote(file, "begun", 2)
+        made.workers.pop("w1").process.kill()
+        found = await ended(gateway, lost)
+        assert (found["state"], found["problem"]["type"]) == ("lost", "worker-lost")
+        result = await gateway.ask("GET", f"/jobs/{lost}/result")
+        assert (result.status, result.document["type"]) == (502, "worker-lost")
+        await made.add_worker("w2")
+        Path(f"{file}.go").touch()
+        await made.tell()
+        found = await ended(gateway, again)
+        assert (found["state"], found["attempts"]) == ("succeeded", 2)
+        assert (await job(gateway, again))["worker"] == "w2"
+        assert file.read_text().count("begun lost") == 1
 
 
 async def test_jobs_that_wait_for_another_attempt_hold_nobody_up(small: Rig, file: Path) -> None:

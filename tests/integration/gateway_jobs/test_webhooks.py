@@ -38,13 +38,15 @@ HUSH = "path-that-is-a-secret"
 ROOT = "root-key-of-these-tests-0123456789"
 
 
-async def started(made: Rig, directory: Path, gateways: int, *options: str) -> Path:
+async def started(
+    made: Rig, directory: Path, gateways: int, *options: str, impatient: bool = False
+) -> Path:
     """Gateways that sign with SECRET, and the file that has it."""
     (directory / "secrets").mkdir()
     file = directory / "secrets" / "default"
     file.write_text(SECRET)
     for _ in range(gateways):
-        await made.add_gateway("--webhook-secrets", str(file.parent), *options)
+        await made.add_gateway("--webhook-secrets", str(file.parent), *options, impatient=impatient)
     await made.linked()
     await made.gateway.create(NOTE, "note")
     return file
@@ -430,7 +432,7 @@ async def test_an_end_is_told_though_the_gateway_dies_that_was_at_it(
     """And another secret signs from then on, without anybody being told so."""
     pool = pool_of(webhooks={"allowedNetworks": ["127.0.0.1/32"]})
     async with receiver() as it, rig(tmp_path, pool=pool, gateways=0) as made:
-        secret = await started(made, tmp_path, 1)
+        secret = await started(made, tmp_path, 1, impatient=True)
         it.let_go.clear()
         id_ = await submit(made, it.url, file)
         await it.heard(id_)
