@@ -23,6 +23,8 @@ from anypod.local import processes
 ANYPOD = Path(sys.executable).parent / "anypod"
 IMPATIENT = (sys.executable, Path(__file__).with_name("impatient_up.py"))
 """For the pools of tests that wait until something is taken for dead."""
+IMPATIENT_GATEWAY = (sys.executable, Path(__file__).with_name("up_with_impatient_gateway.py"))
+"""For those of tests that wait until another gateway takes over what one had."""
 PATIENCE = 90.0
 """Seconds that anything may take on a busy machine before a test gives up on it."""
 POLL = 0.05
@@ -155,7 +157,7 @@ class LocalPool:
 
     @property
     def gateway(self) -> int:
-        return self.one("-m anypod_gateway")
+        return self.one("--listen-fd")
 
     @property
     def nursery(self) -> int:

@@ -11,7 +11,7 @@ from tests.integration.dspy.test_optimisation import learns
 from tests.integration.dspy.test_runs import put
 from tests.support.anypod_up import ready_workers
 from tests.support.lm_server import LmServer, Reply
-from tests.support.local import LocalPool, eventually, local_pool
+from tests.support.local import IMPATIENT_GATEWAY, LocalPool, eventually, local_pool
 
 from anypod.client import Client, Job
 
@@ -27,8 +27,11 @@ def own(
     folder = tmp_path_factory.mktemp("deaths")
     (folder / "pool.yaml").write_text(manifest(serving.url))
     keys = {variable(name): key for name, key in KEYS.items()}
+    arguments = ("-f", "pool.yaml")
     with (
-        local_pool(folder, "-f", "pool.yaml", workers=None, environment=keys) as pool,
+        local_pool(
+            folder, *arguments, workers=None, environment=keys, anypod=IMPATIENT_GATEWAY
+        ) as pool,
         pool.ready().client(timeout=60) as client,
     ):
         yield pool, client
