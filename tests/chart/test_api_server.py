@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.cluster.control_plane import ApiServer, api_server, why_no_api_server
+from tests.cluster.control_plane import ApiServer, api_server
 from tests.cluster.kubectl import KubectlError
+from tests.support.built import why_no_api_yet
 from tests.support.chart import NAMESPACE, Object, of_kind, pod_specs, rendered
 from tests.support.kinds_of_others import DEFINITIONS
 
@@ -53,7 +54,7 @@ SITUATIONS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    reason = why_no_api_server()
+    reason = why_no_api_yet()
     if reason is not None:
         pytest.skip(reason)
     with api_server(tmp_path_factory.mktemp("api")) as running:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster.control_plane import ApiServer, api_server, why_no_api_server
+from tests.cluster.control_plane import ApiServer, api_server
+from tests.support.built import why_no_api_yet
 
 NAMESPACE = "callers"
 
@@ -55,7 +56,7 @@ def rule(*subresources: str, verb: str = "create", pools: tuple[str, ...] = ()) 
 
 @pytest.fixture(scope="session")
 def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubernetes]:
-    reason = why_no_api_server()
+    reason = why_no_api_yet()
     if reason is not None:
         pytest.skip(reason)
     directory = tmp_path_factory.mktemp("kubernetes")
