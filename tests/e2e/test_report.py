@@ -11,20 +11,41 @@ from tests.support.in_cluster import Object, Place
 pytestmark = pytest.mark.timeout(3600)  # the first run on a machine builds Kubernetes
 
 
-def pod(place: Place, name: str, code: str) -> Object:
+def pod(place: Place, name: str, code: str, *, first: str | None = None) -> Object:
+    """``first`` is what an init container does."""
     names = place.cluster.images
-    container = {
-        "name": "main",
-        "image": names.of(images.WORKER),
-        "imagePullPolicy": names.pull_policy,
-        "command": ["python", "-u", "-c", code],
-    }
+
+    def container(name: str, code: str) -> Object:
+        return {
+            "name": name,
+            "image": names.of(images.WORKER),
+            "imagePullPolicy": names.pull_policy,
+            "command": ["python", "-u", "-c", code],
+        }
+
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name},
-        "spec": {"containers": [container], "terminationGracePeriodSeconds": 0},
+        "spec": {
+            "initContainers": [] if first is None else [container("first", first)],
+            "containers": [container("main", code)],
+            "terminationGracePeriodSeconds": 0,
+        },
     }
+
+
+async def test_what_init_containers_said_is_in_the_report(place: Place, tmp_path: Path) -> None:
+    with Happenings(place.cluster, place.namespace, tmp_path / "written") as happenings:
+        await place.apply(
+            pod(place, "refused", "pass", first="import sys; sys.exit('not ' + 'yet')")
+        )
+        async with asyncio.timeout(120):
+            while not any(
+                title.startswith("log of refused first") and "not yet" in text
+                for title, text in await asyncio.to_thread(happenings.told)
+            ):
+                await asyncio.sleep(0.2)
 
 
 async def test_replaced_containers_and_deleted_pods_are_in_the_report(

@@ -22,6 +22,7 @@ LINES = 200
 _PAUSE = 0.5
 _KUBECTL_SECONDS = 20.0
 _ENOUGH = 1 << 16
+_STATUSES = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
 _OBJECTS = ("get", "wp,deploy,pods,svc", "-owide")
 
 Object = dict[str, Any]
@@ -105,8 +106,9 @@ class Happenings:
         with self._watch("pods", subprocess.PIPE, *watch) as process:
             assert process.stdout is not None
             for pod in _documents(process.stdout):
-                for status in pod.get("status", {}).get("containerStatuses", ()):
-                    self._look_at(pod["metadata"]["name"], status)
+                for each in _STATUSES:
+                    for status in pod.get("status", {}).get(each, ()):
+                        self._look_at(pod["metadata"]["name"], status)
 
     def _look_at(self, pod: str, status: Object) -> None:
         ended = status.get("lastState", {}).get("terminated", {}).get("containerID")
