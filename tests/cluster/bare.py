@@ -4,6 +4,7 @@ A cluster is told from its slot alone (addresses.py). Its files are in one folde
 says that it is complete is written last.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -52,6 +53,7 @@ NEEDS = (
 )
 _INSTALL = Path(__file__).parents[1] / "install-system-packages"
 _READY_SECONDS = 180.0
+_CLEAR_SECONDS = 120.0
 _LAST_LINES = 5
 
 
@@ -268,11 +270,23 @@ def _clear(plan: Addresses) -> None:
     state = state_of(plan)
     with step("ending what there is of a cluster"):
         remains.remove(plan)
-        if state.exists():
-            shutil.rmtree(state)
+        wait_until(lambda: _is_removed(state), f"nobody writes to {state} any more", _CLEAR_SECONDS)
     # Another cluster may be there, or a file system of the user's be mounted.
     with suppress(OSError):
         state.parent.rmdir()
+
+
+def _is_removed(folder: Path) -> bool:
+    """False when somebody has written to it meanwhile: what a killed start had begun."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return not folder.exists()
+    except OSError as refused:
+        if refused.errno != errno.ENOTEMPTY:
+            raise
+        return False
+    return True
 
 
 def _build(site: Site, images: Path) -> None:

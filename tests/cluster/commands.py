@@ -1,4 +1,7 @@
-"""Calling a program of this machine: with a deadline, and with its own words when it fails."""
+"""Calling a program of this machine: with a deadline, and with its own words when it fails.
+
+It ends with whoever called it, however that ends: it must not go on writing what others clear away.
+"""
 
 import os
 import shlex
@@ -25,7 +28,8 @@ def run(
     done = attempt(*command, seconds=seconds, env=env, cwd=cwd)
     if done.returncode != 0:
         said = "\n".join((done.stdout + done.stderr).splitlines()[-_LAST_LINES:]).strip()
-        raise CommandFailed(f"{_shown(done.args)} ended with {done.returncode}: {said}")
+        words = [os.fspath(part) for part in command]
+        raise CommandFailed(f"{_shown(words)} ended with {done.returncode}: {said}")
     return done.stdout
 
 
@@ -39,7 +43,7 @@ def attempt(
     words = [os.fspath(part) for part in command]
     try:
         return subprocess.run(
-            words,
+            [*_ending_with_us(words[0], env), *words],
             env=None if env is None else dict(env),
             cwd=cwd,
             stdin=subprocess.DEVNULL,
@@ -58,7 +62,14 @@ def attempt(
 
 def ending_with_us() -> Sequence[str]:
     """Before a command: it ends with the thread that starts it, also if that is killed."""
-    return ("setpriv", "--pdeathsig=KILL", "--") if shutil.which("setpriv") else ()
+    setpriv = shutil.which("setpriv")
+    return () if setpriv is None else (setpriv, "--pdeathsig=KILL", "--")
+
+
+def _ending_with_us(program: str, env: Mapping[str, str] | None) -> Sequence[str]:
+    """Not before a program that is not there, of which setpriv would tell in its own words."""
+    path = None if env is None else env.get("PATH", os.defpath)
+    return ending_with_us() if shutil.which(program, path=path) else ()
 
 
 def _shown(words: list[str]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
-from tests.cluster import bare, remains, slots
+from tests.cluster import bare, images, remains, slots
 from tests.cluster.addresses import RANGE, Addresses
 from tests.cluster.bare import BareCluster
 from tests.cluster.own_images import PROBE
@@ -28,6 +28,12 @@ pytestmark = pytest.mark.timeout(3600)  # the first run on a machine builds Kube
 ROOT = Path(__file__).resolve().parents[3]
 KILLS = 5
 SECONDS = 300
+WITHOUT_IMAGES = "--without-images"
+WRITES = """
+import pathlib, sys
+for number in range(20_000):
+    pathlib.Path(sys.argv[1], str(number)).touch()
+"""
 
 
 class CommandLine:
@@ -39,8 +45,6 @@ class CommandLine:
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         verb, *others = arguments
         ours = ["--cluster=bare", f"--slot={self._plan.slot}"]
-        if verb == "up":
-            ours.append("--without-images")
         return subprocess.Popen(
             [sys.executable, "-m", "tests.cluster", verb, *ours, *others],
             cwd=ROOT,
@@ -65,19 +69,24 @@ class CommandLine:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def up_killed_after(self, seconds: float) -> None:
-        process = self.start("up")
+    def up_killed_after(self, seconds: float, *arguments: str) -> None:
+        process = self.start("up", *arguments)
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
             process.kill()
         process.communicate(timeout=SECONDS)
 
-    def up_killed_when_its_nodes_run(self) -> None:
-        process = self.start("up", "--nodes=1")
-        runs = bare.state_of(self._plan) / "n1/pids/kubelet"
+    def up_killed_when_there_is(self, path: str, *arguments: str) -> None:
+        """Of the cluster's folder. At once: the moment is what such a test is about."""
+        process = self.start("up", *arguments)
+        file = bare.state_of(self._plan) / path
+        until = time.monotonic() + SECONDS
         try:
-            wait_until(runs.exists, "a node runs", SECONDS)
+            while not file.exists():
+                assert process.poll() is None, "the start has ended"
+                assert time.monotonic() < until, f"no {file}"
+                time.sleep(0.005)
         finally:
             process.kill()
             process.communicate(timeout=SECONDS)
@@ -118,9 +127,22 @@ def up(plan: Addresses, before: Machine) -> Iterator[BareCluster]:
 
 
 @pytest.fixture(scope="module")
-def seconds_of_a_start(plan: Addresses, command_line: CommandLine) -> float:
+def loaded() -> tuple[str, ...]:
+    """What ``up`` is told so that nodes have the project's images, where these can be had."""
+    try:
+        archives = images.archives()
+    except images.CannotBuild:
+        return (WITHOUT_IMAGES,)
+    bare.prepare(kubernetes(), archives)
+    return ()
+
+
+@pytest.fixture(scope="module")
+def seconds_of_a_start(
+    plan: Addresses, command_line: CommandLine, loaded: tuple[str, ...]
+) -> float:
     began = time.monotonic()
-    command_line.told("up")
+    command_line.told("up", *loaded)
     taken = time.monotonic() - began
     bare.end(plan)
     return taken
@@ -191,7 +213,7 @@ def test_the_end_of_another_cluster_takes_nothing_from_this_ones_nodes(
 def test_a_second_start_finds_the_cluster_that_is_up(
     command_line: CommandLine, up: BareCluster
 ) -> None:
-    assert f"export KUBECONFIG={up.kubeconfig}" in command_line.told("up")
+    assert f"export KUBECONFIG={up.kubeconfig}" in command_line.told("up", WITHOUT_IMAGES)
     assert command_line.told("kubeconfig").strip() == str(up.kubeconfig)
 
 
@@ -210,7 +232,7 @@ def test_its_nodes_are_reached_by_the_command_line(
 def test_a_cluster_of_another_version_is_not_taken_for_the_one_that_was_asked_for(
     command_line: CommandLine, up: BareCluster
 ) -> None:
-    done = command_line.run("up", KUBERNETES="v1.30.0")
+    done = command_line.run("up", WITHOUT_IMAGES, KUBERNETES="v1.30.0")
     assert done.returncode != 0
     assert "is up, not v1.30.0 with 2: end it first (make cluster-down)" in done.stderr
 
@@ -231,7 +253,11 @@ def test_the_end_of_nothing_is_no_error(command_line: CommandLine) -> None:
 
 
 def test_a_start_that_was_killed_at_any_moment_leaves_nothing_either(
-    plan: Addresses, command_line: CommandLine, seconds_of_a_start: float, figure: Figure
+    plan: Addresses,
+    command_line: CommandLine,
+    seconds_of_a_start: float,
+    loaded: tuple[str, ...],
+    figure: Figure,
 ) -> None:
     whole = seconds_of_a_start
     figure(f"a bare cluster of 2 nodes, from a warm cache: up after {whole:.1f} s")
@@ -239,13 +265,32 @@ def test_a_start_that_was_killed_at_any_moment_leaves_nothing_either(
     moments = random.Random(seed)
     for _ in range(KILLS):
         seconds = moments.uniform(0, whole)
-        command_line.up_killed_after(seconds)
+        command_line.up_killed_after(seconds, *loaded)
         command_line.told("down")
         assert left_by(plan) == [], f"killed after {seconds:.2f} s (seed {seed})"
     # The next start also clears what was left.
-    command_line.up_killed_after(moments.uniform(0, whole))
-    command_line.told("up")
+    command_line.up_killed_after(moments.uniform(0, whole), *loaded)
+    command_line.told("up", *loaded)
     bare.end(plan)
+    assert left_by(plan) == []
+
+
+def test_a_start_that_was_killed_while_it_links_images_leaves_nothing_either(
+    plan: Addresses, command_line: CommandLine, loaded: tuple[str, ...]
+) -> None:
+    """Some twenty thousand files, written by another program than the one that is killed."""
+    command_line.up_killed_when_there_is("n1/containerd", *loaded)
+    command_line.told("down")
+    assert left_by(plan) == []
+
+
+def test_an_end_bears_what_is_still_being_written(plan: Addresses) -> None:
+    folder = bare.state_of(plan) / "n1"
+    folder.mkdir(parents=True)
+    with subprocess.Popen([sys.executable, "-c", WRITES, folder]):
+        # Enough that others come while these are removed.
+        wait_until((folder / "5000").exists, "it is at it", SECONDS)
+        bare.end(plan)
     assert left_by(plan) == []
 
 
@@ -258,7 +303,8 @@ def test_an_end_that_was_killed_at_any_moment_is_finished_by_the_next(
         if number == 0:
             bare.start(plan, kubernetes(), 1, keep=True)
         else:
-            command_line.up_killed_when_its_nodes_run()
+            nodes_run = "n1/pids/kubelet"
+            command_line.up_killed_when_there_is(nodes_run, "--nodes=1", WITHOUT_IMAGES)
         process = command_line.start("down")
         time.sleep(moments.uniform(0, 1.5))  # the moment is what the test is about
         process.kill()
@@ -280,7 +326,7 @@ def test_what_a_machine_had_before_it_was_started_anew_is_not_taken_for_a_cluste
 
 def test_two_starts_at_once_make_one_cluster(plan: Addresses, command_line: CommandLine) -> None:
     with ThreadPoolExecutor() as pool:
-        both = list(pool.map(command_line.run, ["up", "up"]))
+        both = list(pool.map(command_line.run, ["up", "up"], [WITHOUT_IMAGES] * 2))
     try:
         assert [done.returncode for done in both] == [0, 0]
         assert both[0].stdout.splitlines()[-2:] == both[1].stdout.splitlines()[-2:]

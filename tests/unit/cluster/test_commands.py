@@ -1,11 +1,17 @@
 """A command that fails says which it was and why; nothing else is ever raised."""
 
+import shutil
+import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from tests.cluster import commands
 from tests.cluster.commands import CommandFailed
+from tests.cluster.waiting import wait_until
 
+ROOT = Path(__file__).resolve().parents[3]
 PYTHON = (sys.executable, "-c")
 
 
@@ -32,3 +38,22 @@ def test_what_does_not_end_in_time_is_said_with_the_time() -> None:
 def test_a_program_that_is_not_there_is_said() -> None:
     with pytest.raises(CommandFailed, match=r"no-such-program cannot be started: No such file"):
         commands.run("no-such-program", seconds=60)
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="no setpriv")
+def test_it_ends_with_its_caller_even_if_that_is_killed(tmp_path: Path) -> None:
+    told = tmp_path / "pid"
+    lives = f"echo $$ > {told}.draft; mv {told}.draft {told}; exec sleep 600"
+    calls = f"from tests.cluster import commands; commands.run('sh', '-c', {lives!r}, seconds=600)"
+    with subprocess.Popen([sys.executable, "-c", calls], cwd=ROOT) as caller:
+        wait_until(told.exists, "the command runs", 60)
+        caller.kill()
+    pid = told.read_text().strip()
+    wait_until(lambda: not has_a_command(pid), "the command has ended", 60)
+
+
+def has_a_command(pid: str) -> bool:
+    """Not one that has ended, and was not reaped yet."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path("/proc", pid, "cmdline").read_bytes() != b""
+    return False
