@@ -98,11 +98,15 @@ def _node(options: argparse.Namespace) -> None:
 
 
 def _down(options: argparse.Namespace) -> None:
+    """Also what killed runs of tests have left: no other run may ever come and end it."""
     ours = kind.name_of(options.slot)
-    if options.cluster in ("auto", "kind") and kind.running(ours) is not None:
-        kind.end(ours)
+    if options.cluster in ("auto", "kind") and kind.why_no_kind() is None:
+        if kind.running(ours) is not None:
+            kind.end(ours)
+        kind.end_abandoned()
     if options.cluster in ("auto", "bare"):
         bare.end(Addresses(options.slot))
+        bare.end_abandoned()
 
 
 def _running(options: argparse.Namespace) -> Cluster:

@@ -261,9 +261,9 @@ def last_words(plan: Addresses) -> str:
 
 def end_abandoned() -> None:
     """End what runs of tests have left that were killed."""
-    for slot in slots.abandoned():
-        if remains.namespaces(Addresses(slot)):
-            end(Addresses(slot))
+    for plan in map(Addresses, slots.abandoned()):
+        if remains.namespaces(plan) or state_of(plan).exists():
+            end(plan)
 
 
 def _clear(plan: Addresses) -> None:

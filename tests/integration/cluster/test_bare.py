@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -292,6 +293,26 @@ def test_an_end_bears_what_is_still_being_written(plan: Addresses) -> None:
         wait_until((folder / "5000").exists, "it is at it", SECONDS)
         bare.end(plan)
     assert left_by(plan) == []
+
+
+def test_an_end_also_ends_what_killed_runs_have_left_but_nothing_of_those_that_live(
+    plan: Addresses, command_line: CommandLine
+) -> None:
+    other = Addresses(slots.take())
+    bare.end(other)
+    file = bare.state_of(other) / "n1" / "of-this-test"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    home = other.namespace(1)
+    subprocess.run(["ip", "netns", "add", home], timeout=10, check=True)
+    with subprocess.Popen(["ip", "netns", "exec", home, "sleep", "60"]) as process:
+        command_line.told("down")
+        assert process.poll() is None
+        assert file.exists()
+        slots.give_back(other.slot)  # as if its run had been killed
+        command_line.told("down")
+        assert process.poll() == -signal.SIGKILL
+    assert not file.exists()
 
 
 def test_an_end_that_was_killed_at_any_moment_is_finished_by_the_next(
