@@ -17,7 +17,7 @@ CLUSTER_ARGS ?=
 JOBS ?= auto
 # What else has more to show at length.
 AT_LENGTH := $(addprefix tests/integration/gateway_jobs/,test_reckoning.py test_many.py)
-PYTEST := $(BIN)/python -m pytest -n $(JOBS) --durations 25 --durations-min 3
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --cluster $(CLUSTER) --durations 25 --durations-min 3
 # Tests start thousands of interpreters, which would compile the same modules again and again.
 unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help install demo test test-fast chaos lint format crds reference chart bench bench-dspy images cluster cluster-down constraints clean
@@ -50,14 +50,14 @@ demo: $(INSTALLED) ## A pool of 4 workers, real programs, a killed worker: under
 test: $(TESTED) lint ## Check and test everything (installs etcd, etcdctl, faketime, wrk and nginx from the system's packages as root)
 	@sh tests/install-system-packages etcd etcdctl faketime wrk nginx
 	@sh tests/install-image-builder
-	@$(BIN)/python -m tests.cluster prepare
+	@$(BIN)/python -m tests.cluster prepare --cluster $(CLUSTER)
 	$(PYTEST) $(PYTEST_ARGS)
 
 chaos: $(TESTED) ## Break AnyPod for longer, here and on a real Kubernetes; print what callers were told
 	@sh tests/install-system-packages etcd
 	@sh tests/install-image-builder
-	@$(BIN)/python -m tests.cluster prepare
-	$(BIN)/python -m pytest -n 0 --at-length tests/chaos $(AT_LENGTH) $(PYTEST_ARGS)
+	@$(BIN)/python -m tests.cluster prepare --cluster $(CLUSTER)
+	$(BIN)/python -m pytest -n 0 --cluster $(CLUSTER) --at-length tests/chaos $(AT_LENGTH) $(PYTEST_ARGS)
 
 test-fast: $(TESTED) lint ## The same without a cluster: no e2e
 	@sh tests/install-system-packages etcd etcdctl faketime wrk nginx

@@ -1,10 +1,13 @@
 """The shape of the repository that code and tools rely on."""
 
 import re
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,3 +53,20 @@ def test_what_tests_import_is_declared_and_does_not_only_come_along() -> None:
         if module in brought and declared.isdisjoint(map(plain, brought[module]))
     }
     assert undeclared == set()
+
+
+@pytest.mark.parametrize("verb", ["test", "chaos", "cluster", "cluster-down"])
+def test_every_verb_takes_the_cluster_that_is_named(verb: str) -> None:
+    said = subprocess.run(
+        ["make", "--dry-run", verb, "CLUSTER=bare"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+    about_it = [
+        line for line in said.splitlines() if re.search(r"-m (tests\.cluster|pytest) ", line)
+    ]
+    assert about_it
+    assert [line for line in about_it if "--cluster bare" not in line] == []
