@@ -7,4 +7,4 @@ from tests.support.chart import find_helm
 @pytest.fixture(autouse=True, scope="session")
 def helm_is_there() -> None:
     if find_helm() is None:
-        pytest.skip("no helm on PATH, and none built: `make cluster` builds one where there is Go")
+        pytest.skip("no helm on PATH, and none built: `make test` builds one where there is Go")

@@ -80,14 +80,20 @@ def all_binaries(release: Kubernetes) -> Binaries:
     """Kubernetes and the tools beside it, in one ``bin``."""
     found = kubernetes_binaries(release)
     for tool in TOOLS:
-        built = cache() / f"{tool.name}-{tool.version}" / tool.name
-        if not built.exists():
-            with _one_build_at_a_time():
-                if not built.exists():
-                    with step(f"building {tool.name} {tool.version} from its Go modules, once"):
-                        _build_tool(tool, built)
-        _point(found.path(tool.name), Path("../..") / built.relative_to(cache()))
+        _point(found.path(tool.name), Path("../..") / tool_binary(tool).relative_to(cache()))
     return found
+
+
+def tool_binary(tool: Tool) -> Path:
+    """One tool alone, built if it is not cached."""
+    built = _place(tool)
+    if not built.exists():
+        cache().mkdir(parents=True, exist_ok=True)
+        with _one_build_at_a_time():
+            if not built.exists():
+                with step(f"building {tool.name} {tool.version} from its Go modules, once"):
+                    _build_tool(tool, built)
+    return built
 
 
 def why_not(release: Kubernetes) -> str | None:
@@ -95,6 +101,10 @@ def why_not(release: Kubernetes) -> str | None:
     if _complete(Binaries(cache() / release.version)) or shutil.which("go"):
         return None
     return f"Kubernetes {release.version} is not in {cache()}, and there is no Go to build it"
+
+
+def _place(tool: Tool) -> Path:
+    return cache() / f"{tool.name}-{tool.version}" / tool.name
 
 
 def _complete(binaries: Binaries) -> bool:

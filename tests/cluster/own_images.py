@@ -6,6 +6,7 @@ named after its source, so that a change of the one is never taken for the other
 
 import hashlib
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,9 +34,15 @@ class Program:
     def image(self) -> str:
         return f"localhost/{self.name}:{self.version}"
 
+    def why_not(self) -> str | None:
+        """Why its image is not to be had here, or None."""
+        if self._place.exists() or shutil.which("go"):
+            return None
+        return f"the image {self.name} is not in {cache()}, and there is no Go to build it"
+
     def archive(self) -> Path:
         """Built at the first call."""
-        archive = cache() / f"{self.name}-{self.version}" / f"{self.name}.tar"
+        archive = self._place
         if not archive.exists():
             archive.parent.mkdir(parents=True, exist_ok=True)
             program = archive.with_name(f"{self.name}.{os.getpid()}")
@@ -43,6 +50,10 @@ class Program:
             oci.write_archive(archive, self.image, program)
             program.unlink()
         return archive
+
+    @property
+    def _place(self) -> Path:
+        return cache() / f"{self.name}-{self.version}" / f"{self.name}.tar"
 
 
 PAUSE = Program("pause")

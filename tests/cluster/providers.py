@@ -1,5 +1,6 @@
 """Which provider a cluster comes from, and what can be wished of it."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Literal
 
 from tests.cluster import bare, control_plane, existing, kind, slots
 from tests.cluster.addresses import Addresses
-from tests.cluster.binaries import kubernetes_binaries
+from tests.cluster.binaries import HELM, kubernetes_binaries, tool_binary
 from tests.cluster.commands import CommandFailed
 from tests.cluster.interface import Cluster, ImageNames
 from tests.cluster.kind import KindOptions
@@ -99,7 +100,12 @@ def _start(chosen: Provider, wishes: Wishes, slot: int) -> Cluster:
 
 
 def prepare(provider: Provider = "auto", archives: Sequence[Path] = ()) -> str | None:
-    """Have all that a start takes, and the programs of an API server; or say why it cannot be."""
+    """Have all that a start takes, and the programs of an API server; or say why it cannot be.
+
+    Whatever the cluster is, tests of the chart need helm: it is had wherever there is Go.
+    """
+    if shutil.which("go"):
+        tool_binary(HELM)
     reason = why_none(provider)
     if reason is None and _choose(Wishes(provider)) == "bare":
         bare.prepare(kubernetes(), archives)

@@ -25,7 +25,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Two nodes, of the provider that the options name."""
     wished = wishes(request.config)
-    reason = why_none(wished.provider) or why_no_images(request.config)
+    reason = why_none(wished.provider) or why_no_images(request.config) or PROBE.why_not()
     if reason is not None:
         pytest.skip(reason)
     started = fulfil(replace(wished, archives=[PROBE.archive()]))

@@ -95,7 +95,7 @@ class CommandLine:
 
 @pytest.fixture(scope="module", autouse=True)
 def bare_is_possible() -> None:
-    reason = bare.why_no_bare(kubernetes())
+    reason = bare.why_no_bare(kubernetes()) or PROBE.why_not()
     if reason is not None:
         pytest.skip(f"bare: {reason}")
 

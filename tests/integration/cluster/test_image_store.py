@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(3600)  # the first run on a machine builds Kube
 
 @pytest.fixture(autouse=True)
 def _bare_is_possible() -> None:
-    reason = bare.why_no_bare(kubernetes())
+    reason = bare.why_no_bare(kubernetes()) or PROBE.why_not()
     if reason is not None:
         pytest.skip(f"bare: {reason}")
 

@@ -2,10 +2,14 @@
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from tests.cluster import __main__, images, kind, providers
+from tests.cluster import __main__, control_plane, images, kind, providers
+from tests.cluster.binaries import HELM
 from tests.cluster.commands import CommandFailed
 from tests.cluster.kind import KindOptions
 from tests.cluster.providers import Wishes
@@ -18,6 +22,8 @@ case "$1 $2" in
 "create cluster") [ ! -e "{folder}/broken" ] ;;
 esac
 """
+GO = '[ "$1" = install ] && mkdir "$GOBIN" && touch "$GOBIN/helm"'
+ROOT = Path(__file__).resolve().parents[3]
 VERSION = json.dumps({"serverVersion": {"gitVersion": "v1.34.4"}})
 
 
@@ -30,14 +36,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "docker": "exit 0",
     }
     for name, body in programs.items():
-        program = tmp_path / name
-        program.write_text(f"#!/bin/sh\n{body}\n")
-        program.chmod(0o755)
+        script(tmp_path / name, body)
     (tmp_path / "clusters").touch()
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("CLUSTER_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("KUBERNETES", raising=False)
     return tmp_path
+
+
+def script(path: Path, body: str) -> None:
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
 
 
 def asked(folder: Path, verb: str) -> list[str]:
@@ -116,3 +125,28 @@ def test_where_none_can_be_had_nothing_is_built_and_nothing_stays(
         __main__.main()
     assert str(refused.value) == "error: no cluster: kind: there is no kind on PATH"
     assert built == []
+
+
+def test_where_there_is_go_helm_is_built_for_the_tests(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(folder / "go", GO)
+    monkeypatch.setattr(control_plane, "why_no_api_server", lambda: "not asked here")
+    assert providers.prepare("kind") is None
+    assert (folder / "cache" / f"helm-{HELM.version}" / "helm").exists()
+
+
+def test_where_there_is_no_go_the_tests_of_clusters_are_skipped_with_the_reason(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cat = shutil.which("cat")
+    assert cat is not None
+    (folder / "cat").symlink_to(cat)
+    monkeypatch.setenv("PATH", str(folder))
+    tests = ROOT / "tests/integration/cluster/test_cluster.py"
+    call = [sys.executable, "-m", "pytest", "--cluster=kind", "-rs", str(tests)]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert "the image probe is not in" in done.stdout, done.stdout + done.stderr
+    assert "and there is no Go to build it" in done.stdout
+    assert " skipped in " in done.stdout
+    assert done.returncode == 0
