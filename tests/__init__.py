@@ -1,0 +1,1 @@
+"""All tests. A package, so that folders of them can be some."""

@@ -1,0 +1,4 @@
+"""A Kubernetes of two nodes, and its faults.
+
+A package, so that what its files share ends with them.
+"""

@@ -1,0 +1,4 @@
+"""The operator before a real API.
+
+A package, so that what its files share ends with them.
+"""
