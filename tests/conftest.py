@@ -17,7 +17,6 @@ pytest_plugins = [
     "tests.cluster.pytest_options",
     "tests.parallel",
     "tests.support.at_length",
-    "tests.support.cluster_tests",
     "tests.support.figures",
     "tests.support.namespaces",
     "tests.support.time_by_folder",

@@ -15,8 +15,8 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 TOGETHER: dict[str, str] = {
-    "tests/chaos": "a cluster with the project's images",
-    "tests/e2e": "a cluster with the project's images",
+    "tests/chaos": "the cluster of chaos",
+    "tests/e2e": "the cluster of e2e",
     "tests/integration/cluster/test_cluster.py": "a cluster",
     "tests/integration/cluster/test_faults.py": "a cluster",
     "tests/integration/cluster/test_api_server.py": "an API server",
@@ -26,6 +26,8 @@ TOGETHER: dict[str, str] = {
     "tests/integration/dspy": "a pool that asks language models",
 }
 """What files and folders share: all that share the same run in one process."""
+ONE_CLUSTER = "a cluster with the project's images"
+"""What these two share where there is one for both."""
 MOST_PROCESSES = 6
 """As many clusters fit side by side as runs of tests can have."""
 TEARDOWN_SECONDS = 120.0
@@ -36,14 +38,23 @@ class ByPlace(LoadScopeScheduling):
     """xdist's own way for scopes, with ours of naming them."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return scope_of(nodeid)
+        return scope_of(nodeid, one_cluster=has_one_cluster(self.config))
 
 
-def scope_of(nodeid: str) -> str:
+def scope_of(nodeid: str, *, one_cluster: bool = False) -> str:
     """The same for tests that run in one process: what they share, or their file."""
     file = PurePosixPath(nodeid.partition("::")[0])
     places = map(str, (file, *file.parents))
-    return next((TOGETHER[place] for place in places if place in TOGETHER), str(file))
+    scope = next((TOGETHER[place] for place in places if place in TOGETHER), str(file))
+    of_clusters = (TOGETHER["tests/chaos"], TOGETHER["tests/e2e"])
+    return ONE_CLUSTER if one_cluster and scope in of_clusters else scope
+
+
+def has_one_cluster(config: pytest.Config) -> bool:
+    """It is one that was there before, or is kept: chaos breaks what e2e would use."""
+    theirs = config.getoption("--cluster", "auto") == "existing"
+    named, kept = config.getoption("--kind-name", None), config.getoption("--keep", False)
+    return theirs or named is not None or bool(kept)
 
 
 @pytest.hookimpl(optionalhook=True)

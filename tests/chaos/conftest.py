@@ -11,7 +11,7 @@ import pytest
 from tests.cluster import Cluster
 from tests.support import on_a_cluster, on_a_stack
 from tests.support.chart import find_helm
-from tests.support.cluster_tests import skip_if_theirs
+from tests.support.cluster_tests import cluster_of, skip_if_theirs
 from tests.support.installed import RESTRICTED, Object, Release
 from tests.support.namespaces import namespace, stays
 
@@ -27,6 +27,9 @@ POOL: Object = {
         "spec": {"containers": [{"name": "worker", "resources": {"limits": {"memory": "640Mi"}}}]}
     },
 }
+
+
+cluster = pytest.fixture(scope="package")(cluster_of)
 
 
 @pytest.fixture(scope="package")

@@ -1,11 +1,14 @@
-"""A namespace for a test."""
+"""A cluster for all of these tests, and a namespace for one."""
 
 from collections.abc import Iterator
 
 import pytest
 from tests.cluster import Cluster
+from tests.support.cluster_tests import cluster_of
 from tests.support.in_cluster import Place
 from tests.support.namespaces import namespace
+
+cluster = pytest.fixture(scope="package")(cluster_of)
 
 
 @pytest.fixture

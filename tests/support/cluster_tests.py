@@ -1,6 +1,6 @@
-"""The cluster of a run's tests: one for all of them.
+"""The clusters of a run's tests: one for each folder that has a fixture of this.
 
-Loaded by tests/conftest.py. With ``--keep`` it is left up.
+With ``--keep`` there is one for all of them, which is left up.
 """
 
 import contextlib
@@ -23,8 +23,7 @@ def skip_if_theirs(cluster: Cluster, why: str) -> None:
         pytest.skip(f"not on a cluster that was there before: {why}")
 
 
-@pytest.fixture(scope="session")
-def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+def cluster_of(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Two nodes that have the project's images, with the custom resource installed."""
     keep = bool(request.config.getoption("--keep"))
     wished = wishes(request.config, keep=keep)

@@ -27,6 +27,36 @@ def test_what_shares_something_stays_together(shared: str) -> None:
     assert {parallel.scope_of(f"{file}::test_1") for file in files} == {shared}
 
 
+def test_chaos_and_e2e_run_side_by_side_unless_they_have_one_cluster() -> None:
+    tests = [f"tests/{folder}/test_a.py::test_1" for folder in ("chaos", "e2e")]
+    assert len({parallel.scope_of(each) for each in tests}) == 2
+    assert len({parallel.scope_of(each, one_cluster=True) for each in tests}) == 1
+    other = "tests/unit/test_a.py"
+    assert parallel.scope_of(other, one_cluster=True) == other
+
+
+@pytest.mark.parametrize(
+    ("options", "one"),
+    [
+        ([], False),
+        (["--cluster=bare"], False),
+        (["--keep"], True),
+        (["--kind-name=mine"], True),
+        (["--cluster=existing", "--context=mine"], True),
+    ],
+)
+def test_a_cluster_that_is_kept_or_was_there_before_is_one_for_all(
+    pytestconfig: pytest.Config, options: list[str], one: bool
+) -> None:
+    namespace = pytestconfig._parser.parse_known_args(options)
+
+    class Config:
+        def getoption(self, name: str, default: object) -> object:
+            return getattr(namespace, name.removeprefix("--").replace("-", "_"), default)
+
+    assert parallel.has_one_cluster(Config()) is one
+
+
 @pytest.mark.parametrize("place", parallel.TOGETHER)
 def test_what_is_said_to_share_something_is_there(place: str) -> None:
     assert (ROOT / place).exists()

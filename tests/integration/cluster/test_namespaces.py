@@ -8,7 +8,13 @@ from pathlib import Path
 from tests.cluster.control_plane import ApiServer
 
 ROOT = Path(__file__).resolve().parents[3]
-PLUGINS = ("tests.cluster.pytest_options", "tests.support.cluster_tests")
+CONFTEST = """
+import pytest
+from tests.support.cluster_tests import cluster_of
+
+pytest_plugins = ["tests.cluster.pytest_options", "tests.support.namespaces"]
+cluster = pytest.fixture(scope="session")(cluster_of)
+"""
 TESTS = """
 import pytest
 from tests.support.namespaces import namespace
@@ -28,12 +34,12 @@ def test_of_a_namespace(home):
 def test_that_of_a_failed_test_is_told_of_and_with_keep_it_stays(
     api: ApiServer, tmp_path: Path
 ) -> None:
+    (tmp_path / "conftest.py").write_text(CONFTEST)
     for name in ("passes", "fails"):
         (tmp_path / f"test_{name}.py").write_text(TESTS.format(name=name))
-    options = (*(f"-p{each}" for each in PLUGINS), "-ptests.support.namespaces", "--keep")
     where = ("--cluster=existing", "--context=anypod-cluster", "--image-repository=none")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *where, f"--rootdir={tmp_path}", tmp_path],
+        [sys.executable, "-m", "pytest", "--keep", *where, f"--rootdir={tmp_path}", tmp_path],
         cwd=ROOT,
         env={"PATH": "/usr/bin:/bin", "HOME": str(Path.home()), "KUBECONFIG": str(api.kubeconfig)},
         capture_output=True,
