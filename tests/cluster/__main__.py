@@ -3,6 +3,7 @@
 import argparse
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from tests.cluster import bare, images, kind, providers, slots
 from tests.cluster.addresses import SLOTS, Addresses
 from tests.cluster.interface import Cluster
 from tests.cluster.kind import KindOptions
+from tests.cluster.kubectl import find_kubectl
 from tests.cluster.providers import PROVIDERS, Wishes
 
 
@@ -58,8 +60,17 @@ def _up(options: argparse.Namespace) -> None:
         print(f"kubectl --context {shlex.quote(options.context)}")
         return
     print(f"export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}")
+    programs = _programs(cluster)
+    if programs is not None:
+        print(f'export PATH={shlex.quote(str(programs))}:"$PATH"')
+
+
+def _programs(cluster: Cluster) -> Path | None:
+    """The folder of what a user may lack: a bare cluster's programs, or the kubectl of one."""
     if isinstance(cluster, bare.BareCluster):
-        print(f'export PATH={shlex.quote(str(cluster.bin))}:"$PATH"')
+        return cluster.bin
+    kubectl = find_kubectl()
+    return kubectl.parent if kubectl is not None and shutil.which("kubectl") is None else None
 
 
 def _prepare(options: argparse.Namespace) -> None:

@@ -24,6 +24,10 @@ from tests.cluster.telling import step
 from tests.cluster.versions import asked
 
 _ENGINES = ("docker", "podman")
+_ENGINE = "KIND_EXPERIMENTAL_PROVIDER"
+"""Of the environment: kind's own way to name the engine."""
+_NAMED_ENGINES = (*_ENGINES, "nerdctl", "finch", "nerdctl.lima")
+"""What it may name; kind ignores anything else."""
 _CREATE_SECONDS = 900
 _NODE_IMAGE = "kindest/node"
 """Not of every release: ``kind`` names those that it has in its release notes."""
@@ -50,7 +54,7 @@ def why_no_kind() -> str | None:
     if find_kubectl() is None:
         return "there is no kubectl on PATH"
     if _engine() is None:
-        return "neither docker nor podman answers"
+        return _no_engine()
     return None
 
 
@@ -66,12 +70,13 @@ class Kind:
 
     def say(self, *arguments: str, seconds: float) -> str:
         """What is not about this cluster alone."""
-        told = os.environ | {"KIND_EXPERIMENTAL_PROVIDER": self.engine}
+        told = os.environ | {_ENGINE: self.engine}
         return commands.run("kind", *arguments, seconds=seconds, env=told)
 
-    def nodes(self) -> list[str]:
+    def control_plane(self) -> str:
+        """The first node. Not by kubectl: the API server is what may be down."""
         names = self("get", "nodes").split()
-        return sorted(names, key=lambda name: ("control-plane" not in name, name))
+        return min(name for name in names if name.startswith(f"{self.name}-control-plane"))
 
 
 class KindNodes:
@@ -98,9 +103,8 @@ class KindNodes:
             self.run(node, "iptables", "-t", table, "-D", chain, direction, "eth0", "-j", "DROP")
 
     def control_plane_process(self, program: str) -> tuple[str, int]:
-        node = self._kind.nodes()[0]
+        node = self._kind.control_plane()
         system = "io.kubernetes.pod.namespace=kube-system"
-        # Not by kubectl: the API server is what may be down.
         found = self.run(
             *(node, "crictl", "ps", "--quiet", f"--name=^{program}$", f"--label={system}")
         ).split()
@@ -126,7 +130,7 @@ class KindCluster(Cluster):
         self.faults = NodeFaults(kubectl, self._inside)
 
     def nodes(self) -> list[str]:
-        return self._kind.nodes()
+        return _nodes(self._kubectl)
 
     def load(self, archives: Sequence[Path]) -> None:
         for node in self.nodes():
@@ -166,14 +170,21 @@ def start(options: KindOptions, slot: int, nodes: int, *, keep: bool) -> KindClu
     return KindCluster(kind, _kubectl(kind), keep=keep or theirs, theirs=theirs)
 
 
+def _nodes(kubectl: Kubectl) -> list[str]:
+    """Not as kind lists them, which in front of several control planes has a load balancer."""
+    names = kubectl("get", "nodes", "--output=jsonpath={.items[*].metadata.name}").split()
+    return sorted(names, key=lambda name: ("control-plane" not in name, name))
+
+
 def _must_be(kind: Kind, options: KindOptions, nodes: int) -> None:
     """A cluster that was kept, and has to be what is asked for now. Raises RuntimeError."""
-    count = len(kind.nodes())
+    kubectl = _kubectl(kind)
+    count = len(_nodes(kubectl))
     if options.config is None and count != nodes:
         raise RuntimeError(f"the kind cluster {kind.name} has {count} nodes: {_END_IT}")
     release = asked()
     if options.image is None and release is not None:
-        told = json.loads(_kubectl(kind)("version", "--output=json"))
+        told = json.loads(kubectl("version", "--output=json"))
         version = told["serverVersion"]["gitVersion"]
         if version != release.version:
             raise RuntimeError(f"the kind cluster {kind.name} is of {version}: {_END_IT}")
@@ -213,7 +224,7 @@ def _create(kind: Kind, options: KindOptions, nodes: int) -> None:
         )
     kubectl = _kubectl(kind)
     # As on a bare cluster, pods run on every node.
-    for node in kind.nodes():
+    for node in _nodes(kubectl):
         taints = kubectl("get", f"node/{node}", "--output=jsonpath={.spec.taints[*].key}")
         if _CONTROL_PLANE in taints.split():
             kubectl("taint", "node", node, f"{_CONTROL_PLANE}-")
@@ -257,7 +268,7 @@ def _kubeconfig(name: str) -> Path:
 def _kind(name: str) -> Kind:
     engine = _engine()
     if engine is None:
-        raise RuntimeError("neither docker nor podman answers")
+        raise RuntimeError(_no_engine())
     return Kind(name, engine)
 
 
@@ -266,10 +277,23 @@ def _clusters(kind: Kind) -> list[str]:
 
 
 def _engine() -> str | None:
-    for name in _ENGINES:
+    for name in _engines():
         if shutil.which(name) is None:
             continue
         with suppress(CommandFailed):
             commands.run(name, "info", seconds=60)
             return name
     return None
+
+
+def _engines() -> tuple[str, ...]:
+    """The one that the user has named, or those that are looked for."""
+    named = os.environ.get(_ENGINE)
+    return (named,) if named in _NAMED_ENGINES else _ENGINES
+
+
+def _no_engine() -> str:
+    wanted = _engines()
+    return (
+        f"{wanted[0]} does not answer" if len(wanted) == 1 else "neither docker nor podman answers"
+    )

@@ -8,23 +8,31 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.cluster import __main__, control_plane, images, kind, providers
-from tests.cluster.binaries import HELM
+from tests.cluster import __main__, control_plane, images, kind, oci, providers
+from tests.cluster.binaries import HELM, Binaries
 from tests.cluster.commands import CommandFailed
 from tests.cluster.kind import KindOptions
 from tests.cluster.providers import Wishes
+from tests.cluster.versions import kubernetes
 
 KIND = """
 echo "$*" >> "{folder}/asked"
+echo "$KIND_EXPERIMENTAL_PROVIDER" >> "{folder}/engines"
 case "$1 $2" in
 "get clusters") cat "{folder}/clusters" ;;
-"get nodes") echo "a-control-plane a-worker" ;;
+"get nodes") echo "a-control-plane a-external-load-balancer a-worker" ;;
 "create cluster") [ ! -e "{folder}/broken" ] ;;
 esac
 """
 GO = '[ "$1" = install ] && mkdir "$GOBIN" && touch "$GOBIN/helm"'
 ROOT = Path(__file__).resolve().parents[3]
 VERSION = json.dumps({"serverVersion": {"gitVersion": "v1.34.4"}})
+KUBECTL = f"""
+case "$1 $2" in
+"version "*) echo '{VERSION}' ;;
+"get nodes") echo a-worker a-control-plane ;;
+esac
+"""
 
 
 @pytest.fixture
@@ -32,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """In front of PATH, with a kind, a kubectl and a docker."""
     programs = {
         "kind": KIND.format(folder=tmp_path),
-        "kubectl": f"case $1 in version) echo '{VERSION}' ;; esac",
+        "kubectl": KUBECTL,
         "docker": "exit 0",
     }
     for name, body in programs.items():
@@ -41,12 +49,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("CLUSTER_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("KUBERNETES", raising=False)
+    monkeypatch.delenv("KIND_EXPERIMENTAL_PROVIDER", raising=False)
     return tmp_path
 
 
 def script(path: Path, body: str) -> None:
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(0o755)
+
+
+def alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else is on PATH any more."""
+    cat = shutil.which("cat")
+    assert cat is not None
+    (folder / "cat").symlink_to(cat)
+    monkeypatch.setenv("PATH", str(folder))
 
 
 def asked(folder: Path, verb: str) -> list[str]:
@@ -107,6 +124,56 @@ def test_what_a_killed_run_has_left_is_ended_by_the_next(folder: Path) -> None:
     assert "--name=mine" not in ended
 
 
+def test_images_are_loaded_onto_nodes_and_not_onto_their_load_balancer(
+    folder: Path, tmp_path: Path
+) -> None:
+    archive = tmp_path / "image.tar"
+    oci.write_archive(archive, "localhost/any:1", Path(sys.executable))
+    cluster = kind.start(KindOptions(), 0, 2, keep=True)
+    cluster.load([archive])
+    assert cluster.nodes() == ["a-control-plane", "a-worker"]
+    onto = [line.split()[-2] for line in asked(folder, "load")]
+    assert onto == ["--nodes=a-control-plane", "--nodes=a-worker"]
+
+
+@pytest.mark.parametrize(
+    ("named", "taken"),
+    [(None, "docker"), ("podman", "podman"), ("nerdctl", "nerdctl"), ("nonsense", "docker")],
+)
+def test_the_engine_that_the_user_names_is_the_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, named: str | None, taken: str
+) -> None:
+    for engine in ("podman", "nerdctl"):
+        script(folder / engine, "exit 0")
+    if named is not None:
+        monkeypatch.setenv("KIND_EXPERIMENTAL_PROVIDER", named)
+    kind.start(KindOptions(), 0, 2, keep=True)
+    assert set((folder / "engines").read_text().split()) == {taken}
+
+
+def test_an_engine_that_is_named_and_does_not_answer_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(folder / "podman", "exit 1")
+    monkeypatch.setenv("KIND_EXPERIMENTAL_PROVIDER", "podman")
+    assert kind.why_no_kind() == "podman does not answer"
+
+
+def test_where_a_built_kubectl_is_the_only_one_its_folder_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["tests.cluster", "up", "--cluster=kind", "--without-images"]
+    monkeypatch.setattr("sys.argv", call)
+    __main__.main()
+    assert "export PATH" not in capsys.readouterr().out
+    built = Binaries(folder / "cache" / kubernetes().version)
+    built.bin.mkdir(parents=True)
+    (folder / "kubectl").rename(built.path("kubectl"))
+    alone(folder, monkeypatch)
+    __main__.main()
+    assert f'export PATH={built.bin}:"$PATH"' in capsys.readouterr().out
+
+
 def test_its_kubeconfig_is_nobody_elses(folder: Path) -> None:
     cluster = kind.start(KindOptions(), 0, 2, keep=True)
     there = cluster.kubeconfig.parent
@@ -139,10 +206,7 @@ def test_where_there_is_go_helm_is_built_for_the_tests(
 def test_where_there_is_no_go_the_tests_of_clusters_are_skipped_with_the_reason(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cat = shutil.which("cat")
-    assert cat is not None
-    (folder / "cat").symlink_to(cat)
-    monkeypatch.setenv("PATH", str(folder))
+    alone(folder, monkeypatch)
     tests = ROOT / "tests/integration/cluster/test_cluster.py"
     call = [sys.executable, "-m", "pytest", "--cluster=kind", "-rs", str(tests)]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
