@@ -57,12 +57,14 @@ def archive(base: Base) -> Path:
 def _make(base: Base, path: Path) -> None:
     packages = cache.folder() / "packages"
     packages.mkdir(exist_ok=True)
+    mirror, components = _source(_suite())
     with tempfile.TemporaryDirectory(dir=cache.folder()) as folder:
         root = Path(folder) / "root"
         commands.run(
             *("debootstrap", "--variant=minbase", f"--cache-dir={packages}"),
+            f"--components={','.join(components)}",
             f"--include={','.join(base.packages)}",
-            *(_suite(), root, _mirror(_suite())),
+            *(_suite(), root, mirror),
         )
         _trim(root)
         commands.run("tar", "--numeric-owner", "--sort=name", "-C", root, "-cf", path, ".")
@@ -77,15 +79,17 @@ def _suite() -> str:
     raise CannotBuild("/etc/os-release names no release of a distribution that has debootstrap")
 
 
-def _mirror(suite: str) -> str:
-    wanted = "$(CODENAME) $(SITE)"
+def _source(suite: str) -> tuple[str, list[str]]:
+    """The mirror of this release, and its parts: Ubuntu has in universe what Debian has in main."""
+    wanted = "$(CODENAME) $(SITE) $(COMPONENT)"
     listed = ("apt-get", "indextargets", "--format", wanted, "Created-By: Packages")
     told = commands.run(*listed, seconds=commands.QUICK_SECONDS)
-    for line in told.splitlines():
-        codename, _, site = line.partition(" ")
-        if codename == suite:
-            return site
-    raise CannotBuild(f"apt on this machine has no source of packages for {suite}")
+    rows = [line.split(" ") for line in told.splitlines()]
+    found = [(site, component) for codename, site, component in rows if codename == suite]
+    if not found:
+        raise CannotBuild(f"apt on this machine has no source of packages for {suite}")
+    mirror, _ = found[0]
+    return mirror, list(dict.fromkeys(component for site, component in found if site == mirror))
 
 
 def _trim(root: Path) -> None:
