@@ -38,7 +38,13 @@ def drop(at: PodNetwork, peer: str, percent: int) -> None:
     chain = _chain(peer)
     chance = ("-m", "statistic", "--mode", "random", "--probability", f"{percent / 100:.2f}")
     _iptables(at, "-N", chain)
-    _iptables(at, "-A", chain, *(chance if percent < 100 else ()), "-j", "DROP")
+    try:
+        _iptables(at, "-A", chain, *(chance if percent < 100 else ()), "-j", "DROP")
+    except RuntimeError as refused:
+        _iptables(at, "-X", chain)  # fails as well where it is not the rule that is refused
+        if percent == 100:
+            raise
+        raise Unsupported("this kernel has no xt_statistic, which drops some packets") from refused
     _iptables(at, "-I", "INPUT", "-s", peer, "-j", chain)
 
 

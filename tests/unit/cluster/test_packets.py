@@ -20,6 +20,7 @@ class Kernel:
 
     def __init__(self, *lacks: str) -> None:
         self._lacks = lacks
+        self.chains: set[str] = set()
         self.root = False
         self.delays: dict[str, str] = {}
         """By the class that is delayed."""
@@ -29,12 +30,19 @@ class Kernel:
     def run(self, *command: str) -> str:
         words = command[command.index("--") + 1 :]
         if words[0] == "iptables":
-            return ""
+            return self._iptables(words[words.index("10") + 1 :])
         kind, verb, *rest = words[1:]
         options = dict(zip(rest[::2], rest[1::2], strict=False))
         assert options.pop("dev") == "eth0"
         answer: str = getattr(self, f"_{kind}_{verb}")(rest, options)
         return answer
+
+    def _iptables(self, words: list[str]) -> str:
+        if "statistic" in words and "statistic" in self._lacks:
+            raise RuntimeError("iptables: No chain/target/match by that name.")
+        if words[0] in ("-N", "-X"):
+            (self.chains.add if words[0] == "-N" else self.chains.remove)(words[1])
+        return ""
 
     def delay_to(self, address: str) -> str | None:
         return next((self.delays.get(to) for a, to in self.filters.values() if a == address), None)
@@ -131,3 +139,12 @@ def test_a_kernel_that_cannot_says_so_and_is_left_as_it_was(lacks: str) -> None:
     with pytest.raises(Unsupported, match="this kernel has no prio and netem"):
         packets.delay(network(kernel), ONE, 100)
     assert not kernel.root
+
+
+def test_a_kernel_that_cannot_drop_some_of_the_packets_says_so_and_is_left_as_it_was() -> None:
+    kernel = Kernel("statistic")
+    with pytest.raises(Unsupported, match="this kernel has no xt_statistic"):
+        packets.drop(network(kernel), ONE, 50)
+    assert kernel.chains == set()
+    packets.drop(network(kernel), ONE, 100)
+    assert kernel.chains == {f"from-{ONE}"}
