@@ -66,11 +66,11 @@ class Binaries:
 
 def kubernetes_binaries(release: Kubernetes) -> Binaries:
     """Kubernetes alone, built if it is not cached."""
-    found = Binaries(cache() / release.version)
-    if not _complete(found):
+    found = _of(release)
+    if not is_built(release):
         found.bin.mkdir(parents=True, exist_ok=True)
         with _one_build_at_a_time():
-            if not _complete(found):
+            if not is_built(release):
                 with step(f"building Kubernetes {release.version} from its Go modules, once"):
                     _build_kubernetes(found, release)
     return found
@@ -96,23 +96,34 @@ def tool_binary(tool: Tool) -> Path:
     return built
 
 
+def is_built(release: Kubernetes) -> bool:
+    """All of its programs are there, and from what is their source now."""
+    found = _of(release)
+    source = found.folder / "src" / _SOURCE.name
+    return (
+        all(found.path(name).exists() for name in COMPONENTS)
+        and source.exists()
+        and source.read_bytes() == _SOURCE.read_bytes()
+    )
+
+
 def why_not(release: Kubernetes) -> str | None:
     """Why Kubernetes' programs are not to be had here, or None."""
-    if _complete(Binaries(cache() / release.version)) or shutil.which("go"):
+    if is_built(release) or shutil.which("go"):
         return None
     return f"Kubernetes {release.version} is not in {cache()}, and there is no Go to build it"
+
+
+def _of(release: Kubernetes) -> Binaries:
+    return Binaries(cache() / release.version)
 
 
 def _place(tool: Tool) -> Path:
     return cache() / f"{tool.name}-{tool.version}" / tool.name
 
 
-def _complete(binaries: Binaries) -> bool:
-    return all(binaries.path(name).exists() for name in COMPONENTS)
-
-
 def _build_kubernetes(binaries: Binaries, release: Kubernetes) -> None:
-    source = binaries.folder / "src"
+    source = binaries.folder / "src.partial"
     source.mkdir(exist_ok=True)
     (source / "go.mod").write_text(_module(release))
     shutil.copyfile(_SOURCE, source / "main.go")
@@ -126,6 +137,10 @@ def _build_kubernetes(binaries: Binaries, release: Kubernetes) -> None:
     partial.rename(binaries.path("kube"))
     for name in COMPONENTS:
         _point(binaries.path(name), Path("kube"))
+    # Last, as it says what they are built from.
+    built = binaries.folder / "src"
+    shutil.rmtree(built, ignore_errors=True)
+    source.rename(built)
 
 
 def _module(release: Kubernetes) -> str:

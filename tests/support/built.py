@@ -1,7 +1,7 @@
 """Whether Kubernetes is built already: a test of its API does not wait for that."""
 
 from tests.cluster import versions
-from tests.cluster.binaries import Binaries, cache
+from tests.cluster.binaries import is_built
 from tests.cluster.control_plane import why_no_api_server
 
 
@@ -10,7 +10,9 @@ def why_no_api_yet() -> str | None:
     reason = why_no_api_server()
     if reason is not None:
         return reason
-    version = versions.kubernetes().version
-    if Binaries(cache() / version).path("kube-apiserver").exists():
+    release = versions.kubernetes()
+    if is_built(release):
         return None
-    return f"Kubernetes {version} is not built here yet: make cluster does it, in ten minutes"
+    return (
+        f"Kubernetes {release.version} is not built here yet: make cluster does it, in ten minutes"
+    )
