@@ -28,7 +28,7 @@ from tests.cluster import (
 )
 from tests.cluster.addresses import API_PORT, MOST_NODES, Addresses
 from tests.cluster.alone import alone
-from tests.cluster.binaries import COREDNS, Binaries, all_binaries, why_not
+from tests.cluster.binaries import COREDNS, Binaries, all_binaries, why_no_tools, why_not
 from tests.cluster.certificates import Authority
 from tests.cluster.faults import NodeFaults
 from tests.cluster.interface import Cluster
@@ -64,7 +64,7 @@ def why_no_bare(release: Kubernetes) -> str | None:
     missing = [name for name in NEEDS if shutil.which(name) is None]
     if missing and shutil.which("apt-get") is None:
         return f"not on PATH: {' '.join(missing)}"
-    return why_not(release)
+    return why_not(release) or why_no_tools() or own_images.PAUSE.why_not()
 
 
 @dataclass(frozen=True)

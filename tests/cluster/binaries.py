@@ -114,6 +114,14 @@ def why_not(release: Kubernetes) -> str | None:
     return f"Kubernetes {release.version} is not in {cache()}, and there is no Go to build it"
 
 
+def why_no_tools() -> str | None:
+    """Why the tools beside it are not to be had here, or None."""
+    missing = [f"{tool.name} {tool.version}" for tool in TOOLS if not _place(tool).exists()]
+    if not missing or shutil.which("go"):
+        return None
+    return f"not in {cache()}: {', '.join(missing)}; and there is no Go to build them"
+
+
 def _of(release: Kubernetes) -> Binaries:
     return Binaries(cache() / release.version)
 

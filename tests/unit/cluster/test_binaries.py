@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.cluster import binaries
+from tests.cluster import bare, binaries
+from tests.cluster.binaries import Binaries
+from tests.cluster.own_images import PAUSE
 from tests.cluster.versions import kubernetes
 from tests.support.built import why_no_api_yet
 
@@ -58,3 +60,23 @@ def test_a_test_of_the_api_does_not_wait_until_it_is_built_anew(folder: Path) ->
     assert "is not built here yet" not in (why_no_api_yet() or "")
     (folder / "main.go").write_text("package main // changed")
     assert why_no_api_yet() is not None
+
+
+def test_without_go_a_bare_cluster_needs_all_that_is_built(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    binaries.kubernetes_binaries(kubernetes())
+    monkeypatch.setenv("PATH", str(folder / "empty"))
+    monkeypatch.setattr(bare, "NEEDS", ())
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    cache = Binaries(folder / "cache").folder
+    for tool in binaries.TOOLS:
+        reason = bare.why_no_bare(kubernetes())
+        assert f"{tool.name} {tool.version}" in (reason or "")
+        (cache / f"{tool.name}-{tool.version}").mkdir()
+        (cache / f"{tool.name}-{tool.version}" / tool.name).touch()
+    reason = bare.why_no_bare(kubernetes())
+    assert reason == f"the image pause is not in {cache}, and there is no Go to build it"
+    (cache / f"pause-{PAUSE.version}").mkdir()
+    (cache / f"pause-{PAUSE.version}" / "pause.tar").touch()
+    assert bare.why_no_bare(kubernetes()) is None
