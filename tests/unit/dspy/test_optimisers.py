@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.support.lm_server import Asked, LmServer, chat
 
+from anypod import reporting
 from anypod.api.dspy_checks import spec_of
 from anypod.api.dspy_programs import CreateDspyProgram
 from anypod.dspy import tasks
@@ -84,6 +85,36 @@ async def test_a_conversation_is_asked_with_and_is_in_no_demo(
     assert all("## history ##" not in str(one["content"]) for one in said)
     assert all(("Who are you?" in asked.prompt) == bool(turns) for asked in lm.asked)
     assert with_state(program, found).state
+
+
+OPTIMIZERS = [BOOTSTRAP, tasks.Optimizer("GEPA", max_metric_calls=8)]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["BootstrapFewShot", "GEPA"])
+async def test_the_score_is_told_all_the_way(
+    lm: LmServer, tmp_path: Path, optimizer: tasks.Optimizer
+) -> None:
+    said: list[str] = []
+    lm.script = lambda asked: (
+        json.dumps({"new_instruction": "Say more."})
+        if "new_instruction" in asked.prompt
+        else chat(answer="It is 42, or so")
+    )
+    reporting.listen(lambda _done, _total, message: said.append(message))
+    try:
+        metric = tasks.Metric("f1", "answer")
+        await optimised(lm, tmp_path, definition(), optimizer, examples(1, 2), metric)
+    finally:
+        reporting.listen(None)
+    stages = {"before": "before: score 0.333", "after": "after: score 0.333"}
+    assert said[:2] == [stages["before"]] * 2
+    assert said[-2:] == [stages["after"]] * 2
+    between = said[2:-2]
+    assert len(between) >= 2
+    assert between == [
+        f"optimising: score 0.333, 0 of {number} good enough"
+        for number in range(1, len(between) + 1)
+    ]
 
 
 async def test_what_is_found_for_a_comparison_is_a_program(lm: LmServer, tmp_path: Path) -> None:

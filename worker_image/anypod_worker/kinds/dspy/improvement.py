@@ -52,6 +52,8 @@ class Improvement:
     """When it has to have ended."""
     _tried: int = 0
     _good: int = 0
+    _total: float = 0.0
+    """Of the scores of what the optimiser has tried."""
 
     async def run(self) -> dict[str, Any]:
         began, calls = time.monotonic(), self.given.lm_calls
@@ -151,12 +153,15 @@ class Improvement:
             raise _spent("the time that is left is needed to evaluate again")
         return None if left == math.inf else left
 
-    def _heard(self, good: bool) -> None:
-        """In the loop."""
-        self._good += good
+    def _heard(self, score: float) -> None:
+        """In the loop. What is told is the mean: an optimiser tries good and bad candidates, and
+        which of them is which it knows last."""
+        self._good += score >= self.optimizer.threshold
         self._tried += 1
+        self._total += score
         done = len(self.valset) + min(self._tried, self._attempts)
-        self._tell(done, f"optimising: {self._good} of {self._tried} good enough")
+        mean = self._total / self._tried
+        self._tell(done, f"optimising: score {mean:.3f}, {self._good} of {self._tried} good enough")
 
     def _with(self, state: State) -> DspyPlan:
         changed = self.plan.parts.with_state(state)

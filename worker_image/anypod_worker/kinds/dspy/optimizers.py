@@ -36,8 +36,8 @@ class Optimization:
     check: Callable[[], float | None]
     """Seconds that are left; None: as many as it takes. Raises Known when no more may be asked: the
     optimiser ends with what it has."""
-    heard: Callable[[bool], None]
-    """Hears of each answer whether it is good enough."""
+    heard: Callable[[float], None]
+    """Hears the score of each answer."""
     bridge: Bridge
     _tracker: Any = None
 
@@ -133,7 +133,7 @@ class Optimization:
 
     async def _judged(self, example: Any, prediction: Any) -> Any:
         value = await self._tracked(self.judge(example, prediction))
-        self.heard(metrics.score(value) >= self.optimizer.threshold)
+        self.heard(metrics.score(value))
         return value
 
 
