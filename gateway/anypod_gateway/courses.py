@@ -26,6 +26,7 @@ from anypod.wire.messages import (
     Refused,
     Result,
     SessionRef,
+    Usage,
 )
 from anypod_gateway.attempts import Attempt, End, Failed, Lost, Overdue, StreamAttempt
 from anypod_gateway.errands import Errands
@@ -144,16 +145,17 @@ class Course:
         failure = end.failure
         assert failure is not None
         if failure.type == WORKER_LOST:
-            return self._after_loss(failure.detail, ToldLost)
+            used = end.usage if isinstance(end, Result) else None
+            return self._after_loss(failure.detail, ToldLost, used)
         raise self._failed(failure, end if isinstance(end, Result) else None)
 
-    def _after_loss(self, how: str, kind: type[AnyPodError]) -> str:
+    def _after_loss(self, how: str, kind: type[AnyPodError], used: Usage | None = None) -> str:
         self.avoid = (*self.avoid, self._worker)
         if self._idempotent and self.tries < MAX_ATTEMPTS and not self.has_told:
             return WORKER_LOST
         again = f", {self.tries} times" if self.tries > 1 else ""
         why = f"the worker was lost{again} ({how}); the execution may have happened"
-        raise kind(problem(WORKER_LOST, why, **self.members()))
+        raise kind(problem(WORKER_LOST, why, usage=usage.told(used), **self.members()))
 
     def _not_run(self, reason: str) -> str:
         self.tries -= 1
@@ -216,7 +218,17 @@ class Run(Course):
         self.kind = request.kind
         self.holds = request.holds
         self.session: SessionRef | None = None
+        self.on_usage: Callable[[Usage], None] = lambda _: None
         self._stream = stream
+
+    def deliver(self, attempt: Attempt, result: Result) -> None:
+        self.note(result)
+        attempt.finish(result)
+
+    def note(self, result: Result) -> None:
+        """It has come, whoever waits for it: what was asked of an LM has been paid for."""
+        if result.usage is not None:
+            self.on_usage(result.usage)
 
     def hear(self, progress: Progress) -> None:
         if self.request.on_progress is not None:

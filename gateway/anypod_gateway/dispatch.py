@@ -34,8 +34,9 @@ class Dispatcher:
     ) -> None:
         """``line`` gives workers with a free executor; ``grace`` is the pool's between an
         interrupt and the kill; ``on_retry`` hears why an execution is placed again, ``on_usage``
-        what one asked of an LM; ``allowed`` says what of a program's concurrency the pool
-        allows, ``lacks`` why no worker can run a kind of programs."""
+        what one asked of an LM, also when nobody waits for its end any more; ``allowed`` says
+        what of a program's concurrency the pool allows, ``lacks`` why no worker can run a kind of
+        programs."""
         self._admission = admission
         self._line = line
         self._sessions = sessions
@@ -55,11 +56,8 @@ class Dispatcher:
             finally:
                 attempt.leave()
             self._admission.served += 1
-            if isinstance(end, Result):
-                if end.usage is not None:
-                    self._on_usage(end.usage)
-                if end.failure is None:
-                    return course.answer(end)
+            if isinstance(end, Result) and end.failure is None:
+                return course.answer(end)
             self._on_retry(course.retry(end))
 
     async def stream(self, request: ExecutionRequest) -> AsyncGenerator[StreamEvent, None]:
@@ -74,12 +72,9 @@ class Dispatcher:
             finally:
                 attempt.leave()
             self._admission.served += 1
-            if isinstance(end, Result):
-                if end.usage is not None:
-                    self._on_usage(end.usage)
-                if end.failure is None:
-                    yield course.answer(end)
-                    return
+            if isinstance(end, Result) and end.failure is None:
+                yield course.answer(end)
+                return
             self._on_retry(course.retry(end))
 
     async def check(self, revision: str, code: Code, deadline: float) -> Checked:
@@ -97,10 +92,12 @@ class Dispatcher:
 
     def _course(self, request: ExecutionRequest, *, stream: bool) -> Run:
         if request.session is not None:
-            return self._sessions.course(request, request.session, stream=stream)
-        course = Run(request, stream=stream, grace=self._grace(), errands=self._errands)
-        if request.concurrency > 1:
-            course.share = self._share(request)
+            course: Run = self._sessions.course(request, request.session, stream=stream)
+        else:
+            course = Run(request, stream=stream, grace=self._grace(), errands=self._errands)
+            if request.concurrency > 1:
+                course.share = self._share(request)
+        course.on_usage = self._on_usage
         return course
 
     def _share(self, request: ExecutionRequest) -> Share | None:

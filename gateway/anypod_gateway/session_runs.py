@@ -87,6 +87,7 @@ class SessionRun(Run):
 
     def deliver(self, attempt: Attempt, result: Result) -> None:
         assert self.pin is not None
+        self.note(result)
         if self._instead is not None:
             attempt.finish(self._instead)
         elif result.failure is not None and result.failure.type == "session-not-found":

@@ -26,7 +26,7 @@ from anypod.resources.worker_config import worker_config
 from anypod.resources.workerpool import API_VERSION, KIND
 from anypod.store.kv import KeyValue
 from anypod.store.open import open_store
-from anypod.wire.messages import Code
+from anypod.wire.messages import Code, Usage
 from anypod_gateway.discovery import PoolsFileSource
 from anypod_gateway.events import Events
 from anypod_gateway.executions import ExecutionAnswer, ExecutionRequest
@@ -35,6 +35,8 @@ from anypod_gateway.pools import Pool, Pools
 
 PATIENCE = 30.0
 POOL = "pool"
+LMS = [{"name": "fast", "model": "openai/fast"}]
+"""Of a pool that has one."""
 
 
 def manifest(**spec: Any) -> WorkerPool:
@@ -62,12 +64,14 @@ class Heard:
 
     retried: Counter[str] = field(default_factory=Counter)
     sessions: Counter[str] = field(default_factory=Counter)
+    usage: list[Usage] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
     def events(self) -> Events:
         return Events(
             retried=lambda _, why: self.retried.update([why]),
             session=lambda _, what: self.sessions.update([what]),
+            lm=lambda _, usage: self.usage.append(usage),
             fault=self.faults.append,
         )
 

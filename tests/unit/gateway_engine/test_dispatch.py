@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from aiohttp import WSCloseCode
-from tests.support.engine import Gateway, Site, gateway, request, site, until
+from tests.support.engine import LMS, Gateway, Site, gateway, request, site, until
 from tests.support.scripted_worker import ScriptedWorker, load, scripted_worker
 from tests.support.worker import code_of, revision_of
 
+from anypod.api import usage
 from anypod.api.problems import AnyPodError, error
 from anypod.wire.codec import CLOSE_DRAINED, CLOSE_PROTOCOL
 from anypod.wire.messages import (
@@ -32,6 +33,7 @@ from anypod.wire.messages import (
     Output,
     Program,
     Result,
+    Usage,
 )
 from anypod_gateway import courses, workers
 from anypod_gateway.executions import ExecutionAnswer
@@ -412,6 +414,42 @@ async def test_a_caller_that_leaves_stops_its_execution_and_frees_the_executor_w
         await it.worker.answer(await it.worker.next(Execute))
         await waiting
         assert it.gateway.nothing_is_left()
+
+
+async def test_what_was_asked_of_an_lm_is_counted_once_whoever_waits(tmp_path: Path) -> None:
+    async with scene(tmp_path, lms=LMS) as it:
+        awaited, left, closed, last = (Usage("fast", calls) for calls in (1, 2, 3, 4))
+        task = it.start()
+        await it.worker.answer(await it.worker.next(Execute), usage=awaited)
+        await task
+        task = it.start()
+        execute = await it.worker.next(Execute)
+        task.cancel()
+        await it.worker.next(Cancel)
+        stopped = Failure("deadline-exceeded", "the execution was cancelled")
+        for _ in range(2):
+            await it.worker.send(Result(execute.id, 0.1, failure=stopped, usage=left))
+        stream = it.gateway.pool.runner.stream(request(SOURCE))
+        first = asyncio.create_task(anext(stream))
+        execute = await it.worker.next(Execute)
+        await it.worker.send(Chunk(execute.id, b"1"))
+        await first
+        await stream.aclose()
+        await it.worker.answer(execute, usage=closed)
+        task = it.start()
+        await it.worker.answer(await it.worker.next(Execute), usage=last)
+        await task
+        assert it.gateway.heard.usage == [awaited, left, closed, last]
+
+
+async def test_what_was_asked_of_an_lm_is_told_though_its_process_was_lost(tmp_path: Path) -> None:
+    async with scene(tmp_path, lms=LMS) as it:
+        task = it.start()
+        execute = await it.worker.next(Execute)
+        lost = Failure("worker-lost", "another execution has ended its process")
+        await it.worker.send(Result(execute.id, 0.1, failure=lost, usage=Usage("fast", 2, 10)))
+        assert (await failure_of(task)).problem.usage == usage.Usage("fast", 2, 10, 0)
+        assert it.gateway.heard.usage == [Usage("fast", 2, 10)]
 
 
 async def test_a_call_that_is_left_before_it_was_sent_is_never_sent(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.engine import Gateway, Site, gateway, site, until
+from tests.support.engine import LMS, Gateway, Site, gateway, site, until
 from tests.support.scripted_worker import ScriptedWorker, load, scripted_worker
 
 from anypod.api.problems import AnyPodError
@@ -22,6 +22,7 @@ from anypod.wire.messages import (
     NeedState,
     Result,
     SessionState,
+    Usage,
     Verdict,
 )
 from anypod_gateway import session_runs, sessions
@@ -99,14 +100,16 @@ async def test_a_state_is_committed_before_its_answer_leaves(tmp_path: Path) -> 
 
 
 async def test_a_state_that_began_from_another_one_is_refused(tmp_path: Path) -> None:
-    async with scene(tmp_path) as it:
+    async with scene(tmp_path, lms=LMS) as it:
         task, worker, execute, state = await it.begin()
-        await worker.answer(execute, state=b'{"n": 1}', base=state.version - 1)
+        used = Usage("fast", 1)
+        await worker.answer(execute, state=b'{"n": 1}', base=state.version - 1, usage=used)
         assert not (await worker.next(Verdict)).committed
         conflict = await failure_of(task)
         assert (conflict.status, conflict.type) == (409, "session-state-conflict")
         assert conflict.problem.execution == execute.id
         assert await it.state() == b"{}"
+        assert it.gateway.heard.usage == [used]
 
 
 async def test_a_state_is_committed_though_its_caller_has_left(tmp_path: Path) -> None:

@@ -1,0 +1,78 @@
+"""What was asked of an LM is counted and told, however its run ends: it has been paid for."""
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlparse
+
+import pytest
+from tests.integration.dspy.test_runs import put
+from tests.integration.dspy.test_sessions_and_metrics import metric
+from tests.support.lm_server import LmServer, Reply, chat
+from tests.support.local import eventually
+
+from anypod.api.usage import Usage
+from anypod.client import Client
+
+TOKENS = 500
+"""Of each prompt; a completion has 7."""
+KEEPS_ON = "def reward(inputs, outputs):\n    return 0.0\n"
+WRAP = {"name": "BestOfN", "attempts": 4, "threshold": 1}
+
+Counted = tuple[float, float, float, float]
+
+
+def counted(pool: str) -> Counted:
+    """Calls, tokens and dollars of the LM ``fast``, by the gateway's metrics."""
+    lm = 'lm="fast",pool="default"}'
+    return (
+        metric(pool, f"anypod_lm_calls_total{{{lm}"),
+        metric(pool, f'anypod_lm_tokens_total{{kind="prompt",{lm}'),
+        metric(pool, f'anypod_lm_tokens_total{{kind="completion",{lm}'),
+        metric(pool, f"anypod_lm_cost_dollars_total{{{lm}"),
+    )
+
+
+def bill(calls: int, answered: int) -> Usage:
+    """By the prices of ``fast``: a dollar for a million tokens of prompts, and two for others."""
+    given, made = answered * TOKENS, answered * 7
+    return Usage("fast", calls, given, made, (given + 2 * made) / 1e6)
+
+
+@contextmanager
+def counts(pool: str, calls: int, answered: int) -> Iterator[None]:
+    """That the metrics say it after the block, and say it once."""
+    before = counted(pool)
+    yield
+    told = bill(calls, answered)
+
+    def more() -> Counted:
+        now = counted(pool)
+        return now[0] - before[0], now[1] - before[1], now[2] - before[2], now[3] - before[3]
+
+    eventually(lambda: more()[0] >= calls, f"{calls} calls are counted")
+    expected = calls, told.prompt_tokens, told.completion_tokens, told.cost
+    assert more() == pytest.approx(expected)
+
+
+def answers(lm: LmServer, number: int) -> None:
+    """So many at once; the next one is waited for."""
+    lm.script = lambda _: Reply(
+        chat(answer="Paris"), delay=0 if len(lm.asked) <= number else 100, prompt_tokens=TOKENS
+    )
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+def test_of_a_run_that_its_caller_left(
+    pool: str, client: Client, lm: LmServer, accept: str
+) -> None:
+    put(client, "left", wrap={**WRAP, "reward": KEEPS_ON})
+    answers(lm, 2)
+    body = json.dumps({"inputs": {"question": "?"}}).encode()
+    where = urlparse(pool)
+    head = f"POST /v1/pools/default/programs/left/run HTTP/1.1\r\nHost: {where.netloc}\r\n"
+    head += f"Accept: {accept}\r\nContent-Type: application/json\r\n"
+    with counts(pool, 3, 2), socket.create_connection((where.hostname, where.port)) as connection:
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        lm.wait_until(lambda server: len(server.asked) == 3)
