@@ -229,6 +229,8 @@ class Run(Course):
         """It has come, whoever waits for it: what was asked of an LM has been paid for."""
         if result.usage is not None:
             self.on_usage(result.usage)
+        if self.request.on_end is not None:
+            self.request.on_end(result.usage)
 
     def hear(self, progress: Progress) -> None:
         if self.request.on_progress is not None:

@@ -38,6 +38,9 @@ class ExecutionRequest(msgspec.Struct, frozen=True):
     """Asked right before each time that it is sent: whether it still may begin."""
     on_progress: Callable[[Progress], None] | None = None
     """Hears what the program says of itself."""
+    on_end: Callable[[Usage | None], None] | None = None
+    """Hears that a worker has answered, and what was asked of an LM; also when nobody waits for the
+    answer any more."""
 
 
 class ExecutionInfo(msgspec.Struct, frozen=True):

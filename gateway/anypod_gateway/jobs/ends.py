@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from anypod.api import usage
 from anypod.api.ids import new_execution_id
 from anypod.api.jobs import State
 from anypod.api.problems import Problem, problem
@@ -29,8 +30,10 @@ def final(job: Job, state: State, **changes: object) -> Job:
     return job.to(state, now, finished_at=now, **changes)
 
 
-def cancelled(job: Job, progress: Progress | None = None) -> Ended:
-    why = problem("job-cancelled", "the job was cancelled", **_members(job))
+def cancelled(
+    job: Job, progress: Progress | None = None, used: messages.Usage | None = None
+) -> Ended:
+    why = problem("job-cancelled", "the job was cancelled", usage=usage.told(used), **_members(job))
     return _ended(job, "cancelled", why, progress)
 
 

@@ -40,6 +40,8 @@ FIRST_PAUSE_UNBEGUN = 0.5
 LONGEST_PAUSE_UNBEGUN = 8.0
 LOOK_SECONDS = 0.5
 SETTLE_AGAIN_SECONDS = 1.0
+ANSWER_SECONDS = 3.0
+"""For a worker to answer for what it has broken off, beside the grace."""
 PROGRESS_SECONDS = 1.0
 """Between two times that a job's progress is told to the store."""
 
@@ -115,6 +117,9 @@ class Work:
         self._stop = asyncio.Event()
         self._cancelled = False
         self._progress: Progress | None = None
+        self._used: messages.Usage | None = None
+        self._answered = asyncio.Event()
+        """The worker has said how the attempt ended."""
         self._told = asyncio.Event()
 
     # told from outside
@@ -219,6 +224,7 @@ class Work:
             kind=job.kind,
             holds=self._may_send,
             on_progress=self._heard,
+            on_end=self._ended,
         )
 
     async def _code(self) -> Code:
@@ -228,7 +234,12 @@ class Work:
         if not self._around.holds():
             return False
         self._sent = True
+        self._answered.clear()
         return True
+
+    def _ended(self, used: messages.Usage | None) -> None:
+        self._used = used
+        self._answered.set()
 
     # between two attempts
 
@@ -379,7 +390,7 @@ class Work:
     async def _broken_off(self) -> State | None:
         job = self._held.job
         if self._cancelled:
-            await self._finish(ends.cancelled(job, self._progress))
+            await self._finish(ends.cancelled(job, self._progress, await self._paid()))
             return "cancelled"
         if not self._sent or job.may_run_again:
             if self._sent:  # what runs is interrupted, then killed
@@ -388,6 +399,16 @@ class Work:
             return None
         await self._finish(ends.lost(job, self._progress))
         return "lost"
+
+    async def _paid(self) -> messages.Usage | None:
+        """What it has asked of an LM, as its worker says when it has broken it off."""
+        if self._sent and self._held.job.kind == "dspy":
+            try:
+                async with asyncio.timeout(self._around.grace() + ANSWER_SECONDS):
+                    await self._answered.wait()
+            except TimeoutError:
+                log.info("what job %s asked of an LM is not known", self._held.job.id)
+        return self._used
 
     async def _release(self, job: Job) -> None:
         if not self._sent:  # it has not been made

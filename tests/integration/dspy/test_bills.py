@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from urllib.parse import urlparse
 
 import pytest
+from tests.integration.dspy.test_evaluation import DATASET, SECONDS
 from tests.integration.dspy.test_runs import put
 from tests.integration.dspy.test_sessions_and_metrics import metric
 from tests.support.lm_server import LmServer, Reply, chat
 from tests.support.local import eventually
 
 from anypod.api.usage import Usage
-from anypod.client import Client
+from anypod.client import AnyPodError, Client
 
 TOKENS = 500
 """Of each prompt; a completion has 7."""
@@ -76,3 +77,16 @@ def test_of_a_run_that_its_caller_left(
     with counts(pool, 3, 2), socket.create_connection((where.hostname, where.port)) as connection:
         connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         lm.wait_until(lambda server: len(server.asked) == 3)
+
+
+def test_of_an_evaluation_that_was_cancelled(pool: str, client: Client, lm: LmServer) -> None:
+    put(client, "cancelled")
+    answers(lm, 3)
+    with counts(pool, 4, 3):
+        job = client.evaluate("cancelled", DATASET, "f1", concurrency=1)
+        lm.wait_until(lambda server: len(server.asked) == 4)
+        job.cancel()
+        assert job.wait(SECONDS).state == "cancelled"
+    with pytest.raises(AnyPodError) as caught:
+        job.result(SECONDS)
+    assert (caught.value.type, caught.value.problem.usage) == ("job-cancelled", bill(4, 3))
