@@ -77,7 +77,11 @@ class Shared:
         self._take(self._company)
 
     def _start(self, company: Company, run: frames.Run) -> None:
-        of_lm = given.of_run(run, self._limits.output_bytes)
+        of_lm = given.of_run(
+            run,
+            self._limits.output_bytes,
+            lambda usage: self._send(frames.Used(run.id, usage)),
+        )
         company.start(run.id, run.inputs, stream=run.stream, given=of_lm, follows=run.progress)
 
     def _take(self, company: Company) -> None:

@@ -35,7 +35,13 @@ TOGETHER = frozenset({"memory", "oom", "processes"})
 _LOG_BYTES = 64 * 1024
 
 FromOne = (
-    frames.Done | frames.Chunk | frames.Progress | frames.Begun | frames.Printed | frames.NeedCode
+    frames.Done
+    | frames.Chunk
+    | frames.Progress
+    | frames.Used
+    | frames.Begun
+    | frames.Printed
+    | frames.NeedCode
 )
 OF_ONE = get_args(FromOne)
 
@@ -81,6 +87,8 @@ class Crowd:
             self._log(frame.stream, frame.data)
             return
         member = self.members.get(frame.id)
+        if member is None and isinstance(frame, frames.Used):
+            return  # a thread that it has left asks on
         if member is None:
             raise frames.BadFrame("speaks of what does not run")
         if isinstance(frame, frames.Done):
@@ -95,6 +103,8 @@ class Crowd:
             member.job.chunk(frame.data)
         elif isinstance(frame, frames.Printed):
             member.job.printed(frame.stream, frame.data)
+        elif isinstance(frame, frames.Used):
+            member.job.used(frame.usage)
         else:
             member.job.progress(frame)
 

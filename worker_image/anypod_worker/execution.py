@@ -33,6 +33,11 @@ from anypod_worker.outbox import Outbox
 from anypod_worker.printed import Printed, Stream
 from anypod_worker.work import Gateway, Work
 
+_MOST = 2**53
+"""Of anything that a run can have asked of an LM."""
+_MOST_NAME = 63
+"""Characters of an LM's."""
+
 RefusalReason = Literal[
     "full",
     "draining",
@@ -67,6 +72,7 @@ class Execution(Work):
         self._said: Progress | None = None
         self._told_at = 0.0
         self._kept: bytes | None = None
+        self._used: Usage | None = None
 
     # before it runs
 
@@ -175,6 +181,14 @@ class Execution(Work):
         if len(frame.outputs) <= self.limits.output_bytes:
             self._kept = self._keys.hidden(frame.outputs) if self._keys.hides else frame.outputs
 
+    def used(self, usage: Usage) -> None:
+        """The last word counts. It may be forged, and is added to what others have asked: so only
+        of a program that asks an LM, and only what can be."""
+        counts = (usage.calls, usage.prompt_tokens, usage.completion_tokens, usage.cost or 0.0)
+        possible = len(usage.lm) <= _MOST_NAME and all(0 <= count <= _MOST for count in counts)
+        if possible and self.code is not None and self.code.kind == "dspy":
+            self._used = usage
+
     def _outputs_kept(self, failure: Failure | None) -> bytes | None:
         """What it ends with instead of a failure that nobody has asked for."""
         if self._kept is None or failure is None or self.stopped == failures.CANCELLED:
@@ -205,8 +219,10 @@ class Execution(Work):
 
     def done(self, frame: frames.Done | frames.Checked) -> None:
         assert isinstance(frame, frames.Done)
+        if frame.usage is not None:
+            self.used(frame.usage)
         if self.stopped:
-            self._end(failures.of_stop(self.stopped, self.timeout), frame.usage)
+            self._end(failures.of_stop(self.stopped, self.timeout))
             return
         if self._keys.hides:
             frame = self._hidden(frame)
@@ -229,7 +245,7 @@ class Execution(Work):
                 printed=printed,
                 state=frame.state if session else None,
                 base=self.base,
-                usage=frame.usage,
+                usage=self._used,
             )
         )
 
@@ -246,7 +262,7 @@ class Execution(Work):
     def _end_unstarted(self, failure: Failure) -> None:
         self._end(failure)
 
-    def _end(self, failure: Failure, usage: Usage | None = None) -> None:
+    def _end(self, failure: Failure) -> None:
         now = time.monotonic()
         began = self.started or now
         printed = self._output()
@@ -262,7 +278,7 @@ class Execution(Work):
                 failure=failure if kept is None else None,
                 printed=printed,
                 base=self.base,
-                usage=usage,
+                usage=self._used,
             )
         )
 

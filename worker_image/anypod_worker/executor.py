@@ -193,7 +193,12 @@ class Executor:
                 emit=lambda data: self._emit(frame.id, data),
                 session=self._session_of(frame),
                 output_limit=self._limits.output_bytes,
-                given=given.of_run(frame, self._limits.output_bytes, partial(self._keep, frame.id)),
+                given=given.of_run(
+                    frame,
+                    self._limits.output_bytes,
+                    lambda usage: self._say(frames.Used(frame.id, usage)),
+                    partial(self._keep, frame.id),
+                ),
             )
         finally:
             if frame.progress:
@@ -224,9 +229,11 @@ class Executor:
         self._wire.send(frames.Chunk(execution, data))
 
     def _tell(self, execution: str, done: float, total: float | None, message: str) -> None:
-        """From whatever thread of the program; only in the main one an interrupt comes."""
         message = cutting.beginning(message, PROGRESS_MESSAGE)
-        said = frames.Progress(execution, done, total, message)
+        self._say(frames.Progress(execution, done, total, message))
+
+    def _say(self, said: frames.Progress | frames.Used) -> None:
+        """From whatever thread of the program; only in the main one an interrupt comes."""
         if threading.current_thread() is not threading.main_thread():
             self._wire.send(said)
             return

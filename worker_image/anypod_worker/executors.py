@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, cast, get_args
 
 import msgspec
 
-from anypod.wire.messages import Code
+from anypod.wire.messages import Code, Usage
 from anypod_worker import crowd, frames, logs, processes
 from anypod_worker.crowd import Crowd
 from anypod_worker.pipes import Pipes
@@ -32,6 +32,8 @@ _READ = 64 * 1024
 _LAST_READS = 16
 """More than a socket holds."""
 _ENDS = (frames.Done, frames.Checked)
+_Told = frames.Chunk | frames.Progress | frames.Kept | frames.Used
+_OF_ONE = get_args(_Told)
 CLOSED = "closed"
 """Why one is killed whose socket has ended, and which lives on."""
 
@@ -60,6 +62,7 @@ class Job(Protocol):
     def chunk(self, data: bytes) -> None: ...
     def progress(self, said: frames.Progress) -> None: ...
     def kept(self, frame: frames.Kept) -> None: ...
+    def used(self, usage: Usage) -> None: ...
     def printed(self, stream: Stream, data: bytes) -> None: ...
     def done(self, frame: frames.Done | frames.Checked) -> None: ...
     def lost(self, death: Death) -> None: ...
@@ -257,7 +260,7 @@ class Executor(asyncio.Protocol):
             self.crowd.take(frame)
         elif isinstance(frame, _ENDS):
             self._take_end(frame)
-        elif isinstance(frame, frames.Chunk | frames.Progress | frames.Kept):
+        elif isinstance(frame, _OF_ONE):
             if self.job is not None and self._is_current(frame.id):
                 _tell(self.job, frame)
         elif isinstance(frame, frames.NeedCode):
@@ -401,10 +404,12 @@ def _signal_name(number: int) -> str:
     return f"signal {number}"
 
 
-def _tell(job: Job, frame: frames.Chunk | frames.Progress | frames.Kept) -> None:
+def _tell(job: Job, frame: _Told) -> None:
     if isinstance(frame, frames.Chunk):
         job.chunk(frame.data)
     elif isinstance(frame, frames.Progress):
         job.progress(frame)
-    else:
+    elif isinstance(frame, frames.Kept):
         job.kept(frame)
+    else:
+        job.used(frame.usage)

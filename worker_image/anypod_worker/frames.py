@@ -123,6 +123,13 @@ class Kept(Frame, frozen=True, tag=20):
     """A JSON object, which is then given the reason, as ``reason``."""
 
 
+class Used(Frame, frozen=True, tag=21):
+    """What it has asked of an LM so far: it is paid for, however the process ends."""
+
+    id: str
+    usage: Usage
+
+
 class Done(Frame, frozen=True, tag=14):
     id: str
     run_seconds: float
@@ -171,7 +178,18 @@ class Printed(Frame, frozen=True, tag=18):
 
 ToExecutor = Run | Check | Credit | Ping | Interrupt
 ToSupervisor = (
-    Warm | Pong | NeedCode | Chunk | Progress | Kept | Done | Checked | Unfit | Begun | Printed
+    Warm
+    | Pong
+    | NeedCode
+    | Chunk
+    | Progress
+    | Kept
+    | Used
+    | Done
+    | Checked
+    | Unfit
+    | Begun
+    | Printed
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from anypod.wire.config import Limits
-from anypod.wire.messages import Check, Checked, Code, Failure, Message
+from anypod.wire.messages import Check, Checked, Code, Failure, Message, Usage
 from anypod_worker import failures, frames
 from anypod_worker.executors import Death, Executor
 from anypod_worker.printed import Stream
@@ -132,6 +132,9 @@ class Work:
 
     def kept(self, frame: frames.Kept) -> None:
         """A check has nothing to keep."""
+
+    def used(self, usage: Usage) -> None:
+        """A check asks no LM."""
 
 
 class Checking(Work):

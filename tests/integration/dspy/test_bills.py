@@ -4,13 +4,16 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlparse
 
 import pytest
 from tests.integration.dspy.test_evaluation import DATASET, SECONDS
+from tests.integration.dspy.test_found_is_kept import BARE, DIES_OF, FOUND_AFTER
+from tests.integration.dspy.test_optimisation import TRAINSET, VALSET, learns
 from tests.integration.dspy.test_runs import put
 from tests.integration.dspy.test_sessions_and_metrics import metric
-from tests.support.lm_server import LmServer, Reply, chat
+from tests.support.lm_server import Asked, LmServer, Reply, chat
 from tests.support.local import eventually
 
 from anypod.api.usage import Usage
@@ -90,3 +93,69 @@ def test_of_an_evaluation_that_was_cancelled(pool: str, client: Client, lm: LmSe
     with pytest.raises(AnyPodError) as caught:
         job.result(SECONDS)
     assert (caught.value.type, caught.value.problem.usage) == ("job-cancelled", bill(4, 3))
+
+
+WAYS = [
+    ("os._exit(3)", {}, "program-exited"),
+    ("os.kill(os.getpid(), signal.SIGKILL)", {}, "program-crashed"),
+    (
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])",
+        {"timeout_seconds": 5},
+        "deadline-exceeded",
+    ),
+]
+DIES = """
+import os, signal
+
+calls = 0
+
+{kind} reward(inputs, outputs):
+    global calls
+    calls += 1
+    if calls == 2:
+        {way}
+    while calls == 2:
+        pass
+    return 0.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"), [("def", {}), ("async def", {"concurrency": 4})], ids=["alone", "beside"]
+)
+@pytest.mark.parametrize(("way", "how", "type_"), WAYS)
+def test_of_a_run_whose_process_died(
+    pool: str,
+    client: Client,
+    lm: LmServer,
+    kind: str,
+    given: dict[str, Any],
+    way: str,
+    how: dict[str, Any],
+    type_: str,
+) -> None:
+    reward = DIES.replace("{kind}", kind).replace("{way}", way)
+    put(client, "mortal-run", wrap={**WRAP, "reward": reward}, **given, **how)
+    answers(lm, 2)
+    with counts(pool, 2, 2), pytest.raises(AnyPodError) as caught:
+        client.run("mortal-run", {"question": "?"}, idempotency_key="")
+    assert (caught.value.type, caught.value.problem.usage) == (type_, bill(2, 2))
+
+
+def test_of_an_optimisation_that_died_when_it_was_scored_again(
+    pool: str, client: Client, lm: LmServer
+) -> None:
+    put(client, "mortal-found")
+
+    def script(asked: Asked) -> Reply:
+        found = len(lm.asked) > FOUND_AFTER
+        return Reply(chat(answer="last words") if found else learns(asked), prompt_tokens=TOKENS)
+
+    lm.script = script
+    dies = {"source": DIES_OF.replace("{way}", "os._exit(3)")}
+    paid = FOUND_AFTER + 1
+    with counts(pool, paid, paid):
+        job = client.optimize("mortal-found", BARE, TRAINSET, dies, valset=VALSET, concurrency=1)
+        answer = job.result(SECONDS)
+    assert answer.outputs["after"] is None
+    assert answer.execution.usage == bill(paid, paid)

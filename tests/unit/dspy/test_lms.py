@@ -37,7 +37,8 @@ def test_prices_make_the_cost() -> None:
     meter = lms.Meter(SLOW)
     meter.calls = 2
     meter.priced(99.0)
-    usage = meter.total({"a": {"prompt_tokens": 100, "completion_tokens": 20}, "b": {}})
+    meter.read({"a": [{"prompt_tokens": 100, "completion_tokens": 20}], "b": [{}]})
+    usage = meter.total()
     assert (usage.lm, usage.calls, usage.prompt_tokens, usage.completion_tokens) == (
         "slow", 2, 100, 20
     )  # fmt: skip
@@ -45,7 +46,7 @@ def test_prices_make_the_cost() -> None:
 
 
 def test_an_unknown_price_is_no_cost() -> None:
-    assert lms.Meter(FAST).total({}).cost is None
+    assert lms.Meter(FAST).total().cost is None
 
 
 @pytest.mark.parametrize(

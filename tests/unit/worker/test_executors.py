@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from anypod.wire.messages import Code
+from anypod.wire.messages import Code, Usage
 from anypod_worker import frames
 from anypod_worker.executors import LAST_WORDS, Death, Ends, Executor
 
@@ -48,7 +48,11 @@ class Owner:
     def chunk(self, data: bytes) -> None: ...
     def progress(self, said: frames.Progress) -> None: ...
     def printed(self, stream: object, data: bytes) -> None: ...
+    def kept(self, frame: frames.Kept) -> None: ...
     def given_up(self) -> None: ...
+
+    def used(self, usage: Usage) -> None:
+        self._note(usage)
 
     def done(self, frame: frames.Done | frames.Checked) -> None:
         self._note(frame.id)
@@ -109,6 +113,31 @@ def test_of_an_answer_whose_executor_was_just_spoken_to(
             await owner.until("a")
             executor.exited(0)
             await owner.until(Death("unclean", exit_code=0))
+
+    runner.run(main())
+
+
+def test_of_one_of_several_whose_thread_asks_an_lm_after_its_end(
+    runner: asyncio.Runner, tmp_path: Path
+) -> None:
+    first, late, last = (Usage("fast", calls) for calls in (1, 2, 3))
+
+    async def main() -> None:
+        async with warm(tmp_path) as (owner, executor, theirs):
+            for id_ in ("a", "b"):
+                executor.run_beside(owner, run_of(id_))
+            said = [
+                frames.Used("a", first),
+                frames.Done("a", 0.0, b"1"),
+                frames.Used("a", late),
+                frames.Used("b", last),
+                frames.Done("b", 0.0, b"1"),
+            ]
+            theirs.sendall(b"".join(map(frames.encode, said)))
+            theirs.close()
+            executor.exited(0)
+            await owner.until(Death(exit_code=0))
+            assert owner.happened[:-1] == ["warm", first, "a", last, "b", "free"]
 
     runner.run(main())
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anypod.wire.messages import Code, Failure
+from anypod.wire.messages import Code, Failure, Usage
 from anypod_worker import frames
 
 ids = st.text(max_size=20)
@@ -23,6 +23,7 @@ to_supervisor = st.one_of(
     st.builds(frames.NeedCode, ids),
     st.builds(frames.Chunk, ids, bodies),
     st.builds(frames.Kept, ids, bodies),
+    st.builds(frames.Used, ids, st.builds(Usage, ids, st.integers(0, 2**40))),
     st.builds(
         frames.Done,
         ids,

@@ -13,6 +13,10 @@ def _nowhere(_: bytes) -> None:
     """Of many runs in one process: their ends are their own."""
 
 
+def _nobody(_: Usage) -> None:
+    """Hears it: the run is told of when it has ended."""
+
+
 @dataclass(slots=True)
 class Given:
     lm: LmChoice | None = None
@@ -24,6 +28,8 @@ class Given:
     """Until the deadline, at the start; 0 when that is not known."""
     usage: Usage | None = None
     """Set by the run."""
+    tell: Callable[[Usage], None] = _nobody
+    """Hears what it is so far, each time that an LM is asked and has answered."""
     lm_calls: int | None = None
     """That it may make yet; None: as many as it takes."""
     output_limit: int = MAX_BODY_BYTES
@@ -33,11 +39,20 @@ class Given:
 
 
 def of_run(
-    frame: frames.Run, output_limit: int, keep: Callable[[bytes], None] = _nowhere
+    frame: frames.Run,
+    output_limit: int,
+    tell: Callable[[Usage], None],
+    keep: Callable[[bytes], None] = _nowhere,
 ) -> Given | None:
     """None for a program that asks no LM."""
     if frame.keys is None:
         return None
     return Given(
-        frame.lm, frame.keys, frame.stream, frame.seconds, output_limit=output_limit, keep=keep
+        frame.lm,
+        frame.keys,
+        frame.stream,
+        frame.seconds,
+        tell=tell,
+        output_limit=output_limit,
+        keep=keep,
     )

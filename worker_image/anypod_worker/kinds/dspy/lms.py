@@ -7,7 +7,9 @@ here and not by DSPy, which would wait for as long as a provider says.
 import asyncio
 import contextlib
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import dspy
@@ -49,29 +51,64 @@ def chosen(lms: Sequence[Lm], *choices: LmChoice | None) -> tuple[Lm, LmChoice]:
     return found, merged
 
 
-class Meter:
-    """Counts what one run asks its LM for."""
+Answers = Mapping[str, Sequence[Mapping[str, Any]]]
+"""What DSPy keeps of the usage of each answer, by the model's name."""
 
-    def __init__(self, lm: Lm) -> None:
+
+@dataclass(frozen=True, slots=True)
+class _Tokens:
+    given: int = 0
+    made: int = 0
+    answers: Mapping[str, int] = field(default_factory=dict)
+    """How many of each model's are counted."""
+
+    def with_new(self, answers: Answers) -> "_Tokens":
+        """An evaluation has thousands of answers: each is counted once."""
+        given, made, counted = self.given, self.made, dict(self.answers)
+        for model, all_of_it in list(answers.items()):
+            new = all_of_it[counted.get(model, 0) :]
+            counted[model] = counted.get(model, 0) + len(new)
+            given += sum(int(one.get("prompt_tokens") or 0) for one in new)
+            made += sum(int(one.get("completion_tokens") or 0) for one in new)
+        return _Tokens(given, made, counted)
+
+
+class Meter:
+    """Counts what one run asks its LM for, and tells it as it goes: the process may die of what the
+    program does next, and that has been paid for."""
+
+    def __init__(self, lm: Lm, tell: Callable[[Usage], None] = lambda _: None) -> None:
         self._lm = lm
+        self._tell = tell
+        self._process = os.getpid()
+        self._answers: Answers = {}
+        self._tokens = _Tokens()
         self.calls = 0
         self._estimate: float | None = None
+
+    def read(self, answers: Answers) -> None:
+        """Count the tokens of these, and of those that will be added to them."""
+        self._answers = answers
 
     def priced(self, cost: float | None) -> None:
         if cost is not None:
             self._estimate = (self._estimate or 0.0) + cost
 
-    def total(self, tokens: Mapping[str, Mapping[str, Any]]) -> Usage:
-        given, made = _sum(tokens, "prompt_tokens"), _sum(tokens, "completion_tokens")
+    def told(self) -> None:
+        """Tell what it is by now."""
+        if os.getpid() == self._process:  # not in a fork, which would speak into its parent's words
+            self._tell(self.total())
+
+    def total(self) -> Usage:
+        # Set at once: what is asked in threads is counted by whoever comes first.
+        tokens = self._tokens = self._tokens.with_new(self._answers)
         lm = self._lm
         cost = self._estimate
         if lm.input_price is not None or lm.output_price is not None:
-            cost = (given * (lm.input_price or 0) + made * (lm.output_price or 0)) / 1e6
-        return Usage(lm.name, self.calls, given, made, None if cost is None else round(cost, 9))
-
-
-def _sum(tokens: Mapping[str, Mapping[str, Any]], name: str) -> int:
-    return sum(int(by_kind.get(name) or 0) for by_kind in tokens.values())
+            priced = tokens.given * (lm.input_price or 0) + tokens.made * (lm.output_price or 0)
+            cost = priced / 1e6
+        cost = None if cost is None else round(cost, 9)
+        return Usage(lm.name, self.calls, tokens.given, tokens.made, cost)
 
 
 def _arguments(lm: Lm, choice: LmChoice, key: str) -> dict[str, Any]:
@@ -110,7 +147,10 @@ class PoolLm(InTheLoop, dspy.LM):  # type: ignore[misc]
         if self.bridge is None or self.bridge.is_in_the_loop():
             # Of a tool or a metric that does not await: the loop waits for it, as it must.
             self._pay()
-            return super().__call__(*arguments, **named)
+            try:
+                return super().__call__(*arguments, **named)
+            finally:
+                self._meter.told()
         return self.bridge.wait(self._tracked(*arguments, **named))
 
     async def _tracked(self, *arguments: Any, **named: Any) -> Any:
@@ -140,6 +180,8 @@ class PoolLm(InTheLoop, dspy.LM):  # type: ignore[misc]
                 pause = self._pause(error, attempt)
                 if pause is None or (outlet is not None and outlet.has_shown):
                     raise
+            finally:
+                self._meter.told()
             await asyncio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
@@ -150,6 +192,7 @@ class PoolLm(InTheLoop, dspy.LM):  # type: ignore[misc]
                 raise Known(Failure("budget-spent", "the LM calls of the budget are spent"))
             self._given.lm_calls = left - 1
         self._meter.calls += 1
+        self._meter.told()
 
     def _pause(self, error: dspy.LMError, attempt: int) -> float | None:
         """Before the next attempt; None when there is none."""

@@ -64,10 +64,11 @@ async def asking(plan: DspyPlan, given: Given) -> AsyncIterator[str]:
     What DSPy raises within comes out as callers know it."""
     document = plan.parts.spec
     lm, choice = lms.chosen(plan.pool, document.lm, given.lm)
-    meter = lms.Meter(lm)
+    meter = lms.Meter(lm, given.tell)
     made = lms.made(lm, choice, given, meter)
     marks.renew()
-    with dspy.track_usage() as tokens:
+    with dspy.track_usage() as tracked:
+        meter.read(tracked.usage_data)
         try:
             with dspy.context(
                 lm=made,
@@ -83,7 +84,7 @@ async def asking(plan: DspyPlan, given: Given) -> AsyncIterator[str]:
         except Exception as error:  # noqa: BLE001 - it is raised again, as callers know it
             raise failures.told(error, lm.name) from None
         finally:
-            given.usage = meter.total(tokens.get_total_tokens())
+            given.usage = meter.total()
             await made.aclose()
 
 
