@@ -379,7 +379,9 @@ def test_an_older_revision_is_not_optimised(client: Client, lm: LmServer) -> Non
     assert "roll back" in refused.value.problem.detail
     assert not lm.asked
     latest = client.programs.get("outdated").revision
-    client.optimize(f"outdated@{latest}", "BootstrapFewShot", TRAINSET, "f1").cancel()
+    job = client.optimize(f"outdated@{latest}", "BootstrapFewShot", TRAINSET, "f1")
+    job.cancel()
+    assert job.wait(SECONDS).state == "cancelled"
 
 
 BAD = [
