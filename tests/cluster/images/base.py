@@ -61,6 +61,8 @@ def _make(base: Base, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=cache.folder()) as folder:
         root = Path(folder) / "root"
         commands.run(
+            # What it mounts would stay if it were killed.
+            *("unshare", "--mount"),
             *("debootstrap", "--variant=minbase", f"--cache-dir={packages}"),
             f"--components={','.join(components)}",
             f"--include={','.join(base.packages)}",

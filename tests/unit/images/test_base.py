@@ -10,6 +10,7 @@ import pytest
 from tests.cluster.images import base
 from tests.cluster.images.commands import CannotBuild
 
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="a base is made by root")
 UBUNTU = """\
 noble http://archive.ubuntu.com/ubuntu main
 noble http://archive.ubuntu.com/ubuntu universe
@@ -26,7 +27,10 @@ done < {folder}/sources
 DEBOOTSTRAP = """\
 #!/bin/sh
 echo "$*" > {folder}/asked
-for each; do case $each in */root) mkdir "$each" ;; esac; done
+for each; do case $each in */root)
+    mkdir "$each" {folder}/mounted
+    mount -t tmpfs tmpfs {folder}/mounted ;;
+esac; done
 """
 
 
@@ -42,6 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@AS_ROOT
 def test_packages_come_from_all_parts_of_the_distribution_that_apt_uses(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,6 +56,17 @@ def test_packages_come_from_all_parts_of_the_distribution_that_apt_uses(
     asked = (folder / "asked").read_text().split()
     assert "--components=main,universe" in asked
     assert asked[-1] == "http://archive.ubuntu.com/ubuntu"
+
+
+@AS_ROOT
+def test_what_is_mounted_meanwhile_is_not_so_on_this_machine(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would stay where a build is killed, and nobody could clear that away."""
+    monkeypatch.setattr(base, "_suite", lambda: "noble")
+    base.archive(base.PYTHON)
+    assert (folder / "mounted").exists()
+    assert f"{folder}/mounted" not in Path("/proc/mounts").read_text()
 
 
 def test_a_release_that_apt_does_not_know_is_said(
