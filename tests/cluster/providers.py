@@ -102,9 +102,9 @@ def _start(chosen: Provider, wishes: Wishes, slot: int) -> Cluster:
 def prepare(provider: Provider = "auto", archives: Sequence[Path] = ()) -> str | None:
     """Have all that a start takes, and the programs of an API server; or say why it cannot be.
 
-    Whatever the cluster is, tests of the chart need helm: it is had wherever there is Go.
+    Whatever the cluster is, tests of the chart need helm: where none is on PATH, Go builds it.
     """
-    if shutil.which("go"):
+    if shutil.which("helm") is None and shutil.which("go"):
         tool_binary(HELM)
     reason = why_none(provider)
     if reason is None and _choose(Wishes(provider)) == "bare":

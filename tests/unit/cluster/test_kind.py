@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.cluster import __main__, control_plane, images, kind, oci, providers
-from tests.cluster.binaries import HELM, Binaries
+from tests.cluster.binaries import Binaries
 from tests.cluster.commands import CommandFailed
 from tests.cluster.kind import KindOptions
 from tests.cluster.providers import Wishes
@@ -59,10 +59,11 @@ def script(path: Path, body: str) -> None:
 
 
 def alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing else is on PATH any more."""
-    cat = shutil.which("cat")
-    assert cat is not None
-    (folder / "cat").symlink_to(cat)
+    """Nothing else is on PATH any more but what the scripts need."""
+    for name in ("cat", "mkdir", "nice", "touch"):
+        program = shutil.which(name)
+        assert program is not None
+        (folder / name).symlink_to(program)
     monkeypatch.setenv("PATH", str(folder))
 
 
@@ -194,13 +195,19 @@ def test_where_none_can_be_had_nothing_is_built_and_nothing_stays(
     assert built == []
 
 
-def test_where_there_is_go_helm_is_built_for_the_tests(
+def test_where_there_is_go_and_no_helm_one_is_built_for_the_tests(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    alone(folder, monkeypatch)
     script(folder / "go", GO)
     monkeypatch.setattr(control_plane, "why_no_api_server", lambda: "not asked here")
     assert providers.prepare("kind") is None
-    assert (folder / "cache" / f"helm-{HELM.version}" / "helm").exists()
+    (built,) = (folder / "cache").glob("helm-*/helm")
+    built.parent.rename(folder / "of-the-user")
+    monkeypatch.setenv("PATH", f"{folder / 'of-the-user'}:{folder}")
+    (folder / "of-the-user" / "helm").chmod(0o755)
+    providers.prepare("kind")
+    assert not built.exists()
 
 
 def test_where_there_is_no_go_the_tests_of_clusters_are_skipped_with_the_reason(
