@@ -5,8 +5,14 @@ from collections.abc import Iterator
 import pytest
 from tests.support.lm_server import LmServer, chat, lm_server
 
-from anypod_worker.kinds.dspy import transport
+from anypod_worker.kinds.dspy import catalog, transport
 from anypod_worker.kinds.dspy.connections import Idle
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _catalog_is_read() -> None:
+    """As in an executor, before there is a loop: it is a file."""
+    catalog.prepare()
 
 
 @pytest.fixture
