@@ -119,7 +119,8 @@ async def test_a_member_that_lost_its_volume_joins_the_others(release: Release) 
     lost, claim = member(release, 1), f"data-{member(release, 1)}"
     before = release.get(f"pvc/{claim}")["metadata"]["uid"]
     peer = f"https://{lost}.{release.name}-etcd-members.{release.namespace}.svc:2380"
-    identity = next(line for line in etcdctl(release, "member", "list") if lost in line)[:16]
+    listed = next(line for line in etcdctl(release, "member", "list") if lost in line)
+    identity, _, _ = listed.partition(",")  # sixteen hexadecimal digits, or fewer
     for change in (["remove", identity], ["add", lost, f"--peer-urls={peer}"]):
         wait_until(partial(changed, release, *change), f"member {change}", 120)
     joins = ("configmap", f"{release.name}-etcd-joins")
