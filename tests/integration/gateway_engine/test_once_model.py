@@ -82,11 +82,19 @@ class Model:
 
 
 class Noticing(Once):
-    """Knows how often calls have looked at what they wait for."""
+    """Knows how often calls have looked at what they wait for, and what is being taken back."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self.looks: Counter[str] = Counter()
+        self.withdrawing = 0
+
+    async def _withdraw(self, call: Keyed, putting: "asyncio.Task[Run]") -> None:
+        self.withdrawing += 1
+        try:
+            await super()._withdraw(call, putting)
+        finally:
+            self.withdrawing -= 1
 
     async def _existing(self, call: Keyed, *, is_new: bool) -> Run | None:
         found = await super()._existing(call, is_new=is_new)
@@ -103,7 +111,11 @@ class Gateway:
         self.once = Noticing(self.store, keys, self.errands, lambda: 3600.0)
 
     async def die(self) -> None:
-        """And its lease ends."""
+        """And its lease ends. What callers had begun to write who have left is settled before: else
+        it could be there later, and the model would not know of it."""
+        await asyncio.sleep(0)  # for what that begins
+        while self.once.withdrawing:
+            await asyncio.sleep(LOOK)
         await self.errands.close()
         if self.once._renewing is not None:
             self.once._renewing.cancel()
@@ -194,10 +206,12 @@ class Machine(RuleBasedStateMachine):
             answer = Answer(200, body=f'"{model.run}"')
             self.at[model.run].set_result(answer)
             self._told_all(model, (answer, False), (answer, True))
+            self.do(self._written(key, model.run))
             self.model[key] = Model("kept", model.request, model.run, answer=answer)
             return
         self.at[model.run].set_exception(error(how, "as it was told"))
         self._told_all(model, how, None)
+        self.do(self._written(key, model.run))
         if how == "worker-lost" and not model.idempotent:
             model.state = "orphan" if model.caller is None else "told"
             if not model.waiting:
@@ -207,6 +221,14 @@ class Machine(RuleBasedStateMachine):
             if not model.waiting:
                 self.do(self._nobodys(key))
         self._settle(key, model)
+
+    async def _written(self, key: str, run: str) -> None:
+        """Until the store knows how that run has ended, which only its caller is told after."""
+        runs = OnceStore(self.gateways[0].store, self.keys)
+        while (found := await runs.get(key)) is not None and found.execution == run:
+            if found.answer is not None or not found.owner:
+                return
+            await asyncio.sleep(LOOK)
 
     async def _nobodys(self, key: str) -> None:
         """Until that is written."""
