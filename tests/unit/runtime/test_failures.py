@@ -1,6 +1,8 @@
 """Whatever a program raises becomes data: what, where in its own files, and no more."""
 
+import gc
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -8,6 +10,15 @@ import pytest
 from tests.support.programs import answer, executed, failure, loaded, loaded_files
 
 from anypod.wire.messages import Failure
+
+
+@pytest.fixture
+def _no_garbage() -> Iterator[None]:
+    """What other tests left is not collected where there is no stack for its finalizers."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def raised(directory: Path, source: str) -> Failure:
@@ -237,6 +248,7 @@ def test_memory_errors_are_told_as_such(tmp_path: Path) -> None:
     assert told.exception == "MemoryError"
 
 
+@pytest.mark.usefixtures("_no_garbage")
 @pytest.mark.parametrize("depth", [1, 2])
 def test_a_deep_recursion_has_a_bounded_traceback(tmp_path: Path, depth: int) -> None:
     source = {
@@ -251,6 +263,7 @@ def test_a_deep_recursion_has_a_bounded_traceback(tmp_path: Path, depth: int) ->
     assert "[... " in told.traceback
 
 
+@pytest.mark.usefixtures("_no_garbage")
 def test_a_recursion_limit_of_the_program_does_not_hinder_us(tmp_path: Path) -> None:
     limit = sys.getrecursionlimit()
     source = """
