@@ -3,6 +3,7 @@
 from anypod.api.problems import AnyPodError, error
 from anypod.dspy.spec import MAX_TOKENS, LmChoice
 from anypod.resources import WorkerPoolSpec
+from anypod.resources.lms import ordered
 
 
 def check_choice(spec: WorkerPoolSpec, choice: LmChoice, kind: str) -> None:
@@ -31,7 +32,8 @@ def check_program(spec: WorkerPoolSpec, choice: LmChoice | None) -> None:
     choice = choice or LmChoice()
     if wrong := unknown(spec, choice.name):
         raise invalid_program("lm", wrong)
-    if wrong := too_long(spec, choice, choice.name or spec.default_lm or spec.lms[0].name):
+    asked = choice.name or ordered(spec.lms, spec.default_lm)[0].name
+    if wrong := too_long(spec, choice, asked):
         raise error("invalid-program", wrong, path=MAX_TOKENS)
 
 

@@ -97,10 +97,14 @@ class Lm(Model):
         )
 
 
+def ordered(lms: list[Lm], default: str) -> list[Lm]:
+    """First the one that is asked where none is named."""
+    return sorted(lms, key=lambda lm: lm.name != default) if default else lms
+
+
 def default_first(lms: list[Lm], default: str) -> list[config.Lm]:
-    """As workers get them: the first is the default."""
-    chosen = sorted(lms, key=lambda lm: lm.name != default) if default else lms
-    return [lm.for_worker() for lm in chosen]
+    """As workers get them."""
+    return [lm.for_worker() for lm in ordered(lms, default)]
 
 
 RULES: tuple[Rule, ...] = (
