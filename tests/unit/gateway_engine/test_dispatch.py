@@ -54,6 +54,16 @@ class Scene:
     def start(self, **how: Any) -> "asyncio.Task[ExecutionAnswer]":
         return asyncio.create_task(self.gateway.run(SOURCE, **how))
 
+    async def left_stream(self) -> Execute:
+        """Of a stream whose caller has had the first chunk, and has left."""
+        stream = self.gateway.pool.runner.stream(request(SOURCE))
+        first = asyncio.create_task(anext(stream))
+        execute = await self.worker.next(Execute)
+        await self.worker.send(Chunk(execute.id, b"1"))
+        await first
+        await stream.aclose()
+        return execute
+
     async def who_got_it(self) -> tuple[ScriptedWorker, Execute]:
         """The worker that an execution has come to."""
         await until(lambda: any(worker.received for worker in self.workers))
@@ -429,12 +439,7 @@ async def test_what_was_asked_of_an_lm_is_counted_once_whoever_waits(tmp_path: P
         stopped = Failure("deadline-exceeded", "the execution was cancelled")
         for _ in range(2):
             await it.worker.send(Result(execute.id, 0.1, failure=stopped, usage=left))
-        stream = it.gateway.pool.runner.stream(request(SOURCE))
-        first = asyncio.create_task(anext(stream))
-        execute = await it.worker.next(Execute)
-        await it.worker.send(Chunk(execute.id, b"1"))
-        await first
-        await stream.aclose()
+        execute = await it.left_stream()
         await it.worker.answer(execute, usage=closed)
         task = it.start()
         await it.worker.answer(await it.worker.next(Execute), usage=last)
@@ -608,12 +613,7 @@ async def test_a_slow_reader_gives_no_credit_and_a_reading_one_gives_all_back(
 
 async def test_closing_a_stream_cancels_its_execution(tmp_path: Path) -> None:
     async with scene(tmp_path) as it:
-        stream = it.gateway.pool.runner.stream(request(SOURCE))
-        first = asyncio.create_task(anext(stream))
-        execute = await it.worker.next(Execute)
-        await it.worker.send(Chunk(execute.id, b"1"))
-        await first
-        await stream.aclose()
+        execute = await it.left_stream()
         assert (await it.worker.next(Cancel)).id == execute.id
         await it.worker.answer(execute)
         await until(it.gateway.nothing_is_left)
