@@ -19,13 +19,14 @@ from anypod.store.programs import ProgramStore
 from anypod.store.session_cache import SessionCache
 from anypod.store.sessions import SessionStore
 from anypod.wire.codec import max_message_bytes
-from anypod.wire.messages import Code, Usage
+from anypod.wire.messages import Code, StoreSeen, Usage
 from anypod_gateway.admission import Admission, Line
 from anypod_gateway.discovery import DesiredPool, Endpoint
 from anypod_gateway.dispatch import Dispatcher
 from anypod_gateway.errands import Errands, vital
 from anypod_gateway.events import Events
 from anypod_gateway.groups import allowed
+from anypod_gateway.hearsay import TICKS_TO_SAY, why_left_behind
 from anypod_gateway.jobs.documents import ending
 from anypod_gateway.jobs.noted import Noted
 from anypod_gateway.jobs.openings import Room
@@ -42,8 +43,6 @@ from anypod_gateway.webhooks.deliveries import Deliveries, Site
 from anypod_gateway.webhooks.deliveries import Hooks as WebhookHooks
 from anypod_gateway.workers import Worker
 
-SILENT_SECONDS = 10.0
-"""A gateway whose store has been away for that long is not ready."""
 TICKS_TO_SWEEP = 100
 LAST_COMMITS_SECONDS = 5.0
 """For what sessions and keyed runs have still to tell the store when a gateway ends."""
@@ -191,10 +190,16 @@ class Pool:
     def not_ready(self) -> str | None:
         if not self.watch.synced.is_set():
             return f"what the store has of pool {self.name} is not known yet"
-        silent = self.watch.silent_seconds
-        if silent > SILENT_SECONDS:
-            return f"the store has not answered for {silent:.0f} s"
         return None
+
+    def has_links(self) -> bool:
+        """Without them nothing can be run."""
+        return any(worker.is_up for worker in self.roster.workers.values())
+
+    def left_behind(self) -> str | None:
+        """Why what is known of the store could be old."""
+        told = (worker.hearsay for worker in self.roster.workers.values() if worker.is_up)
+        return why_left_behind(self.watch.knowledge(), told, asyncio.get_running_loop().time())
 
     # parts
 
@@ -281,5 +286,8 @@ class Pool:
             await asyncio.sleep(TICK_SECONDS)
             self.roster.tick(loop.time())
             self._session_calls.tick()
+            if number % TICKS_TO_SAY == 0 and self.watch.synced.is_set():
+                known = self.watch.knowledge()
+                self.roster.say(StoreSeen(known.silent_seconds, known.changes))
             if number % TICKS_TO_SWEEP == 0:
                 self._session_calls.sweep()

@@ -74,7 +74,12 @@ class Pools:
         """Why nothing should be sent here."""
         if not self.synced.is_set():
             return "the pools are not known yet"
-        reasons = (pool.not_ready() for pool in self._pools.values())
+        pools = self._pools.values()
+        in_use = [pool for pool in pools if pool.has_links()] or pools
+        reasons = (
+            *(pool.not_ready() for pool in pools),
+            *(pool.left_behind() for pool in in_use),
+        )
         return next((reason for reason in reasons if reason is not None), None)
 
     def _apply(self, desired: list[DesiredPool]) -> None:

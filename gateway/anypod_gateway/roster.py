@@ -5,7 +5,7 @@ import logging
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Collection, Iterable
 
-from anypod.wire.messages import PYTHON
+from anypod.wire.messages import PYTHON, StoreSeen
 from anypod_gateway import placement
 from anypod_gateway.discovery import Endpoint, diff
 from anypod_gateway.groups import Share
@@ -82,6 +82,10 @@ class Roster:
         for worker in (*self.workers.values(), *self._retired):
             worker.tick(now)
         self._close_retired()
+
+    def say(self, seen: StoreSeen) -> None:
+        for worker in self.workers.values():
+            worker.say(seen)
 
     async def close(self) -> None:
         leaving = [worker.close() for worker in (*self.workers.values(), *self._retired)]

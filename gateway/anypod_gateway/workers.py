@@ -20,16 +20,19 @@ from anypod.wire.messages import (
     Execute,
     Load,
     Message,
+    OthersSaw,
     Program,
     Refused,
     Result,
     SessionState,
+    StoreSeen,
     ToGateway,
     WorkerHello,
 )
 from anypod_gateway.attempts import Attempt, Failed, Lost, Overdue
 from anypod_gateway.discovery import Endpoint
 from anypod_gateway.groups import Groups, Share
+from anypod_gateway.hearsay import Hearsay
 from anypod_gateway.links import Identity, Link, Target
 
 log = logging.getLogger(__name__)
@@ -96,6 +99,7 @@ class Worker:
         self.is_placeable = False
         self.coming_sessions = 0
         """That are about to be pinned here."""
+        self.hearsay: Hearsay | None = None
         self.unreachable_since = asyncio.get_running_loop().time()
         self._watcher = watcher
         self._draining = False
@@ -194,6 +198,11 @@ class Worker:
     def tell(self, message: Message) -> None:
         self._link.send(message)
 
+    def say(self, seen: StoreSeen) -> None:
+        """It answers with ``hearsay``, unless it is of a version that knows none."""
+        if self.hello is not None and self.hello.hearsay:
+            self._link.send(seen)
+
     def abandon(self, attempt: Attempt) -> None:
         if self._open.get(attempt.id) is not attempt:
             return
@@ -256,6 +265,8 @@ class Worker:
             elif isinstance(message, Draining):
                 self._draining = True
                 self._review()
+            elif isinstance(message, OthersSaw):
+                self.hearsay = Hearsay(asyncio.get_running_loop().time(), message.others)
             elif isinstance(message, WorkerHello):
                 raise BadMessage("a second hello")
             else:

@@ -227,9 +227,10 @@ async def site(directory: Path, *, store: str = "", **spec: Any) -> AsyncIterato
 
 
 @contextlib.asynccontextmanager
-async def gateway(place: Site, name: str = "g1") -> AsyncIterator[Gateway]:
-    """Synced; which workers it has is for the test to wait for."""
-    store = await asyncio.to_thread(open_store, place.store_url)
+async def gateway(place: Site, name: str = "g1", *, store_url: str = "") -> AsyncIterator[Gateway]:
+    """Synced; which workers it has is for the test to wait for. ``store_url``: its own way to the
+    place's store."""
+    store = await asyncio.to_thread(open_store, store_url or place.store_url)
     heard = Heard()
     try:
         async with Pools(

@@ -18,6 +18,7 @@ from anypod.wire.messages import (
     Load,
     Program,
     Refused,
+    StoreSeen,
     Verdict,
     WorkerHello,
 )
@@ -25,6 +26,7 @@ from anypod_worker import abilities, failures, logs
 from anypod_worker.backlog import Backlog
 from anypod_worker.execution import Execution, RefusalReason
 from anypod_worker.groups import Groups
+from anypod_worker.hearsay import Hearsay
 from anypod_worker.keys import NO_KEYS, Keys
 from anypod_worker.link import Link
 from anypod_worker.programs import ProgramCache
@@ -56,6 +58,7 @@ class Dispatch:
         self.message = "starting"
         self.memory_bytes = 0
         self.links: set[Link] = set()
+        self._hearsay = Hearsay()
         self._config = config
         self._keys = keys
         self._programs = programs
@@ -78,6 +81,7 @@ class Dispatch:
             max_body_bytes=config.limits.output_bytes,
             groups=True,
             kinds=abilities.KINDS,
+            hearsay=True,
         )
 
     def welcome(self, link: Link) -> None:
@@ -257,3 +261,6 @@ class Dispatch:
 
     def end_session(self, message: EndSession) -> None:
         self.sessions.end(message)
+
+    def store_seen(self, link: Link, message: StoreSeen) -> None:
+        link.send(self._hearsay.heard(link.gateway, message))

@@ -27,6 +27,7 @@ from anypod.wire.messages import (
     Program,
     Result,
     SessionState,
+    StoreSeen,
     ToWorker,
     Verdict,
     WorkerHello,
@@ -57,6 +58,7 @@ class Worker(Protocol):
     def program(self, message: Program) -> None: ...
     def verdict(self, message: Verdict) -> None: ...
     def end_session(self, message: EndSession) -> None: ...
+    def store_seen(self, link: "Link", message: StoreSeen) -> None: ...
     def farewell(self, link: "Link") -> None: ...
     def ended(self) -> None: ...
 
@@ -194,6 +196,8 @@ class Link:
             self._worker.verdict(message)
         elif isinstance(message, EndSession):
             self._worker.end_session(message)
+        elif isinstance(message, StoreSeen):
+            self._worker.store_seen(self, message)
         else:
             raise codec.BadMessage("a second hello")
 

@@ -18,6 +18,7 @@ import logging
 import time
 from collections.abc import Iterable
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Protocol
 
 from anypod.store.keys import PoolKeys
@@ -51,6 +52,18 @@ class Freshness(enum.Enum):
     """The store does not answer; the views are the last that was known."""
 
 
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """How far a watch is."""
+
+    silent_seconds: float
+    """Since the store last answered; infinite before it first did."""
+    changes: int
+    """The last version of the pool's ``changes`` that was heard of."""
+    delivered: int
+    """The views have all that was written up to this version."""
+
+
 class View(Protocol):
     """What a watch keeps up to date. Neither method may wait; an exception ends the watch."""
 
@@ -71,6 +84,7 @@ class PoolWatch:
         """Before what was last delivered was read."""
         self._known = 0
         self._known_since = float("-inf")
+        self._changes = 0
         self._answered_at = float("-inf")
         self._recovered_at = float("-inf")
         self._unanswered = 0
@@ -85,10 +99,9 @@ class PoolWatch:
     def away(self) -> bool:
         return self._unanswered >= _TURNS_AWAY
 
-    @property
-    def silent_seconds(self) -> float:
-        """Since the store last answered; infinite before it first did."""
-        return time.monotonic() - self._answered_at
+    def knowledge(self) -> Knowledge:
+        silent = time.monotonic() - self._answered_at
+        return Knowledge(silent, self._changes, self._delivered)
 
     def add(self, prefix: str, view: View) -> None:
         """The view gets the keys that begin with ``prefix``."""
@@ -153,10 +166,14 @@ class PoolWatch:
     def _reset(self, event: Reset) -> None:
         for prefix, view in self._views:
             view.reset([entry for entry in event.entries if entry.key.startswith(prefix)])
+        changes = [entry.version for entry in event.entries if entry.key == self._keys.changes]
+        self._changes = max(changes, default=0)
         self.synced.set()
         self._deliver(event)
 
     def _change(self, change: Change) -> None:
+        if change.key == self._keys.changes:
+            self._changes = max(self._changes, change.version)
         for prefix, view in self._views:
             if change.key.startswith(prefix):
                 view.change(change)
@@ -200,6 +217,7 @@ class PoolWatch:
         self._unanswered = 0
         self._answered_at = now
         self._known_since, self._known = begun, version
+        self._changes = max(self._changes, version)
         self._tell()
 
     def _unanswered_turn(self, reason: object) -> None:

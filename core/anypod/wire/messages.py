@@ -15,6 +15,8 @@ Conversations, by the ``id`` of an execution:
   worker starts no other execution of that session before.
 - The worker may send at most ``WINDOW`` bytes of ``Chunk`` and ``Log`` beyond what ``Credit`` has
   given back, so a slow client slows its program down and fills nobody's memory.
+
+Of no execution: ``StoreSeen`` → ``OthersSaw``, where the worker says ``hearsay`` in its hello.
 """
 
 from typing import Literal
@@ -197,6 +199,15 @@ class EndSession(Message, frozen=True, tag="end-session"):
     epoch: int
 
 
+class StoreSeen(Message, frozen=True, tag="store-seen"):
+    """What the gateway knows of the store, for other gateways to hear of."""
+
+    seconds: float
+    """Since the store last answered it."""
+    version: int
+    """The last of the pool's ``changes`` that it knows of."""
+
+
 # worker → gateway
 
 
@@ -214,6 +225,8 @@ class WorkerHello(Message, frozen=True, tag="worker-hello"):
     """It knows groups; one that does not would take an executor for each execution."""
     kinds: tuple[str, ...] = (PYTHON,)
     """Of programs that it can run."""
+    hearsay: bool = False
+    """It answers ``StoreSeen``."""
 
 
 class Load(Message, frozen=True, tag="load"):
@@ -235,6 +248,19 @@ class Load(Message, frozen=True, tag="load"):
     """Why it is not ready, for people."""
     running: int = 0
     """Executions in shared executors: more than are busy, where some share one."""
+
+
+class Saw(msgspec.Struct, frozen=True):
+    """What another gateway has said of the store, with the seconds as they are now."""
+
+    seconds: float
+    version: int
+
+
+class OthersSaw(Message, frozen=True, tag="others-saw"):
+    """All that the worker has heard of the store from others than the gateway that it answers."""
+
+    others: list[Saw]
 
 
 class Draining(Message, frozen=True, tag="draining"):
@@ -322,11 +348,21 @@ class Checked(Message, frozen=True, tag="checked"):
 
 
 ToWorker = (
-    GatewayHello | Execute | Program | Check | Cancel | Credit | SessionState | Verdict | EndSession
+    GatewayHello
+    | Execute
+    | Program
+    | Check
+    | Cancel
+    | Credit
+    | SessionState
+    | Verdict
+    | EndSession
+    | StoreSeen
 )
 ToGateway = (
     WorkerHello
     | Load
+    | OthersSaw
     | Draining
     | NeedProgram
     | NeedState

@@ -80,7 +80,7 @@ async def test_a_thousand_calls_ask_the_store_a_few_times(
 
 async def test_calls_at_once_share_one_probe(gateway: Gateway, programs: ProgramStore) -> None:
     made = (await programs.create("a", revision("1"))).head
-    await until(lambda: gateway.watch.silent_seconds > 0.1)
+    await until(lambda: gateway.watch.knowledge().silent_seconds > 0.1)
     gateway.calls.clear()
     heads = await asyncio.gather(*(gateway.programs.head("a") for _ in range(500)))
     assert heads == [made] * 500

@@ -136,9 +136,14 @@ def test_a_program_that_a_worker_of_the_first_version_looked_at_is_not_said_to_b
 def test_of_new_kinds_of_messages_only_those_are_sent_that_were_asked_for() -> None:
     """A peer that does not know a kind ends the link: whoever adds one says here who asks for it.
 
-    ``Progress`` answers ``Execute.progress``."""
+    ``Progress`` answers ``Execute.progress``; ``OthersSaw`` answers ``StoreSeen``, which goes to
+    those that say ``WorkerHello.hearsay`` (gateway_engine/test_store_away.py)."""
     kinds = {*get_args(messages.ToWorker), *get_args(messages.ToGateway)}
-    assert {kind.__name__ for kind in kinds} - FIRST.keys() == {"Progress"}
+    assert {kind.__name__ for kind in kinds} - FIRST.keys() == {
+        "Progress",
+        "StoreSeen",
+        "OthersSaw",
+    }
     assert not Execute("x", "p", "r", b"{}", 1.0).progress
 
 
