@@ -490,6 +490,14 @@ def test_monitoring_is_refused_where_nobody_may_read_metrics(what: str) -> None:
     assert rendered({**values, "networkPolicy.enabled": False}) != []
 
 
+LAST_DUE = "kube_cronjob_status_last_schedule_time"
+LAST_DONE = "kube_cronjob_status_last_successful_time"
+OF_KUBE_STATE_METRICS = [
+    f'{name}{{namespace="ns",cronjob="rel-anypod-etcd-snapshot"}} 1'
+    for name in (LAST_DUE, LAST_DONE)
+]
+
+
 def test_alerts_are_about_metrics_that_there_are(tmp_path: Path) -> None:
     """And about labels, each with a value that it can have."""
     objects = rendered({"monitoring.prometheusRule.enabled": True, **READ})
@@ -504,11 +512,13 @@ def test_alerts_are_about_metrics_that_there_are(tmp_path: Path) -> None:
         gateway.request("run", "default", problem, 1.0)
     gateway.store_call("get", 1.0, answered=False)
     shown = gateway.expose().decode() + operator.text().decode()
-    lines = [*shown.splitlines(), *metrics_of_etcd(tmp_path)]
+    lines = [*shown.splitlines(), *metrics_of_etcd(tmp_path), *OF_KUBE_STATE_METRICS]
     for name, labels in asked.items():
         found = [line for line in lines if re.match(rf"(# TYPE )?{name}[ {{]", line)]
         assert any(all(label in line for label in labels) for line in found), (name, labels)
-    assert len(asked) == 6
+    assert len(asked) == 8
+    (cronjob,) = of_kind(objects, "CronJob")
+    assert asked[LAST_DUE] == asked[LAST_DONE] == [f'cronjob="{cronjob}"']
 
 
 def metrics_of_etcd(directory: Path) -> list[str]:
