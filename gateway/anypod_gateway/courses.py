@@ -145,17 +145,16 @@ class Course:
         failure = end.failure
         assert failure is not None
         if failure.type == WORKER_LOST:
-            used = end.usage if isinstance(end, Result) else None
-            return self._after_loss(failure.detail, ToldLost, used)
+            return self._after_loss(failure.detail, ToldLost)
         raise self._failed(failure, end if isinstance(end, Result) else None)
 
-    def _after_loss(self, how: str, kind: type[AnyPodError], used: Usage | None = None) -> str:
+    def _after_loss(self, how: str, kind: type[AnyPodError]) -> str:
         self.avoid = (*self.avoid, self._worker)
         if self._idempotent and self.tries < MAX_ATTEMPTS and not self.has_told:
             return WORKER_LOST
         again = f", {self.tries} times" if self.tries > 1 else ""
         why = f"the worker was lost{again} ({how}); the execution may have happened"
-        raise kind(problem(WORKER_LOST, why, usage=usage.told(used), **self.members()))
+        raise kind(problem(WORKER_LOST, why, **self.members()))
 
     def _not_run(self, reason: str) -> str:
         self.tries -= 1
@@ -168,10 +167,8 @@ class Course:
         return reason
 
     def _failed(self, failure: Failure, result: Result | None) -> AnyPodError:
-        told: dict[str, Any] = {}
-        if result is not None:
-            told = {"logs": _logs(result.printed), "usage": usage.told(result.usage)}
-        return AnyPodError(from_failure(self._shown(failure), **told, **self.members()))
+        logs = _logs(result.printed) if result is not None else None
+        return AnyPodError(from_failure(self._shown(failure), logs=logs, **self.members()))
 
     def _shown(self, failure: Failure) -> Failure:
         """As its caller may see it."""
@@ -219,6 +216,8 @@ class Run(Course):
         self.holds = request.holds
         self.session: SessionRef | None = None
         self.on_usage: Callable[[Usage], None] = lambda _: None
+        self._used: Usage | None = None
+        """By all attempts, as far as their workers have told."""
         self._stream = stream
 
     def deliver(self, attempt: Attempt, result: Result) -> None:
@@ -228,6 +227,7 @@ class Run(Course):
     def note(self, result: Result) -> None:
         """It has come, whoever waits for it: what was asked of an LM has been paid for."""
         if result.usage is not None:
+            self._used = usage.both(self._used, result.usage)
             self.on_usage(result.usage)
         if self.request.on_end is not None:
             self.request.on_end(result.usage)
@@ -297,7 +297,7 @@ class Run(Course):
             run_seconds=result.run_seconds,
             session=request.session,
         )
-        return ExecutionAnswer(result.outputs or b"null", info, result.printed, result.usage)
+        return ExecutionAnswer(result.outputs or b"null", info, result.printed, self._used)
 
     def members(self) -> dict[str, Any]:
         request = self.request
@@ -306,6 +306,7 @@ class Run(Course):
             "program": request.program or None,
             "revision": request.revision,
             "session": request.session,
+            "usage": usage.told(self._used),
         }
 
 

@@ -18,6 +18,20 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """In dollars, where the prices are known."""
 
 
+def both(before: messages.Usage | None, more: messages.Usage) -> messages.Usage:
+    """Of one execution, which asks one LM."""
+    if before is None:
+        return more
+    costs = [each.cost for each in (before, more) if each.cost is not None]
+    return messages.Usage(
+        more.lm,
+        before.calls + more.calls,
+        before.prompt_tokens + more.prompt_tokens,
+        before.completion_tokens + more.completion_tokens,
+        sum(costs) if costs else None,
+    )
+
+
 def told(usage: messages.Usage | None) -> Usage | None:
     if usage is None:
         return None

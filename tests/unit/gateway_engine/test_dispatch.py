@@ -457,6 +457,20 @@ async def test_what_was_asked_of_an_lm_is_told_though_its_process_was_lost(tmp_p
         assert it.gateway.heard.usage == [Usage("fast", 2, 10)]
 
 
+async def test_what_all_attempts_asked_of_an_lm_is_told(tmp_path: Path) -> None:
+    async with scene(tmp_path, lms=LMS) as it:
+        task = it.start(idempotent=True)
+        lost = Failure("worker-lost", "another execution has ended its process")
+        for cost in (None, 0.5):
+            execute = await it.worker.next(Execute)
+            used = Usage("fast", 1, 10, 2, cost)
+            await it.worker.send(Result(execute.id, 0.1, failure=lost, usage=used))
+        await it.worker.answer(await it.worker.next(Execute), usage=Usage("fast", 2, 20, 3, 1.0))
+        answer = await task
+        assert (answer.info.attempt, answer.usage) == (3, Usage("fast", 4, 40, 7, 1.5))
+        assert len(it.gateway.heard.usage) == 3
+
+
 async def test_a_call_that_is_left_before_it_was_sent_is_never_sent(tmp_path: Path) -> None:
     async with scene(tmp_path) as it:
         runner = it.gateway.pool.runner
