@@ -24,6 +24,8 @@ MEMBERS = 3
 WRITES = 20
 """While a member is replaced."""
 CLIENTS_RETRIES = 2
+NO_MEMBER_SECONDS = 20
+"""Longer than a gateway that alone had lost the store would stay ready."""
 TRUST = {"cacert": "ca.crt", "cert": "server.crt", "key": "server.key"}
 ECHO = "def main(x: int) -> int:\n    return x\n"
 
@@ -188,6 +190,34 @@ async def test_certificates_are_renewed(release: Release) -> None:
         assert await gateway.create(ECHO, "new") == "new"
 
 
+async def test_cached_programs_run_while_no_member_is_there(release: Release) -> None:
+    """Through both gateways: neither can know more than the other."""
+    gateways, etcd = f"deployment/{release.name}-gateway", f"statefulset/{release.name}-etcd"
+    release.kubectl("scale", gateways, "--replicas=2")
+    await asyncio.to_thread(rolled_out, release, gateways)
+    async with release.calling() as gateway:
+        await gateway.create(ECHO, "cached")
+        assert (await gateway.run("cached", x=1)).outputs == 1
+    release.kubectl("scale", etcd, "--replicas=0")
+    await asyncio.to_thread(members_are_gone, release)
+    for _ in range(NO_MEMBER_SECONDS):
+        assert release.get(gateways)["status"].get("readyReplicas") == 2
+        await asyncio.sleep(1)
+    async with release.calling() as gateway:
+        assert (await gateway.run("cached", x=2)).outputs == 2
+        refused = await gateway.ask("PUT", "/programs/new", json={"source": ECHO})
+        assert (refused.status, refused.document["type"]) == (503, "store-unavailable")
+    release.kubectl("scale", etcd, f"--replicas={MEMBERS}")
+    await asyncio.to_thread(rolled_out, release, etcd)
+    async with release.calling() as gateway:
+        assert await put(gateway, "new", ECHO) <= CLIENTS_RETRIES
+
+
+def members_are_gone(release: Release) -> None:
+    pods = [f"pod/{member(release, number)}" for number in range(MEMBERS)]
+    release.kubectl("wait", "--for=delete", *pods, "--timeout=120s", timeout=150)
+
+
 async def test_a_snapshot_leads_back(release: Release) -> None:
     """By the steps of docs/install.md: all members from one snapshot."""
     async with release.calling() as gateway:
@@ -196,10 +226,7 @@ async def test_a_snapshot_leads_back(release: Release) -> None:
         assert (await gateway.ask("DELETE", "/programs/echo")).status == 204
     scaled = (f"deployment/{release.name}-gateway", f"statefulset/{release.name}-etcd")
     release.kubectl("scale", *scaled, "--replicas=0")
-    pods = [f"pod/{member(release, number)}" for number in range(MEMBERS)]
-    await asyncio.to_thread(
-        release.kubectl, "wait", "--for=delete", *pods, "--timeout=120s", timeout=150
-    )
+    await asyncio.to_thread(members_are_gone, release)
     await asyncio.to_thread(restore, release, taken)
     await asyncio.to_thread(release.upgrade)
     async with release.calling() as gateway:
