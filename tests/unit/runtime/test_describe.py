@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from tests.support.forked import in_executor, interrupted_when
 from tests.support.programs import loaded
 
+from anypod_worker.runtime import outputs
 from anypod_worker.runtime.loading import InvalidProgram
 from anypod_worker.runtime.signatures import describe
 
@@ -16,9 +18,9 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def schemas(directory: Path, source: str) -> tuple[dict[str, Any], dict[str, Any]]:
     found = describe(loaded(directory, source))
-    inputs, outputs = json.loads(found.inputs_schema), json.loads(found.outputs_schema)
-    assert inputs.pop("$schema") == outputs.pop("$schema") == DIALECT
-    return inputs, outputs
+    taken, given = json.loads(found.inputs_schema), json.loads(found.outputs_schema)
+    assert taken.pop("$schema") == given.pop("$schema") == DIALECT
+    return taken, given
 
 
 def test_a_function_without_annotations_has_the_names_of_its_inputs(tmp_path: Path) -> None:
@@ -34,6 +36,33 @@ def test_a_function_without_annotations_has_the_names_of_its_inputs(tmp_path: Pa
         },
     }
     assert outputs == {}
+
+
+def test_outputs_have_the_names_that_their_schema_says(tmp_path: Path) -> None:
+    source = """
+        from dataclasses import dataclass
+        import pydantic
+        from pydantic import BaseModel, Field
+        from pydantic.alias_generators import to_camel
+        class Model(BaseModel):
+            some_name: int = Field(alias="someName")
+        class Camel(BaseModel, alias_generator=to_camel, populate_by_name=True):
+            other_name: int
+        @pydantic.dataclasses.dataclass
+        class Pydantic:
+            third_name: int = Field(alias="thirdName")
+        @dataclass
+        class Plain:
+            model: Model
+            camel: Camel
+            data: Pydantic
+        def main() -> Plain:
+            return Plain(Model(someName=1), Camel(other_name=2), Pydantic(thirdName=3))
+    """
+    _, schema = schemas(tmp_path, source)
+    told = outputs.encode(loaded(tmp_path, source).entry(), limit=10_000)
+    jsonschema_rs.validate(schema, json.loads(told))
+    assert b"someName" in told
 
 
 def test_annotations_are_in_the_schemas(tmp_path: Path) -> None:

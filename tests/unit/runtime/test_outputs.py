@@ -5,7 +5,7 @@ import json
 import math
 from collections import ChainMap, OrderedDict, UserList, deque, namedtuple
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
 from fractions import Fraction
@@ -17,6 +17,7 @@ from uuid import UUID
 import msgspec
 import numpy as np
 import pandas as pd
+import pydantic.dataclasses
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -81,6 +82,14 @@ class Struct(msgspec.Struct):
     a: int
 
 
+@pydantic.dataclasses.dataclass
+class Aliased:
+    a: int = Field(serialization_alias="aA")
+    b: int = 2
+
+
+LOCAL_MEAN_TIME = timezone(timedelta(minutes=53, seconds=28))
+"""Berlin's, before there were time zones."""
 NUMBERS = np.arange(6).reshape(2, 3)
 
 RULES: list[tuple[Any, Any]] = [
@@ -118,7 +127,7 @@ RULES: list[tuple[Any, Any]] = [
         {
             "at": "2024-01-01T00:00:00Z",
             "data": "_w==",
-            "named": 2,
+            "Named": 2,
             "inner": [{"value": 3, "next": None}],
         },
     ),
@@ -145,6 +154,13 @@ RULES: list[tuple[Any, Any]] = [
     (pd.Series([1.5, 2.5]), [1.5, 2.5]),
     (pd.Index(["a"]), ["a"]),
     (pd.Timestamp("2024-02-29T12:00:00Z"), "2024-02-29T12:00:00Z"),
+    (pd.Timestamp("2024-02-29T12:00:00.123456789"), "2024-02-29T12:00:00.123456789"),
+    (pd.DataFrame({"t": [pd.Timestamp(1)]}), [{"t": "1970-01-01T00:00:00.000000001"}]),
+    (pd.Timedelta(1, "ns"), "P0DT0H0M0.000000001S"),
+    (datetime(1890, 1, 1, tzinfo=LOCAL_MEAN_TIME), "1890-01-01T00:00:00+00:53:28"),
+    (time(1, tzinfo=LOCAL_MEAN_TIME), "01:00:00+00:53:28"),
+    ({datetime(1890, 1, 1, tzinfo=LOCAL_MEAN_TIME): 1}, {"1890-01-01T00:00:00+00:53:28": 1}),
+    (Aliased(1), {"aA": 1, "b": 2}),
 ]
 
 
@@ -223,6 +239,7 @@ REFUSED: list[tuple[Any, str, str]] = [
     (pd.DataFrame({"a": [1.0, None]}), "outputs[1].a", "nan"),
     ([Decimal("NaN")], "outputs[0]", "NaN"),
     ([Decimal("Infinity")], "outputs[0]", "Infinity"),
+    ([pd.DataFrame([[1, 2]], columns=["v", "v"])], "outputs[0]", "columns of the table"),
     (LOOP, "outputs[1].again", "contains itself"),
     (NODE, "outputs.next", "contains itself"),
     (PARENT, "outputs.children[0].parent", "contains itself"),

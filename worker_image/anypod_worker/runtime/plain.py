@@ -10,7 +10,7 @@ import math
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence, Set
-from datetime import date, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from itertools import chain
@@ -82,12 +82,21 @@ def finite(value: float) -> float:
 
 
 def _text(value: Any) -> Any:
-    """Dates and times in ISO 8601, decimals exactly, as pydantic writes and reads them."""
+    """Dates and times in ISO 8601, decimals exactly, as pydantic writes and reads them; what it
+    would cut off, in Python's way."""
     if value != value:  # NaN, and the missing values of pandas
         raise NotJson(f"{value!r} is not JSON")
     if isinstance(value, Decimal) and not value.is_finite():
         raise NotJson(f"{value!r} is not a JSON number")
-    return to_jsonable_python(value)
+    return value.isoformat() if _is_finer(value) else to_jsonable_python(value)
+
+
+def _is_finer(value: Any) -> bool:
+    """Than pydantic writes it: pandas has nanoseconds, old time zones have seconds."""
+    if getattr(value, "nanosecond", 0) or getattr(value, "nanoseconds", 0):
+        return True
+    offset = value.utcoffset() if isinstance(value, datetime | time) else None
+    return offset is not None and offset % timedelta(minutes=1) != timedelta()
 
 
 def _numpy(value: Any) -> Any:
@@ -105,6 +114,9 @@ def _numpy(value: Any) -> Any:
 def _pandas(value: Any) -> Any:
     pandas = sys.modules["pandas"]
     if isinstance(value, pandas.DataFrame):
+        if not value.columns.is_unique:
+            twice = value.columns[value.columns.duplicated()][0]
+            raise NotJson(f"two columns of the table have the name {twice!r}")
         return value.to_dict(orient="records")
     if isinstance(value, pandas.Series | pandas.Index):
         return value.tolist()
@@ -151,8 +163,16 @@ def _dumped(model: BaseModel) -> Any:
     """By the model's own rules for JSON (aliases, serializers, bytes), and by ours for what these
     do not know. Unless the model says otherwise pydantic would make null of NaN."""
     if "ser_json_inf_nan" not in model.model_config:
-        _check_finite(model.model_dump())
-    return model.model_dump(mode="json", fallback=replaced)
+        _check_finite(model.model_dump(by_alias=True))
+    return model.model_dump(mode="json", by_alias=True, fallback=replaced)
+
+
+def _of_dataclass(value: Any) -> Any:
+    """One of pydantic's by its aliases, as the schema of outputs says."""
+    known = getattr(type(value), "__pydantic_fields__", {})
+    names = [each.name for each in dataclasses.fields(value)]
+    aliases = {name: known[name].serialization_alias for name in names if name in known}
+    return {aliases.get(name) or name: getattr(value, name) for name in names}
 
 
 def _sorted(values: Set[Any]) -> list[Any]:
@@ -194,7 +214,7 @@ def replaced(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return _dumped(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+        return _of_dataclass(value)
     return _collection(value)
 
 
