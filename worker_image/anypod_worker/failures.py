@@ -56,13 +56,15 @@ def of_death(death: Death, limits: Limits) -> Failure:
     if death.reason == MEMORY:
         return Failure(
             type="out-of-memory",
-            detail=f"the program and what it started used more than {limits.memory_bytes} bytes",
+            detail="the program and what it started used more than limits.memory of the pool,"
+            f" {limits.memory_bytes} bytes",
             limit=limits.memory_bytes,
         )
     if death.reason == OUT_OF_MEMORY:
         return Failure(
             type="out-of-memory",
-            detail="the kernel ran out of memory and killed the program",
+            detail="the kernel killed the program, as the memory of the worker's container or"
+            " machine was full",
             signal=death.signal,
         )
     if death.reason == PROCESSES:

@@ -43,7 +43,7 @@ _TO_DO = {
     "worker-lost": "it may have run; run it again if that does no harm",
     "session-busy": "try again when its other call has ended",
     "session-lost": "end it with 'anypod sessions delete', and begin anew",
-    "out-of-memory": "raise limits.memory of the pool, or use less",
+    "out-of-memory": "use less, or raise the limit that the detail names",
     "lm-auth": "the pool's owner has to give the LM a key that its provider takes",
     "lm-rate-limited": "try again later, or choose another LM of the pool",
     "lm-unavailable": "try again later, or choose another LM of the pool",

@@ -187,7 +187,7 @@ def _described(error: BaseException, directory: Path) -> Failure:
     if isinstance(error, SystemExit):
         return _exited(error, directory)
     if isinstance(error, MemoryError):
-        type_, detail = "out-of-memory", "the program needs more memory than it may have"
+        type_, detail = "out-of-memory", "the program needs more than limits.memory of the pool"
     else:
         type_, detail = "program-error", describe(error)
     return Failure(

@@ -26,7 +26,9 @@ _LEAST_RECURSION = 500
 """What we need ourselves, whatever the program has set."""
 _THREAD_GRACE_SECONDS = 0.05
 count_threads: Callable[[], int] = _thread._count  # noqa: SLF001 - also those that threading misses
-_NO_MEMORY = Failure(type="out-of-memory", detail="the program needs more memory than it may have")
+_NO_MEMORY = Failure(
+    type="out-of-memory", detail="the program needs more than limits.memory of the pool"
+)
 
 
 @dataclass(slots=True)
