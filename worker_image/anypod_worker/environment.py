@@ -41,10 +41,14 @@ def lm_keys(host: Mapping[str, str]) -> tuple[dict[str, str], set[str]]:
         if name.startswith(pod.LM_KEY):
             lm, _, variable = value.partition("=")
             hidden.add(variable)
-            if key := host.get(variable, "").strip():
-                if not pod.is_key(key):
-                    raise NoKey(f"the key of LM {lm!r} is none: {pod.NO_KEY}")
-                keys[lm] = key
+            key = host.get(variable, "").strip()
+            if not key:
+                ours = variable.startswith(pod.LM_SECRET)
+                where = "the key of its Secret" if ours else f"the variable {variable}"
+                raise NoKey(f"the key of LM {lm!r} is missing: there is nothing in {where}")
+            if not pod.is_key(key):
+                raise NoKey(f"the key of LM {lm!r} is none: {pod.NO_KEY}")
+            keys[lm] = key
     return keys, hidden
 
 

@@ -58,12 +58,28 @@ def test_keys_of_lms_are_found_and_their_variables_taken_away() -> None:
         "ANYPOD_LINK_LM_KEY_0": "key-0",
         "ANYPOD_WORKER_LM_1": "slow=OPENAI_API_KEY",
         "OPENAI_API_KEY": "key-1",
-        "ANYPOD_WORKER_LM_2": "gone=NOWHERE",
         "PATH": "/bin",
     }
     keys, hidden = environment.lm_keys(host)
     assert keys == {"fast": "key-0", "slow": "key-1"}
-    assert hidden == {"ANYPOD_LINK_LM_KEY_0", "OPENAI_API_KEY", "NOWHERE"}
+    assert hidden == {"ANYPOD_LINK_LM_KEY_0", "OPENAI_API_KEY"}
+
+
+@pytest.mark.parametrize("host", [{}, {"MY_KEY": ""}, {"MY_KEY": " \n"}])
+def test_without_a_key_that_it_is_to_have_a_worker_does_not_begin(host: dict[str, str]) -> None:
+    """Its provider would refuse every run, and say that the key is wrong."""
+    with pytest.raises(environment.NoKey, match=r"LM 'fast' is missing: .* variable MY_KEY"):
+        environment.lm_keys({**host, "ANYPOD_WORKER_LM_0": "fast=MY_KEY"})
+
+
+def test_a_secret_that_holds_no_key_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANYPOD_WORKER_CONFIG", "{}")
+    monkeypatch.setenv("ANYPOD_WORKER_LM_0", "fast=ANYPOD_LINK_LM_KEY_0")
+    monkeypatch.setenv("ANYPOD_LINK_LM_KEY_0", "")
+    monkeypatch.setattr("sys.argv", ["anypod_worker"])
+    monkeypatch.setattr("os.execve", lambda *_: None)
+    with pytest.raises(SystemExit, match="nothing in the key of its Secret"):
+        entry.main()
 
 
 @pytest.mark.parametrize("key", ["two words", 'a"b-c-d-e-f', "a\\b-c-d-e-f", "schlüssel"])
