@@ -52,6 +52,8 @@ class Target:
     host: str
     port: int
     max_message_bytes: int
+    called: str = ""
+    """The pool as callers name it, if that is not ``pool``."""
 
     @property
     def url(self) -> str:
@@ -102,7 +104,9 @@ class Link:
         self._up_ticks = 0
         self._task: asyncio.Task[None] | None = None
         self._cut: asyncio.Future[None] | None = None
-        self._outage = Outage(log, f"link to {target.worker} of pool {target.pool}")
+        self._outage = Outage(
+            log, f"link to {target.worker} of pool {target.called or target.pool}"
+        )
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._keep_up())

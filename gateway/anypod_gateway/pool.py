@@ -69,7 +69,7 @@ class Pool:
         self._http = http
         self._events = events
         self._errands = Errands()
-        self.watch = PoolWatch(store, self._keys)
+        self.watch = PoolWatch(store, self._keys, called=self.name)
         self.cache = ProgramCache(store, self._keys, self.watch)
         self.sessions = SessionStore(store, self._keys, confirm=self.watch.confirm)
         self.roster = Roster(self._make_worker, self._serve, self._on_link)
@@ -208,7 +208,13 @@ class Pool:
         # What an execution printed travels beside its outputs; a byte may take three.
         largest = max_message_bytes(limits.body_bytes) + 4 * limits.log_bytes
         return Worker(
-            self.manifest.metadata.name, endpoint, self._identity, self._http, roster, largest
+            self.manifest.metadata.name,
+            endpoint,
+            self._identity,
+            self._http,
+            roster,
+            largest,
+            self.name,
         )
 
     def _serve(self) -> None:

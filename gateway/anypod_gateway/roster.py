@@ -97,10 +97,11 @@ class Roster:
     def changed(self, worker: Worker) -> None:
         if worker.is_placeable:
             self.ready.append(worker)
-            log.info("worker %s is ready", worker.name)
+            log.info("worker %s of pool %s is ready", worker.name, worker.pool)
         else:
             self.ready.remove(worker)
-            log.info("worker %s is not ready: %s", worker.name, why_not_ready(worker))
+            why = why_not_ready(worker)
+            log.info("worker %s of pool %s is not ready: %s", worker.name, worker.pool, why)
         self._compare()
         self._tell()
         if worker.is_placeable:

@@ -82,8 +82,11 @@ class Worker:
         http: aiohttp.ClientSession,
         watcher: Watcher,
         max_message_bytes: int,
+        called: str = "",
     ) -> None:
+        """``called``: the pool as callers name it, if that is not ``pool``."""
         self.name = endpoint.name
+        self.pool = called or pool
         self.endpoint = endpoint
         self.hello: WorkerHello | None = None
         """Of the process that was last linked."""
@@ -106,7 +109,9 @@ class Worker:
         self._not_ready = False
         self._open: dict[str, Attempt] = {}
         self._ends: dict[str, EndSession] = {}
-        target = Target(pool, endpoint.name, endpoint.host, endpoint.port, max_message_bytes)
+        target = Target(
+            pool, endpoint.name, endpoint.host, endpoint.port, max_message_bytes, called
+        )
         self._link = Link(target, identity, http, self)
         self._link.is_expected = endpoint.ready
 

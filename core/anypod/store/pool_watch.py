@@ -75,7 +75,8 @@ class View(Protocol):
 class PoolWatch:
     """Add the views, then keep ``run`` running: it returns only by an exception."""
 
-    def __init__(self, store: KeyValue, keys: PoolKeys) -> None:
+    def __init__(self, store: KeyValue, keys: PoolKeys, called: str = "") -> None:
+        """``called``: the pool as callers name it, if that is not its own name."""
         self._store = store
         self._keys = keys
         self._views: list[tuple[str, View]] = []
@@ -91,7 +92,7 @@ class PoolWatch:
         self._wanted = asyncio.Event()
         self._wanted.set()  # so that it is soon known that the store answers
         self._news = asyncio.Event()
-        self._outage = Outage(log, f"store of pool {keys.pool}")
+        self._outage = Outage(log, f"store of pool {called or keys.pool}")
         self.synced = asyncio.Event()
         """Set once the views hold what is in the store."""
 

@@ -1,12 +1,15 @@
-"""Pools come and go also while the store is away."""
+"""Pools come and go also while the store is away; what is logged of them has their names."""
 
 import asyncio
+import logging
 
-from tests.support.engine import TOKEN, manifest
+import pytest
+from tests.support.engine import TOKEN, manifest, until
 from tests.support.ports import free_port
+from tests.support.scripted_worker import scripted_worker
 
 from anypod.store.open import open_store
-from anypod_gateway.discovery import Apply, DesiredPool
+from anypod_gateway.discovery import Apply, DesiredPool, Endpoint
 from anypod_gateway.links import Identity
 from anypod_gateway.pools import Pools
 
@@ -48,3 +51,30 @@ async def test_one_task_waits_for_the_store_however_often_the_pools_change() -> 
                 await pools.synced.wait()
     finally:
         await store.close()
+
+
+async def test_pools_of_one_name_are_told_apart_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    store = await asyncio.to_thread(lambda: open_store(f"etcd://127.0.0.1:{free_port()}"))
+    sources: list[Told] = []
+
+    def source(apply: Apply) -> Told:
+        sources.append(Told(apply))
+        return sources[0]
+
+    async with scripted_worker() as worker:
+        pools = Pools(source=source, store=store, identity=lambda _: Identity("g1", "test", TOKEN))
+        async with pools:
+            there = Endpoint("w1", "127.0.0.1", worker.port, ready=True)
+            gone = Endpoint("w2", "127.0.0.1", free_port(), ready=True)
+            theirs = DesiredPool(manifest(), (there, gone), namespace="team-a", is_home=False)
+            sources[0].apply([theirs])
+            for told in (
+                "worker w1 of pool pool.team-a is ready",
+                "link to w2 of pool pool.team-a",
+                "store of pool pool.team-a",
+            ):
+                await until(lambda told=told: told in caplog.text)  # type: ignore[misc]
+    await store.close()
