@@ -22,6 +22,16 @@ def name_of(raw: Raw) -> Name:
     return metadata.get("namespace", ""), metadata["name"]
 
 
+def why_degraded(pool: Raw) -> str:
+    """What its operator says is wrong with it; empty if that is nothing."""
+    status = pool.get("status")
+    conditions = status.get("conditions") if isinstance(status, Mapping) else None
+    for each in conditions or ():
+        if each.get("type") == "Degraded" and each.get("status") == "True":
+            return f"{each.get('reason')}: {each.get('message')}"
+    return ""
+
+
 def endpoints_of(slices: Iterable[Raw]) -> dict[Name, tuple[Endpoint, ...]]:
     """By pool. While a pod moves from slice to slice it may stand in two: the better news holds."""
     found: dict[Name, dict[str, Endpoint]] = {}

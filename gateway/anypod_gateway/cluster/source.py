@@ -10,7 +10,7 @@ from anypod.resources import WorkerPool, served
 from anypod.resources.names import POOL_LABEL
 from anypod.resources.workerpool import API_VERSION
 from anypod_gateway.cluster.connection import Api, connected
-from anypod_gateway.cluster.objects import Name, Raw, endpoints_of, name_of
+from anypod_gateway.cluster.objects import Name, Raw, endpoints_of, name_of, why_degraded
 from anypod_gateway.cluster.reflection import Reflection
 from anypod_gateway.discovery import Apply, DesiredPool
 
@@ -59,6 +59,7 @@ class KubernetesSource:
 
     def _tell(self, pools: list[Raw], slices: list[Raw]) -> None:
         endpoints = endpoints_of(slices)
+        degraded = {name_of(raw): why_degraded(raw) for raw in pools}
         self._read = {
             name: read
             for name, read in ((name_of(raw), self._manifest(raw)) for raw in pools)
@@ -71,7 +72,7 @@ class KubernetesSource:
                 DesiredPool(
                     manifest,
                     endpoints.get(name, ()),
-                    self._complaints.get(name, ""),
+                    self._complaints.get(name) or degraded[name],
                     namespace=name[0],
                     is_home=name[0] == self._home,
                 )

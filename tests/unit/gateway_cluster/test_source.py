@@ -71,3 +71,18 @@ def test_nothing_is_kept_of_a_pool_that_is_gone(told: Told) -> None:
     assert told.pools == {}
     told.tell()
     assert (told.source._read, told.source._complaints) == ({}, {})
+
+
+def test_what_its_operator_finds_wrong_with_a_pool_is_told_while_it_holds(told: Told) -> None:
+    def degraded(status: str, reason: str, message: str) -> dict[str, Any]:
+        ready = {"type": "Ready", "status": "False", "reason": "NoneServes", "message": "0 of 1"}
+        found = {"type": "Degraded", "status": status, "reason": reason, "message": message}
+        return pool() | {"status": {"conditions": [ready, found]}}
+
+    told.tell(degraded("True", "CannotStart", "p-1: no module 'nosuch'"))
+    assert told.pools["p"].message == "CannotStart: p-1: no module 'nosuch'"
+    told.tell(degraded("False", "AsExpected", ""))
+    assert told.pools["p"].message == ""
+    for status in ({}, {"conditions": None}, None):
+        told.tell(pool() | {"status": status})
+        assert told.pools["p"].message == ""
