@@ -150,6 +150,8 @@ class EtcdStore:
                     delivered = batch.revision
                     yield Synced(delivered)
             except etcd_watch.Compacted as error:
+                if isinstance(error, etcd_watch.Replaced):
+                    log.error("%s: %s", self._name, error)  # noqa: TRY400 - there is nothing to trace
                 outage.failed(error)
                 delivered = 0
             except StoreUnavailable as error:

@@ -32,6 +32,10 @@ class Compacted(Exception):
     """The changes asked for are no longer known."""
 
 
+class Replaced(Compacted):
+    """The store has not what it had."""
+
+
 class Refused(StoreUnavailable):
     """By a server that does not know the token, or its user's right to this."""
 
@@ -46,7 +50,7 @@ class Batch:
 async def stream(connection: Connection, prefix: str, after: int) -> AsyncGenerator[Batch, None]:
     """All changes after the revision ``after``; first an empty batch, when the watch is on.
 
-    Raises Compacted, Refused, StoreUnavailable.
+    Raises Compacted, Replaced, Refused, StoreUnavailable.
     """
     call = connection.watch.Watch(metadata=(*_NEEDS_LEADER, *connection.metadata))
     try:
@@ -91,7 +95,10 @@ def _check(response: Any, after: int) -> None:
     if response.canceled:
         raise StoreUnavailable(f"the watch was cancelled: {response.cancel_reason}")
     if response.created and response.header.revision < after:
-        raise Compacted(f"the store went back from revision {after}: its data was replaced")
+        revision = response.header.revision
+        raise Replaced(
+            f"its data was replaced, revision {after} by {revision}: what is missing is lost"
+        )
 
 
 def _is_refusal(reason: str) -> bool:

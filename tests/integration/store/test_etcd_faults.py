@@ -187,9 +187,10 @@ async def test_compaction_while_the_watch_is_up_needs_no_new_reading(etcd: EtcdS
 
 
 async def test_a_store_whose_data_was_replaced_is_read_anew(
-    etcd: EtcdServer, tmp_path: Path
+    etcd: EtcdServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its revisions begin again: a watch that waits for the next old one would wait for ever."""
+    """Its revisions begin again: a watch that waits for the next old one would wait for ever. And
+    it is said, for all that callers see is that their programs are not there."""
     async with opened(etcd.endpoint) as store, following(store, "/w/") as follower:
         for number in range(20):
             version = await store.commit([Put(f"/w/{number}", b"")])
@@ -199,6 +200,9 @@ async def test_a_store_whose_data_was_replaced_is_read_anew(
         await asyncio.to_thread(etcd.start)
         await store.commit([Put("/w/new", b"")])
         await follower.until(lambda: set(follower.values) == {"/w/new"})
+    errors = [record.message for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(errors) == 1
+    assert "its data was replaced" in errors[0]
 
 
 async def test_a_connection_that_always_breaks_fills_no_log(
