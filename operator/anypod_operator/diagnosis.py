@@ -28,6 +28,7 @@ _CREATE = frozenset(
 )
 _NOT_CRASHED = frozenset({"", "ContainerCreating", "PodInitializing"})
 _TEXT_LIMIT = 800
+_OFTEN = 2
 _GATES = "ReadinessGatesNotReady"
 """Why the kubelet itself says that a pod is not ready whose containers are."""
 
@@ -108,14 +109,11 @@ def _of_pod(pod: Raw) -> Iterator[tuple[str, str]]:
         yield "NodeLost", f"node {pod.get('spec', {}).get('nodeName', '')} does not answer"
         return
     status = pod.get("status", {})
-    for container in (
-        *status.get("initContainerStatuses", []),
-        *status.get("containerStatuses", []),
-    ):
-        found = _of_container(container)
-        if found is not None:
-            yield found
-            return
+    found = [
+        *(_of_container(each, may_end=True) for each in status.get("initContainerStatuses", [])),
+        *(_of_container(each, may_end=False) for each in status.get("containerStatuses", [])),
+    ]
+    yield from [trouble for trouble in found if trouble is not None][:1]
 
 
 def _is_node_lost(pod: Raw) -> bool:
@@ -128,7 +126,8 @@ def _is_node_lost(pod: Raw) -> bool:
     )
 
 
-def _of_container(status: dict[str, Any]) -> tuple[str, str] | None:
+def _of_container(status: dict[str, Any], *, may_end: bool) -> tuple[str, str] | None:
+    """``may_end``: it is well when it has ended well."""
     waiting = status.get("state", {}).get("waiting") or {}
     reason, name = waiting.get("reason", ""), status["name"]
     if reason in _PULL:
@@ -141,10 +140,16 @@ def _of_container(status: dict[str, Any]) -> tuple[str, str] | None:
     ended = status.get("state", {}).get("terminated") or status.get("lastState", {}).get(
         "terminated"
     )
-    if not ended or ended.get("exitCode") == 0:
-        crashed = reason not in _NOT_CRASHED
-        return ("WorkerCrashing", f"container {name}: {reason}") if crashed else None
-    return _of_end(name, ended)
+    if ended and (ended.get("exitCode") != 0 or (not may_end and _ends_often(status))):
+        return _of_end(name, ended)
+    if reason in _NOT_CRASHED:
+        return None
+    return _named(name), f"container {name}: {reason}"
+
+
+def _ends_often(status: dict[str, Any]) -> bool:
+    """It ends well, and again: the wrong image, or a sidecar that should be a job."""
+    return int(status.get("restartCount", 0)) >= _OFTEN
 
 
 def _of_end(name: str, ended: dict[str, Any]) -> tuple[str, str]:
@@ -155,10 +160,14 @@ def _of_end(name: str, ended: dict[str, Any]) -> tuple[str, str]:
     if ended.get("reason") == "OOMKilled":
         return "OutOfMemory", f"container {name} took more memory than its limit"
     if name != WORKER_CONTAINER:
-        return "SidecarFailing", f"container {name} {how}"
+        return _named(name), f"container {name} {how}"
     if last.startswith("preload ") and not killer:
         return "PreloadFailed", last
-    return "WorkerCrashing", how
+    return _named(name), how
+
+
+def _named(container: str) -> str:
+    return "WorkerCrashing" if container == WORKER_CONTAINER else "SidecarFailing"
 
 
 def _signal(ended: dict[str, Any]) -> str:

@@ -115,7 +115,7 @@ def _wrong(observed: Observed, counts: _Counts) -> list[Trouble]:
                 "RolloutStuck",
                 f"{counts.updated} of {counts.wanted} workers are made of the present spec, and "
                 "there was no progress within spec.rollout.progressDeadlineSeconds",
-                "See kubectl describe pod; the workers of the former spec go on.",
+                "See kubectl describe pod. Workers of a former spec go on, if there are any.",
             )
         )
     return wrong

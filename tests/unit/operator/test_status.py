@@ -154,6 +154,10 @@ def crashed(message: str = "", **more: Any) -> Raw:
     return {"lastState": {"terminated": {"exitCode": 1, "message": message, **more}}}
 
 
+def ended_well(times: int) -> Raw:
+    return {"restartCount": times, "lastState": {"terminated": {"exitCode": 0}}}
+
+
 def of(*containers: Raw, **more: Any) -> list[str]:
     return [one.reason for one in troubles([pod(containerStatuses=list(containers), **more)])]
 
@@ -169,6 +173,9 @@ def of(*containers: Raw, **more: Any) -> list[str]:
         (waiting("CrashLoopBackOff"), ["WorkerCrashing"]),
         (waiting("CrashLoopBackOff", **crashed(reason="OOMKilled")), ["OutOfMemory"]),
         (waiting("CrashLoopBackOff", "side", **crashed("x")), ["SidecarFailing"]),
+        (waiting("CrashLoopBackOff", "side"), ["SidecarFailing"]),
+        (waiting("CrashLoopBackOff", "side", **ended_well(3)), ["SidecarFailing"]),
+        (waiting("CrashLoopBackOff", **ended_well(3)), ["WorkerCrashing"]),
         (waiting("ContainerCreating"), []),
         (waiting("PodInitializing"), []),
         ({"name": "worker", "state": {"running": {}}, **crashed("x")}, ["WorkerCrashing"]),
@@ -180,8 +187,18 @@ def test_a_container_that_does_not_run_is_understood(container: Raw, reason: lis
 
 
 def test_a_container_that_ended_well_and_begins_again_is_no_trouble() -> None:
-    ended = {"lastState": {"terminated": {"exitCode": 0}}}
-    assert of({"name": "worker", "state": {"running": {}}, **ended}) == []
+    running = {"name": "worker", "state": {"running": {}}}
+    assert of({**running, **ended_well(1)}) == []
+    init = {"name": "init", "state": ended_well(9)["lastState"], "restartCount": 9}
+    assert of(running, initContainerStatuses=[init]) == []
+
+
+@pytest.mark.parametrize("state", [{"running": {}}, {"terminated": {"exitCode": 0}}])
+def test_one_that_always_ends_well_is_in_trouble_all_the_while(state: Raw) -> None:
+    """Not only between its starts: the pool would be told to be well, and again not to be."""
+    often = {"name": "worker", **ended_well(2), "state": state}
+    (found,) = troubles([pod(containerStatuses=[often])])
+    assert "ended with exit code 0" in found.message
 
 
 def test_a_ready_pod_is_in_no_trouble_whatever_was_before() -> None:
