@@ -21,6 +21,7 @@ import msgspec
 from anypod.wire.messages import Code, Usage
 from anypod_worker import crowd, frames, logs, processes
 from anypod_worker.crowd import Crowd
+from anypod_worker.ends import Ends
 from anypod_worker.pipes import Pipes
 from anypod_worker.printed import Stream
 
@@ -78,15 +79,6 @@ class Owner(Protocol):
         """Its job has ended and it could run another."""
 
     def gone(self, executor: "Executor", death: Death) -> None: ...
-
-
-@dataclass(frozen=True)
-class Ends:
-    """The supervisor's ends of what it shares with one executor."""
-
-    socket: socket.socket
-    stdout: int
-    stderr: int
 
 
 class Executor(asyncio.Protocol):
@@ -387,6 +379,8 @@ class Executor(asyncio.Protocol):
         self._pipes.close()
         if self._transport is not None:
             self._transport.abort()
+        else:
+            self._ends.socket.close()
         job, self.job = self.job, None
         if job is not None:
             job.lost(death)

@@ -5,6 +5,7 @@ gives up, so that whoever runs it sees a process that fails, with the reason in 
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -16,8 +17,8 @@ from pathlib import Path
 import msgspec
 
 from anypod.wire.config import WorkerConfig
-from anypod_worker import environment, frames, logs, processes, zygote
-from anypod_worker.executors import Ends, Executor, Owner
+from anypod_worker import ends, environment, frames, logs, processes, zygote
+from anypod_worker.executors import Executor, Owner
 from anypod_worker.family import Family
 
 PRELOAD_RETRIES = (1.0, 2.0, 4.0)
@@ -77,32 +78,33 @@ class Forks:
     # executors
 
     async def fork(self, directory: Callable[[int], Path], owner: Owner) -> Executor:
-        """An executor that tells its owner when it is warm, or that it is gone. Raises OSError."""
+        """An executor that tells its owner when it is warm, or that it is gone. Raises OSError, and
+        then holds nothing: a full disk may fail it for hours, again and again."""
         await self.ready.wait()
         self._numbers += 1
         number = self._numbers
-        ours, theirs = socket.socketpair()
-        out_read, out_write = os.pipe()
-        err_read, err_write = os.pipe()
-        executor = Executor(
-            number,
-            directory(number),
-            Ends(ours, out_read, err_read),
-            owner,
-            max_frame_bytes=frames.max_frame_bytes(self.config.limits.output_bytes),
-            memory_was_short=lambda: self.memory_was_short(),
-        )
-        try:
-            await executor.connect()
-            self._pending[number] = executor
-            request = zygote.encode(zygote.Fork(number, str(executor.directory)))
-            socket.send_fds(self._control, [request], [theirs.fileno(), out_write, err_write])
-        except OSError:
-            self._not_forked(number)
-        finally:
-            theirs.close()
-            os.close(out_write)
-            os.close(err_write)
+        with ends.pairs() as (ours, theirs):
+            try:
+                place = directory(number)
+            except OSError:
+                ours.close()
+                raise
+            executor = Executor(
+                number,
+                place,
+                ours,
+                owner,
+                max_frame_bytes=frames.max_frame_bytes(self.config.limits.output_bytes),
+                memory_was_short=lambda: self.memory_was_short(),
+            )
+            try:
+                await executor.connect()
+                self._pending[number] = executor
+                request = zygote.encode(zygote.Fork(number, str(place)))
+                socket.send_fds(self._control, [request], theirs)
+            except OSError:
+                self._pending.pop(number, None)
+                self._loop.call_soon(executor.never_was)
         self._loop.call_later(_FORK_SECONDS, self._fork_too_slow, executor)
         return executor
 
@@ -202,26 +204,46 @@ class Forks:
             self._preload_failed(f"preload of {self._modules()} failed: {_ending(status)}")
         if self.failed.done():
             return
-        self._loop.call_later(self._delay, self._start_again)
-        self._delay = min(2 * self._delay, _MAX_RESTART_DELAY)
-        self._on_change()
+        self._start_again_later()
 
     def _start_again(self) -> None:
         if self._stopping:
             return
         self._has_failed = False
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self.pid = _execute_zygote(theirs.fileno(), self.config)
-        self._control = ours
-        ours.send(zygote.encode(zygote.Configure(self.config, os.getpid())))
-        self._attach()
+        try:
+            self.pid, self._control = _new_zygote(self.config)
+        except OSError as error:
+            self.message = f"the zygote cannot be started: {error}"
+            logs.event(logging.ERROR, self.message)
+            self._start_again_later()
+        else:
+            self._attach()
+
+    def _start_again_later(self) -> None:
+        self._loop.call_later(self._delay, self._start_again)
+        self._delay = min(2 * self._delay, _MAX_RESTART_DELAY)
+        self._on_change()
 
     def stop(self) -> None:
         """No executor is made after this."""
         self._stopping = True
         self.ready.clear()
         processes.send(self.pid, signal.SIGKILL)
+
+
+def _new_zygote(config: WorkerConfig) -> tuple[int, socket.socket]:
+    """Its pid, and our end of its socket. Raises OSError, and then there is neither."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        try:
+            pid = _execute_zygote(theirs.fileno(), config)
+        except OSError:
+            ours.close()
+            raise
+    ours.setblocking(False)
+    with contextlib.suppress(OSError):  # it has died, which its exit status tells
+        ours.send(zygote.encode(zygote.Configure(config, os.getpid())))
+    return pid, ours
 
 
 def _execute_zygote(control: int, config: WorkerConfig) -> int:

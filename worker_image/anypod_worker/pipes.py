@@ -26,11 +26,13 @@ class Pipes:
         self._open: dict[int, Stream] = {stdout: "stdout", stderr: "stderr"}
         self._on_data = on_data
         self._poll = select.poll()
-
-    def open(self) -> None:
         for pipe in self._open:
             os.set_blocking(pipe, False)
             self._poll.register(pipe, select.POLLIN)
+
+    def open(self) -> None:
+        """Raises OSError; ``close`` is as good then."""
+        for pipe in self._open:
             self._loop.add_reader(pipe, self._readable, pipe)
 
     def drain(self) -> None:

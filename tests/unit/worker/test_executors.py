@@ -13,7 +13,8 @@ import uvloop
 
 from anypod.wire.messages import Code, Usage
 from anypod_worker import frames
-from anypod_worker.executors import LAST_WORDS, Death, Ends, Executor
+from anypod_worker.ends import Ends
+from anypod_worker.executors import LAST_WORDS, Death, Executor
 
 
 class Owner:
