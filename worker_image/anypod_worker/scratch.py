@@ -18,15 +18,14 @@ _LOCK = ".lock"
 
 class Scratch:
     def __init__(self) -> None:
-        draft = Path(tempfile.mkdtemp(prefix=_DRAFT_PREFIX))
-        self.root = draft.with_name(draft.name.replace(_DRAFT_PREFIX, _PREFIX, 1))
-        self._lock = _lock_and_name(draft, self.root)
+        self.root, self._lock = _made()
 
     def for_executor(self, number: int) -> Path:
         """Makes the whole anew if something has tidied it away."""
         if not self.root.exists():
+            _, lock = _made(self.root)
             os.close(self._lock)
-            self._lock = _lock_and_name(Path(tempfile.mkdtemp(prefix=_DRAFT_PREFIX)), self.root)
+            self._lock = lock
         directory = self.root / str(number)
         directory.mkdir(mode=0o700)
         return directory
@@ -40,12 +39,22 @@ class Scratch:
         os.close(self._lock)
 
 
-def _lock_and_name(draft: Path, root: Path) -> int:
-    """It gets the name that others look for only when it is locked."""
-    lock = os.open(draft / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    draft.rename(root)
-    return lock
+def _made(root: Path | None = None) -> tuple[Path, int]:
+    """A new directory, also under a name that is free again, and its lock. Raises OSError, and then
+    there is neither.
+
+    It gets the name that others look for only when it is locked.
+    """
+    with contextlib.ExitStack() as undo:
+        draft = Path(tempfile.mkdtemp(prefix=_DRAFT_PREFIX))
+        undo.callback(shutil.rmtree, draft, ignore_errors=True)
+        lock = os.open(draft / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        undo.callback(os.close, lock)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        root = root or draft.with_name(draft.name.replace(_DRAFT_PREFIX, _PREFIX, 1))
+        draft.rename(root)
+        undo.pop_all()
+    return root, lock
 
 
 def _remove(directory: Path) -> None:

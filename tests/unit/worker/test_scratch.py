@@ -1,5 +1,6 @@
 """Directories of executors: each its own, gone with the worker, and with one that was killed."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -62,6 +63,39 @@ def test_it_is_made_anew_when_something_has_tidied_it_away() -> None:
     kept = Scratch()
     kept.remove(kept.root)
     assert kept.for_executor(1).is_dir()
+    kept.close()
+
+
+def test_what_cannot_be_made_anew_is_tried_again_and_nothing_else_is_closed(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Scratch()
+    kept.remove(kept.root)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary / "away"))
+    with pytest.raises(FileNotFoundError):
+        kept.for_executor(1)
+    with contextlib.ExitStack() as files:
+        others = [files.enter_context((temporary / name).open("w")) for name in "ab"]
+        with pytest.raises(FileNotFoundError):
+            kept.for_executor(2)
+        for other in others:
+            os.fstat(other.fileno())
+    (temporary / "away").mkdir()
+    assert kept.for_executor(3).is_dir()
+    kept.close()
+
+
+def test_what_is_made_by_half_does_not_stay(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (temporary / "one").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary / "one"))
+    kept = Scratch()
+    kept.remove(temporary / "one")
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    with pytest.raises(FileNotFoundError):
+        kept.for_executor(1)
+    assert list(temporary.iterdir()) == []
     kept.close()
 
 
