@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from anypod.local.console import Level
 from anypod.resources import pools_file
 from anypod.resources.pools_file import PoolEntry, PoolsFile, WorkerEndpoint
 from anypod.resources.workerpool import WorkerPool
 
 HOST = "127.0.0.1"
+AGAIN_SECONDS = 0.5
+"""Before what could not be written is written again."""
 
 
 @dataclass
@@ -99,12 +102,24 @@ class Board:
         self._dirty.set()
         self.on_change()
 
-    async def keep_written(self) -> None:
-        """For ever. In a thread, for a disk may be slow."""
+    async def keep_written(self, say: Callable[[str, Level], None]) -> None:
+        """For ever. In a thread, for a disk may be slow; and again and again while it is full."""
+        failed = False
         while True:
             await self._dirty.wait()
             self._dirty.clear()
-            await asyncio.to_thread(pools_file.write, self._path, self.content())
+            try:
+                await asyncio.to_thread(pools_file.write, self._path, self.content())
+            except OSError as reason:
+                self._dirty.set()
+                if not failed:
+                    say(f"{self._path} cannot be written: {reason.strerror}; trying on", "error")
+                failed = True
+                await asyncio.sleep(AGAIN_SECONDS)
+            else:
+                if failed:
+                    say(f"{self._path} is written again", "info")
+                failed = False
 
     def content(self) -> PoolsFile:
         return PoolsFile(pools=[pool.entry() for pool in self.pools])

@@ -77,19 +77,26 @@ class Directory:
                     _write_private(self.webhook_secrets / pool, f"{new_secret()}\n")
 
     def new_token(self) -> str:
-        """The link's secret of this start, also in a file that only this user can read."""
+        """The link's secret of this start, also in a file that only this user can read.
+
+        Raises CannotStart."""
         token = secrets.token_urlsafe(32)
-        _write_private(self.token_file, token)
+        with _usable(self.token_file):
+            _write_private(self.token_file, token)
         return token
 
     def announce(self, url: str) -> None:
-        """For whoever finds the lock taken."""
-        self._write({"pid": os.getpid(), "url": url})
+        """For whoever finds the lock taken; without it, that one is told less."""
+        with contextlib.suppress(OSError):
+            self._write({"pid": os.getpid(), "url": url})
 
     def release(self) -> None:
-        self.token_file.unlink(missing_ok=True)
-        self.pools_file.unlink(missing_ok=True)
-        os.ftruncate(self.lock, 0)
+        """What cannot be removed does not matter to the next."""
+        for file in (self.token_file, self.pools_file):
+            with contextlib.suppress(OSError):
+                file.unlink()
+        with contextlib.suppress(OSError):
+            os.ftruncate(self.lock, 0)
         os.close(self.lock)
 
     def _write(self, content: dict[str, Any]) -> None:

@@ -73,7 +73,7 @@ class Launcher:
         self._ground.nursery.preload(self._shared_preload)
         self._ground.directory.announce(self._url)
         self._keep(self._gateway.run())  # first, for it has most to import
-        self._keep(self._board.keep_written())
+        self._keep(self._board.keep_written(self._console.say))
         self._keep(self._keep_nursery())
         for worker in self._workers:
             self._keep(worker.run())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -106,6 +107,35 @@ def test_secrets_that_cannot_be_kept_are_said(tmp_path: Path) -> None:
     with pytest.raises(CannotStart, match="webhook-secrets cannot be used: File exists"):
         directory.keep_webhook_secrets(["one"])
     directory.release()
+
+
+def test_a_link_secret_that_cannot_be_kept_is_said(tmp_path: Path) -> None:
+    directory = Directory.take(tmp_path)
+    (tmp_path / "run" / ".link-token.tmp").mkdir()
+    with pytest.raises(CannotStart, match="link-token cannot be used: Is a directory"):
+        directory.new_token()
+    directory.release()
+
+
+def test_a_full_disk_does_not_keep_a_pool_from_saying_where_it_is(tmp_path: Path) -> None:
+    directory = Directory.take(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        directory.announce("http://127.0.0.1:1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with pytest.raises(CannotStart, match="just starting"):
+        Directory.take(tmp_path)
+    directory.release()
+
+
+def test_what_cannot_be_removed_at_the_end_does_not_keep_the_directory(tmp_path: Path) -> None:
+    directory = Directory.take(tmp_path)
+    directory.token_file.mkdir()
+    directory.pools_file.mkdir()
+    directory.release()
+    Directory.take(tmp_path).release()
 
 
 def test_each_pool_has_a_webhook_secret_that_stays_and_is_private(tmp_path: Path) -> None:
