@@ -8,10 +8,11 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor as Threads
+from functools import partial
 from pathlib import Path
 
 from anypod_worker import logs
+from anypod_worker.chores import Chores
 from anypod_worker.executors import Death, Executor, Owner
 from anypod_worker.forks import Forks
 from anypod_worker.scratch import Scratch
@@ -22,7 +23,7 @@ _MAX_RETRY = 5.0
 
 
 class Reserve:
-    def __init__(self, forks: Forks, scratch: Scratch, threads: Threads, size: int) -> None:
+    def __init__(self, forks: Forks, scratch: Scratch, chores: Chores, size: int) -> None:
         self.all: dict[int, Executor] = {}
         """Every executor that lives, wherever it is used."""
         self.message = ""
@@ -30,7 +31,7 @@ class Reserve:
         self.on_warm: Callable[[Executor], None] = lambda _: None
         self._forks = forks
         self._scratch = scratch
-        self._threads = threads
+        self._chores = chores
         self._size = size
         self._loop = asyncio.get_running_loop()
         self._warm: deque[Executor] = deque()
@@ -135,7 +136,7 @@ class Reserve:
         if self._closed:
             return  # then everything is ended and removed at once
         self._forks.family.sweep()
-        self._loop.run_in_executor(self._threads, self._remove, executor.directory)
+        self._chores.add(partial(self._remove, executor.directory))
 
     def _remove(self, directory: Path) -> None:
         try:

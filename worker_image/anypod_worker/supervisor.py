@@ -13,7 +13,6 @@ import os
 import signal
 import socket
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import uvloop
@@ -21,6 +20,7 @@ from aiohttp import web
 
 from anypod.wire import codec
 from anypod_worker import boot, logs, processes
+from anypod_worker.chores import Chores
 from anypod_worker.dispatch import Dispatch
 from anypod_worker.executors import Executor
 from anypod_worker.forks import Forks
@@ -35,6 +35,9 @@ from anypod_worker.watch import Watch
 
 SPARE_EXECUTORS = 1
 _KILL_SECONDS = 10.0
+_REMOVAL_SECONDS = 2.0
+"""At the end, for what programs have left on disk: a pod's goes with it, and elsewhere the next
+worker removes the rest."""
 _MEMORY_STEP_BYTES = 1024 * 1024
 """A change of the worker's memory that gateways are told of."""
 _LAST_ANSWERS_SECONDS = 1.0
@@ -46,20 +49,27 @@ def run(told: boot.Told, zygote: int, control: socket.socket, began: float) -> i
     log = logs.Log(told.config.log_format, worker=told.config.worker, pool=told.config.pool)
     gc.collect()
     gc.freeze()
-    scratch = Scratch()
+    scratch, chores = Scratch(), Chores()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(told, zygote, control, began, scratch))
+            return runner.run(_serve(told, zygote, control, began, scratch, chores))
     finally:
         processes.kill_below_until_none(os.getpid(), _KILL_SECONDS)
-        scratch.close()
+        chores.add(scratch.close)
+        if not chores.finish(_REMOVAL_SECONDS):
+            logs.event(logging.WARNING, "files of programs are left for the next worker to remove")
         log.close()
 
 
 async def _serve(
-    told: boot.Told, zygote: int, control: socket.socket, began: float, scratch: Scratch
+    told: boot.Told,
+    zygote: int,
+    control: socket.socket,
+    began: float,
+    scratch: Scratch,
+    chores: Chores,
 ) -> int:
-    return await Supervisor(told, zygote, control, began, scratch).serve()
+    return await Supervisor(told, zygote, control, began, scratch, chores).serve()
 
 
 class Supervisor:
@@ -70,16 +80,17 @@ class Supervisor:
         control: socket.socket,
         began: float,
         scratch: Scratch,
+        chores: Chores,
     ) -> None:
         config = told.config
         self._told = told
         self._config = config
         self._began = began
         self._loop = asyncio.get_running_loop()
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="files")
+        self._chores = chores
         self._forks = Forks(config, zygote, control, self._state_changed)
         spares = config.executors if config.isolation == "fresh" else SPARE_EXECUTORS
-        self._reserve = Reserve(self._forks, scratch, self._threads, spares)
+        self._reserve = Reserve(self._forks, scratch, chores, spares)
         programs = ProgramCache(config.program_cache_bytes)
         self._dispatch = Dispatch(config, self._reserve, programs, Keys(told.lm_keys))
         self._watch = Watch(config.limits, self._reserve.all, self._tend)
@@ -94,7 +105,7 @@ class Supervisor:
         self._loop.set_exception_handler(_log_failed_callback)
         self._listen_to_signals()
         self._forks.start()
-        self._loop.run_in_executor(self._threads, remove_abandoned)
+        self._chores.add(remove_abandoned)
         self._state_changed()
         try:
             runner = await self._open_port()
@@ -233,7 +244,6 @@ class Supervisor:
         self._reserve.close()
         self._dispatch.close()
         await runner.cleanup()
-        await asyncio.to_thread(self._threads.shutdown)
         self._forks.family.unwatch()
         logs.event(logging.INFO, "worker stopped")
         if self._last_words:
