@@ -12,6 +12,7 @@ import secrets
 import signal
 import socket
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from anypod.resources.workerpool import API_VERSION, KIND, WorkerPool
 
 POLL_SECONDS = 0.05
 PATIENCE = 60.0
+AGAIN_SECONDS = 0.5
+"""Before another worker is started in place of one that could not be."""
 
 
 class Stack:
@@ -71,6 +74,9 @@ class Stack:
         self._tasks: list[asyncio.Task[None]] = []
         self._names = (f"w{number}" for number in range(1, 10_000))
         self._starting: set[asyncio.Task[None]] = set()
+        self._cannot_start: Exception | None = None
+        self._last_words = ""
+        """Of the worker that ended last."""
         self._http: aiohttp.ClientSession | None = None
 
     @property
@@ -92,9 +98,10 @@ class Stack:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        for task in [*self._tasks, *self._starting]:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *self._starting, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._starting)  # half started, they could not be ended
         for process in self._gateways.values():
             await _end(process)
         await asyncio.gather(*(_end(worker.process) for worker in self._workers.values()))
@@ -141,6 +148,7 @@ class Stack:
         while True:
             for name, worker in list(self._workers.items()):
                 if worker.process.returncode is not None:
+                    self._last_words = "\n".join([f"{name} ended:", *worker.log[-20:]])
                     del self._workers[name]
                     self._ready.pop(name, None)
             missing = self._wanted - len(self._workers) - len(self._starting)
@@ -154,9 +162,14 @@ class Stack:
 
     async def _start_worker(self, name: str) -> None:
         directory = self._directory / name
-        directory.mkdir()
         config = worker_config(self._pool, name, port=0)
-        self._workers[name] = await support.start_worker(config, directory, warm=True)
+        try:
+            directory.mkdir()
+            self._workers[name] = await support.start_worker(config, directory, warm=True)
+        except Exception as error:
+            self._cannot_start = error
+            await asyncio.sleep(AGAIN_SECONDS)
+            self._cannot_start = None
 
     async def _probe(self, name: str) -> None:
         worker = self._workers[name]
@@ -181,9 +194,26 @@ class Stack:
 
     async def ready(self) -> None:
         """All wanted workers are ready, and every gateway says so."""
-        async with asyncio.timeout(PATIENCE):
-            while not await self.all_ready():
-                await asyncio.sleep(POLL_SECONDS)
+        await self._until(self.all_ready)
+
+    async def _until(self, is_so: Callable[[], Awaitable[bool]]) -> None:
+        """Raises what keeps workers from coming, if it is known."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not await is_so():
+                    self._raise_what_failed()
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            raise AssertionError(
+                f"not all workers came within {PATIENCE:g} s. {self._last_words}"
+            ) from None
+
+    def _raise_what_failed(self) -> None:
+        if self._cannot_start is not None:
+            raise self._cannot_start
+        for task in self._tasks:
+            if task.done():
+                task.result()
 
     async def all_ready(self) -> bool:
         if len(self._ready) != self._wanted:
@@ -193,6 +223,9 @@ class Stack:
             if sum(worker["ready"] for worker in workers) != self._wanted:
                 return False
         return True
+
+    async def _any_ready(self) -> bool:
+        return bool(self._ready)
 
     async def get(self, url: str, path: str) -> Any:
         assert self._http is not None
@@ -219,9 +252,7 @@ class Stack:
 
     async def kill_worker(self, chance: random.Random | None = None) -> str:
         """kill -9 of one ready worker; its name. What it leaves behind must go by itself."""
-        async with asyncio.timeout(PATIENCE):
-            while not self._ready:
-                await asyncio.sleep(POLL_SECONDS)
+        await self._until(self._any_ready)
         name = (chance or random.Random()).choice(sorted(self._ready))
         worker = self._workers[name]
         self._ready.pop(name, None)
