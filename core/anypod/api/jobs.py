@@ -18,7 +18,6 @@ OPEN: frozenset[State] = frozenset({"queued", "running"})
 
 MAX_ATTEMPTS = 10
 MAX_PRIORITY = 100
-PRIORITY = r"^-?[0-9]{1,3}$"
 
 _job_id = re.compile(JOB_ID[1:-1])
 _LAST_MS = (1 << 48) - 1

@@ -17,7 +17,6 @@ UNREACHABLE = 4
 UNAVAILABLE = 5
 BUG = 70
 """As ``EX_SOFTWARE`` of sysexits.h."""
-INTERRUPTED = 130
 
 EXPLAINED = (
     "Exit codes: 0 done; 1 the program failed; 2 wrong usage; 3 the gateway refused it; "

@@ -17,7 +17,7 @@ from anypod.printable import printable
 Level = Literal["info", "warning", "error"]
 
 _COLOURS: Mapping[Level, str] = {"info": "", "warning": "\033[33m", "error": "\033[31m"}
-_DIM, _BOLD, _END, _CLEAR = "\033[2m", "\033[1m", "\033[0m", "\r\033[K"
+_DIM, _END, _CLEAR = "\033[2m", "\033[0m", "\r\033[K"
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _REMEMBERED_LINES = 2000
 
@@ -61,9 +61,6 @@ class Console:
         """Lines for people alone."""
         if not self._json:
             self._write("\n".join(lines))
-
-    def bold(self, text: str) -> str:
-        return self._in(_BOLD, text)
 
     def dim(self, text: str) -> str:
         return self._in(_DIM, text)

@@ -18,7 +18,6 @@ from anypod.local.surroundings import with_values
 from anypod.resources.workerpool import API_VERSION, KIND, WorkerPool
 
 DEFAULT_POOL = "default"
-Location = tuple[str | int, ...]
 _SHARED = ("dspy",)
 """Slow to import, and without anything of a pool in them."""
 

@@ -52,6 +52,8 @@ class Pin(Record, frozen=True, kw_only=True):
     ttl_seconds: float
     created_at: datetime
     pinned_at: datetime
+    """Nobody asks for it, but gateways of older versions, which serve beside this one during an
+    upgrade, cannot read a pin without it."""
 
 
 class SessionState(Record, frozen=True, kw_only=True):

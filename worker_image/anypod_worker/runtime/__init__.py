@@ -1,7 +1,9 @@
-"""What runs a program inside an executor: one execution at a time, in its main thread.
+"""What runs a program inside an executor, in its main thread: one execution at a time, or several
+of one program that waits, beside each other (``beside``).
 
-It imports the standard library, msgspec, pydantic, and of ours only the wire and the session.
-How an executor's main loop uses it:
+It imports the standard library, msgspec and pydantic; of ours only the wire, what programs import
+(``anypod.session``, ``anypod.reporting``), and of the worker what a run that asks an LM is given,
+and the keys that it must not let out. How an executor's main loop uses it:
 
     interrupts.install(); containment.prepare(); baseline = Baseline.capture()
     programs = Programs(limit)
