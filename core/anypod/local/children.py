@@ -102,7 +102,11 @@ class Children:
         if self._forks:
             self._loop.call_later(SWEEP_SECONDS[-1], self.sweep)
             return
-        tree = processes.family_tree()
+        try:
+            tree = processes.family_tree()
+        except OSError:  # no file can be opened just now
+            self._loop.call_later(SWEEP_SECONDS[-1], self.sweep)
+            return
         for pid in tree.get(os.getpid(), ()):
             if pid not in self._not_ours and not self.is_alive(pid):
                 processes.kill_all([pid, *processes.below(pid, tree)])

@@ -56,28 +56,36 @@ class GatewayKeeper:
         self._timing = timing = ground.settings.timing
         self._on_change = on_change
         self._ready_since = 0.0
+        self._has_been_ready = False
         self._backoff = Backoff(timing.first_pause, timing.longest_pause, timing.stable)
 
     async def run(self) -> None:
         """For ever. Raises CannotStart when the gateway says so."""
         while True:
-            number = self._listener.fileno()
+            self._ready_since = 0.0
+            why = await self._live()
+            self.pid = 0
+            await self._pause(why)
+
+    async def _live(self) -> str:
+        """One life; how it ended."""
+        number = self._listener.fileno()
+        try:
             self.pid = self._children.start(
                 self._options.argv(number), keep=[number], stderr=self._stderr
             )
-            status = await self._live(self.pid)
-            self.pid = 0
-            await self._pause(status)
-
-    async def _live(self, pid: int) -> int:
+        except OSError as reason:
+            return f"could not be started: {reason.strerror}"
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(
                 follow(probe_address(self._listener), self._timing, self._note, self._wedged)
             )
-            status = await self._children.ended(pid)
+            status = await self._children.ended(self.pid)
             watching.cancel()
-        self._children.forget(pid)
-        return status
+        self._children.forget(self.pid)
+        if os.waitstatus_to_exitcode(status) == CANNOT_START and not self._has_been_ready:
+            raise CannotStart("the gateway cannot start; what it said above tells why")
+        return processes.how_it_ended(status)
 
     def _wedged(self) -> None:
         self._console.say("the gateway does not answer and is killed", "warning")
@@ -88,21 +96,19 @@ class GatewayKeeper:
             return
         was_ready, self.ready, self.message = self.ready, health.ready, health.message
         if self.ready and not was_ready:
-            if self._ready_since:
+            if self._has_been_ready:
                 self._console.say("the gateway is ready again")
+            self._has_been_ready = True
             self._ready_since = asyncio.get_running_loop().time()
         elif was_ready:
             self._console.say(f"the gateway is not ready: {health.message}", "warning")
         self._on_change()
 
-    async def _pause(self, status: int) -> None:
-        if os.waitstatus_to_exitcode(status) == CANNOT_START and not self._ready_since:
-            raise CannotStart("the gateway cannot start; what it said above tells why")
+    async def _pause(self, why: str) -> None:
         self.ready = False
         well_for = asyncio.get_running_loop().time() - self._ready_since
         pause = self._backoff.pause(well_for if self._ready_since else 0.0)
-        how = processes.how_it_ended(status)
-        self._console.say(f"the gateway {how}; {self._backoff.say(pause)}", "error")
+        self._console.say(f"the gateway {why}; {self._backoff.say(pause)}", "error")
         self._on_change()
         await asyncio.sleep(pause)
 

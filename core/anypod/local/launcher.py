@@ -115,10 +115,16 @@ class Launcher:
             children.forget(pid)
             nursery.died()
             pause = backoff.pause(loop.time() - began)
-            how, again = processes.how_it_ended(status), backoff.say(pause)
-            self._console.say(f"the nursery {how}; {again}", "error")
-            await asyncio.sleep(pause)
-            nursery.start()
+            why = processes.how_it_ended(status)
+            while why:
+                self._console.say(f"the nursery {why}; {backoff.say(pause)}", "error")
+                await asyncio.sleep(pause)
+                try:
+                    nursery.start()
+                except OSError as reason:
+                    why, pause = f"could not be started: {reason.strerror}", backoff.pause(0.0)
+                else:
+                    why = ""
 
     async def _turn_status(self) -> None:
         while True:

@@ -38,23 +38,33 @@ class Nursery:
         self._untold: int | None = None
 
     def start(self) -> int:
-        """It forks nothing before it is told what to ``preload``, once."""
+        """It forks nothing before it is told what to ``preload``, once. Raises OSError."""
         self.close()
         told, self._untold = os.pipe()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        with theirs:
-            number = theirs.fileno()
-            argv = [sys.executable, "-P", "-m", "anypod_worker.nursery", str(number), str(told)]
-            self.pid = self._children.start(
-                argv, keep=[number, told], stderr=self._stderr, own_session=False
-            )
-        os.close(told)
-        self._socket = ours
+        try:
+            self.pid, self._socket = self._started(told)
+        finally:
+            os.close(told)
         if self._preload is not None:
             self.preload(self._preload)
         self._up.set()
         return self.pid
+
+    def _started(self, told: int) -> tuple[int, socket.socket]:
+        """Its pid, and our end of its socket."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        number = theirs.fileno()
+        argv = [sys.executable, "-P", "-m", "anypod_worker.nursery", str(number), str(told)]
+        try:
+            with theirs:
+                pid = self._children.start(
+                    argv, keep=[number, told], stderr=self._stderr, own_session=False
+                )
+        except OSError:
+            ours.close()
+            raise
+        return pid, ours
 
     def preload(self, modules: Sequence[str]) -> None:
         """Workers that preload these find them imported. What cannot be, they say themselves."""

@@ -70,7 +70,11 @@ class WorkerKeeper:
     async def _live(self) -> str:
         """One life; how it ended."""
         around = self._around
-        with socket.create_server((HOST, 0), backlog=BACKLOG) as listener:
+        try:
+            listener = socket.create_server((HOST, 0), backlog=BACKLOG)
+        except OSError as reason:
+            return f"could not be given a port: {reason.strerror}"
+        with listener:
             port = int(listener.getsockname()[1])
             config = worker_config(
                 self._pool, self._state.name, host=HOST, port=port, log_format=around.log_format

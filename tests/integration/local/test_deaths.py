@@ -1,6 +1,7 @@
 """Whatever is killed is replaced, and whoever is killed leaves nobody behind."""
 
 import os
+import resource
 import signal
 import threading
 import time
@@ -226,6 +227,20 @@ def test_a_frozen_nursery_does_not_hold_up_a_worker_for_ever(pool: LocalPool) ->
     os.kill(frozen, signal.SIGSTOP)
     os.kill(pool.workers()[0], signal.SIGKILL)
     eventually(lambda: not is_running(frozen), "the frozen nursery is given up")
+
+
+def test_a_launcher_that_can_start_nobody_for_a_while_goes_on(pool: LocalPool) -> None:
+    gateway, nursery, worker = pool.gateway, pool.nursery, pool.workers()[0]
+    soft, hard = resource.prlimit(pool.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pool.pid, resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        for victim in (gateway, nursery, worker):
+            os.kill(victim, signal.SIGKILL)
+        pool.wait_for("the gateway could not be started: Too many open files; trying again in")
+        pool.wait_for("the nursery could not be started: Too many open files; trying again in")
+        pool.wait_for("could not be given a port: Too many open files")
+    finally:
+        resource.prlimit(pool.pid, resource.RLIMIT_NOFILE, (soft, hard))
 
 
 MANIFEST = """
