@@ -1,9 +1,14 @@
 """How busy workers are, asked of themselves: their ``/metrics``, at their pods' addresses.
 
 For two things: the counts in a pool's status, and, before a scale-in, which workers go first.
+
+In a worker runs what its pool's people wrote, so it may answer anything. That costs what would be
+known of that worker, and nothing else: no other answer, no look at a pool, no call elsewhere.
 """
 
 import asyncio
+import logging
+import re
 from collections.abc import Iterable
 
 import aiohttp
@@ -13,9 +18,13 @@ from anypod_operator.diagnosis import is_ready
 from anypod_operator.kinds import Raw
 from anypod_operator.status import Load
 
+log = logging.getLogger(__name__)
+
 ANSWER_SECONDS = 2.0
 AT_ONCE = 32
 _LIMIT = 256 * 1024
+_COUNT = re.compile("[0-9]{1,6}")
+"""More than a worker has of anything; and what is reckoned of it, Kubernetes takes."""
 _NAMES = {
     "anypod_worker_executors_busy": "busy",
     "anypod_worker_sessions": "sessions",
@@ -45,11 +54,19 @@ class Loads:
             async with (
                 self._room,
                 asyncio.timeout(ANSWER_SECONDS),
-                self._session.get(f"http://{host}:{WORKER_PORT}/metrics") as answer,
+                self._session.get(
+                    f"http://{host}:{WORKER_PORT}/metrics",
+                    allow_redirects=False,
+                    auto_decompress=False,
+                ) as answer,
             ):
                 answer.raise_for_status()
                 return parse((await _whole(answer.content)).decode())
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+            return None
+        except Exception:
+            metadata = pod["metadata"]
+            log.exception("worker %s/%s: its answer", metadata["namespace"], metadata["name"])
             return None
 
 
@@ -69,7 +86,9 @@ def parse(text: str) -> Load:
     for line in text.splitlines():
         name, _, value = line.partition(" ")
         if name in _NAMES:
-            found[_NAMES[name]] = int(float(value))
+            if not _COUNT.fullmatch(value):
+                raise ValueError(f"no count of a worker: {value[:20]!r}")
+            found[_NAMES[name]] = int(value)
     if len(found) != len(_NAMES):
         raise ValueError("not the metrics of a worker")
     return Load(**found)

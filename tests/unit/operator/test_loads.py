@@ -1,6 +1,7 @@
 """How busy workers are, and which go first: asked of a server in a worker's place."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -9,10 +10,11 @@ from aiohttp import web
 from tests.support.operator_pools import make_pool
 
 from anypod_operator.kinds import POD as POD_KIND
-from anypod_operator.kinds import Kind, Raw
+from anypod_operator.kinds import POOL, Kind, Raw
 from anypod_operator.load_board import LoadBoard
 from anypod_operator.loads import Loads
 from anypod_operator.metrics import Metrics
+from anypod_operator.pools import PoolKey
 from anypod_operator.scale_in import COST, ScaleIn
 from anypod_operator.status import Load
 from anypod_operator.world import World
@@ -33,14 +35,31 @@ POD: Raw = {
 }
 
 
+OTHER: Raw = {
+    "metadata": {**POD["metadata"], "name": "w2"},
+    "status": {**POD["status"], "podIP": "127.0.0.2"},
+}
+
+
 class Answers:
-    """What the worker says, chunk by chunk."""
+    """What the worker says, chunk by chunk; the one at the other address says what is right."""
 
     def __init__(self) -> None:
         self.chunks = [LINES]
+        self.status = 200
+        self.headers: dict[str, str] = {}
+        self.asked = 0
+        self.led_elsewhere = 0
+
+    async def elsewhere(self, _: web.Request) -> web.Response:
+        self.led_elsewhere += 1
+        return web.Response(body=LINES)
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
+        if request.host.startswith(OTHER["status"]["podIP"]):
+            return web.Response(body=LINES)
+        self.asked += 1
+        response = web.StreamResponse(status=self.status, headers=self.headers)
         await response.prepare(request)
         for chunk in self.chunks:
             await response.write(chunk)
@@ -52,10 +71,13 @@ class Answers:
 async def worker(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Answers]:
     answers, app = Answers(), web.Application()
     app.router.add_get("/metrics", answers.metrics)
+    app.router.add_get("/elsewhere", answers.elsewhere)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    monkeypatch.setattr("anypod_operator.loads.WORKER_PORT", runner.addresses[0][1])
+    await web.TCPSite(runner, POD["status"]["podIP"], 0).start()
+    port = runner.addresses[0][1]
+    await web.TCPSite(runner, OTHER["status"]["podIP"], port).start()
+    monkeypatch.setattr("anypod_operator.loads.WORKER_PORT", port)
     yield answers
     await runner.cleanup()
 
@@ -74,6 +96,69 @@ async def test_an_answer_may_come_in_parts(worker: Answers, loads: Loads) -> Non
 async def test_an_answer_that_is_far_too_long_is_none(worker: Answers, loads: Loads) -> None:
     worker.chunks = [LINES, *[b"x" * 65_536] * 5]
     assert await loads.ask([POD]) == {}
+
+
+ODD: dict[str, tuple[int, dict[str, str], bytes]] = {
+    "infinite": (200, {}, LINES.replace(b"busy 2", b"busy inf")),
+    "no number": (200, {}, LINES.replace(b"busy 2", b"busy nan")),
+    "a huge number": (200, {}, LINES.replace(b"busy 2", b"busy " + b"9" * 5000)),
+    "no text": (200, {}, b"\xff\x00" + LINES),
+    "an error": (500, {}, LINES),
+    "a status of its own": (999, {}, LINES),
+    "packed, of which little is much": (200, {"Content-Encoding": "gzip"}, gzip.compress(LINES)),
+    "too short": (200, {"Content-Length": "1000"}, LINES),
+}
+
+
+@pytest.mark.parametrize("answer", ODD)
+async def test_what_a_worker_says_costs_only_what_is_known_of_it(
+    worker: Answers, loads: Loads, answer: str
+) -> None:
+    worker.status, worker.headers, body = ODD[answer]
+    worker.chunks = [body]
+    world = World(lambda _: None)
+    for pod in (POD, OTHER):
+        world.note(POD_KIND, "ADDED", pod)
+    world.note(POOL, "ADDED", {"metadata": {**POD["metadata"], "name": "texts"}})
+    board = LoadBoard(world, loads, Metrics(), lambda _: None)
+    asking = asyncio.create_task(board.keep_asking(0.0))
+    try:
+        while worker.asked < 3 and not asking.done():
+            await asyncio.sleep(0.01)
+        assert not asking.done()
+        assert board.of(PoolKey("team", "texts")).keys() == {"w2"}
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_no_worker_sends_the_operator_elsewhere(
+    worker: Answers, loads: Loads, status: int
+) -> None:
+    worker.status, worker.headers, worker.chunks = status, {"Location": "/elsewhere"}, []
+    assert await loads.ask([POD, OTHER]) == {"w2": Load(busy=2, sessions=3, busy_sessions=1)}
+    assert worker.led_elsewhere == 0
+
+
+async def test_an_answer_without_an_end_is_not_waited_for(
+    worker: Answers, loads: Loads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anypod_operator.loads.ANSWER_SECONDS", 0.3)
+    worker.chunks = [LINES, *[b"x"] * 1000]
+    async with asyncio.timeout(5):
+        assert (await loads.ask([POD, OTHER])).keys() == {"w2"}
+
+
+async def test_a_mistake_of_ours_about_an_answer_is_told_and_costs_no_more(
+    worker: Answers, loads: Loads, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def break_(text: str) -> Load:
+        raise RuntimeError(text)
+
+    monkeypatch.setattr("anypod_operator.loads.parse", break_)
+    assert await loads.ask([POD]) == {}
+    assert "worker team/w1" in caplog.text
 
 
 class Written:

@@ -75,6 +75,28 @@ def test_what_is_no_workers_answer_is_refused(text: str) -> None:
         parse(text)
 
 
+@pytest.mark.parametrize("count", ["inf", "-inf", "nan", "1e400", "1" * 5000, "-1", "1_0", "", "x"])
+def test_what_is_no_count_of_a_worker_is_refused(count: str) -> None:
+    text = "anypod_worker_sessions 0\nanypod_worker_sessions_busy 0\n"
+    with pytest.raises(ValueError, match="no count of a worker"):
+        parse(f"{text}anypod_worker_executors_busy {count}\n")
+
+
+def test_a_deletion_cost_is_one_that_kubernetes_takes() -> None:
+    text = _metrics(
+        WireLoad(
+            ready=True,
+            draining=False,
+            busy=999_999,
+            idle=0,
+            sessions=999_999,
+            busy_sessions=999_999,
+            restarts={},
+        )
+    )
+    assert deletion_cost(parse(text)) < 2**31
+
+
 def test_sessions_weigh_more_than_executions_and_silence_least() -> None:
     costs = [
         deletion_cost(load)
