@@ -86,6 +86,22 @@ class LinkEnded(Exception):
         self.code = code
 
 
+async def _stay(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """A worker that answers with a redirect would choose what its gateway asks for, and of whom."""
+    answer = await send(request)
+    if 300 <= answer.status < 400:
+        answer.close()
+        raise LinkEnded(f"it answers with a redirect: status {answer.status}")
+    return answer
+
+
+def open_http() -> aiohttp.ClientSession:
+    """For links to any number of workers."""
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), middlewares=(_stay,))
+
+
 class Link:
     def __init__(
         self, target: Target, identity: Identity, http: aiohttp.ClientSession, peer: Peer

@@ -13,7 +13,7 @@ from anypod.store.kv import KeyValue
 from anypod_gateway.discovery import Apply, DesiredPool, Source
 from anypod_gateway.errands import Errands, vital
 from anypod_gateway.events import Events
-from anypod_gateway.links import Identity
+from anypod_gateway.links import Identity, open_http
 from anypod_gateway.pool import Pool
 from anypod_gateway.webhooks.deliveries import Site
 
@@ -48,7 +48,7 @@ class Pools:
         self._syncing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        self._http = open_http()
         self._following = vital(self._source.run(), "the source of pools", self._events.fault)
         return self
 

@@ -48,6 +48,8 @@ class ScriptedWorker:
         """Headers of each connection."""
         self.greetings: list[GatewayHello] = []
         self.close_codes: list[int | None] = []
+        self.redirects: tuple[int, str] | None = None
+        """To where each connection is sent, and with which status."""
         self.speaks = True
         """Says hello and how it is, when a gateway has."""
         self.reads = asyncio.Event()
@@ -57,7 +59,10 @@ class ScriptedWorker:
         self._news = asyncio.Condition()
         self._socket: web.WebSocketResponse | None = None
 
-    async def handle(self, request: web.Request) -> web.WebSocketResponse:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        if self.redirects is not None:
+            status, location = self.redirects
+            return web.Response(status=status, headers={"Location": location})
         socket = web.WebSocketResponse(max_msg_size=0)
         await socket.prepare(request)
         self.handshakes.append(dict(request.headers))

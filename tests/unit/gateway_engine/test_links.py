@@ -5,7 +5,6 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-import aiohttp
 import pytest
 from tests.support.scripted_worker import ScriptedWorker, scripted_worker
 
@@ -78,7 +77,7 @@ class Peer:
 async def linked(worker: ScriptedWorker, *, up: bool = True) -> AsyncIterator[tuple[Link, Peer]]:
     peer = Peer()
     target = Target("pool", "w1", "127.0.0.1", worker.port, codec.max_message_bytes(1024))
-    async with aiohttp.ClientSession() as http:
+    async with links.open_http() as http:
         link = Link(target, Identity("g1", "test", "secret"), http, peer)
         link.is_expected = True
         link.start()
@@ -100,6 +99,19 @@ async def test_a_link_greets_with_the_secret_and_knows_the_worker() -> None:
         assert worker.handshakes[0][codec.TOKEN_HEADER] == "secret"
         assert peer.hellos[0].instance == worker.instance
         assert isinstance(peer.taken[0], Load)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_no_worker_sends_the_gateway_elsewhere(
+    status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with scripted_worker() as elsewhere, scripted_worker() as worker:
+        worker.redirects = (status, f"http://127.0.0.1:{elsewhere.port}{codec.LINK_PATH}")
+        async with linked(worker, up=False):
+            async with asyncio.timeout(PATIENCE):
+                while "redirect" not in caplog.text and not elsewhere.handshakes:
+                    await asyncio.sleep(0.01)
+        assert not elsewhere.handshakes
 
 
 async def test_what_one_turn_says_travels_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
