@@ -4,15 +4,16 @@ The official client makes the requests; its models would cost most of the time o
 """
 
 import asyncio
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
 from kubernetes.aio import client, config
 
+from anypod.resources.api_answers import BadAnswer, document, read_all, refusal
 from anypod.resources.names import MANAGER
 from anypod_operator.api_errors import (
     ApiError,
@@ -26,7 +27,6 @@ from anypod_operator.kinds import BY_NAME, Kind, Raw
 from anypod_operator.metrics import Metrics
 
 CALL_SECONDS = 20.0
-PAGE = 500
 _NOT_TYPED = ("failed to create typed patch object", "failed to convert new object")
 """How an apply is refused that has unknown fields or values of a wrong form: with status 500."""
 
@@ -43,14 +43,12 @@ class Api:
         self, kind: Kind, namespace: str | None, selector: str
     ) -> tuple[list[Raw], str]:
         """Objects and the version of the whole, read page by page."""
-        items: list[Raw] = []
-        query = {"limit": str(PAGE), "labelSelector": selector}
-        while True:
-            page = await self._call("GET", kind.path(namespace), query)
-            items += page["items"]
-            query["continue"] = page["metadata"].get("continue", "")
-            if not query["continue"]:
-                return items, page["metadata"]["resourceVersion"]
+
+        async def page(query: dict[str, str]) -> Raw:
+            return await self._call("GET", kind.path(namespace), query)
+
+        with _understood():
+            return await read_all(page, selector)
 
     async def exists(self, path: str) -> bool:
         try:
@@ -107,8 +105,16 @@ class Api:
         self._metrics.api_calls.labels(method, str(answer.status)).inc()
         if answer.status >= 400:
             raise _error(answer.status, text, answer.headers)
-        found: Raw = json.loads(text)
-        return found
+        with _understood():
+            return document(text)
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    try:
+        yield
+    except BadAnswer as reason:
+        raise ApiError(f"what the API server answers is not its own: {reason}") from reason
 
 
 def _words(reason: BaseException) -> str:
@@ -116,14 +122,11 @@ def _words(reason: BaseException) -> str:
 
 
 def _error(status: int, text: bytes, headers: Mapping[str, str]) -> ApiError:
-    try:
-        told = json.loads(text)
-    except ValueError:
-        told = {}
+    told = refusal(text)
     message = told.get("message") or text[:300].decode(errors="replace") or f"status {status}"
     error = _class(status, told)(message)
     after = headers.get("Retry-After", "")
-    error.retry_after = float(after) if after.isdigit() else 0.0
+    error.retry_after = float(after) if after.isdecimal() else 0.0
     return error
 
 

@@ -33,6 +33,8 @@ class FaultyApi:
         """Requests that were answered by a fault."""
         self.is_away = False
         """Every request's connection is cut."""
+        self.page = b""
+        """What every request but a watch is answered with, as by a proxy that wants a login."""
         self._target = target
         self._faults: list[_Fault] = []
         self._silent = asyncio.Event()
@@ -56,6 +58,8 @@ class FaultyApi:
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
+        if self.page and "watch" not in request.query:
+            return web.Response(body=self.page, content_type="text/html")
         for fault in self._faults:
             if fault.left and fault.fits(request.method, request.path):
                 fault.left -= 1

@@ -5,9 +5,8 @@ long list.
 """
 
 import asyncio
-import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -15,6 +14,7 @@ from urllib.parse import urlencode
 import aiohttp
 from kubernetes.aio import client, config
 
+from anypod.resources import api_answers
 from anypod_gateway.callers.remembered import NoAnswer
 from anypod_gateway.cluster.objects import Raw
 
@@ -25,7 +25,6 @@ WATCH_SECONDS = 300
 """After which the server ends a watch, and it is begun anew."""
 SILENCE_SECONDS = 90.0
 """The server sends a bookmark about once a minute: a watch that says nothing is broken."""
-PAGE = 500
 _LONGEST_EVENT = 16 * 1024 * 1024
 
 
@@ -45,18 +44,16 @@ class Api:
     def __init__(self, connection: client.ApiClient) -> None:
         self._client = connection
 
-    async def list_all(self, path: str, selector: str) -> tuple[list[Raw], str]:
+    async def list_all(self, path: str, selector: str) -> tuple[Sequence[Raw], str]:
         """Objects and the version of the whole, read page by page. Raises ApiAway."""
-        items: list[Raw] = []
-        query = {"limit": str(PAGE), "labelSelector": selector}
-        while True:
-            async with _told_as_away(), asyncio.timeout(CALL_SECONDS):
+
+        async def page(query: dict[str, str]) -> dict[str, Any]:
+            async with asyncio.timeout(CALL_SECONDS):
                 answer = await self._get(path, query)
-                page = json.loads(await answer.read())
-            items += page["items"]
-            query["continue"] = page["metadata"].get("continue", "")
-            if not query["continue"]:
-                return items, page["metadata"]["resourceVersion"]
+                return api_answers.document(await answer.read())
+
+        async with _told_as_away():
+            return await api_answers.read_all(page, selector)
 
     async def watch(self, path: str, selector: str, since: str) -> AsyncIterator[Raw]:
         """Events until the server ends it. Raises ApiAway, Expired."""
@@ -76,7 +73,7 @@ class Api:
                     line = await anext(lines, None)
                 if line is None:
                     return
-                event = json.loads(line)
+                event = api_answers.event(line)
                 if event["type"] == "ERROR":
                     raise _error(event["object"].get("code", 500), event["object"])
                 yield event
@@ -85,8 +82,7 @@ class Api:
         """What the server makes of a review. Raises ApiAway."""
         async with _told_as_away(), asyncio.timeout(REVIEW_SECONDS):
             answer = await self._call("POST", path, question)
-            found: Raw = json.loads(await answer.read())
-            return found
+            return api_answers.document(await answer.read())
 
     async def _get(self, path: str, query: dict[str, str]) -> aiohttp.ClientResponse:
         target = f"{path}?{urlencode({name: value for name, value in query.items() if value})}"
@@ -105,7 +101,7 @@ class Api:
         told = await self._client.call_api(*request, _request_timeout=WATCH_SECONDS + 60)
         answer: aiohttp.ClientResponse = told.response
         if answer.status >= 400:
-            raise _error(answer.status, await answer.read())
+            raise _error(answer.status, api_answers.refusal(await answer.read()))
         return answer
 
 
@@ -124,14 +120,8 @@ async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         answer.close()
 
 
-def _error(status: int, told: bytes | Raw) -> ApiAway:
-    if isinstance(told, bytes):
-        try:
-            told = json.loads(told)
-        except ValueError:
-            told = {}
-    message = told.get("message") if isinstance(told, dict) else None
-    text = f"the API server answers {status}: {message or 'nothing'}"
+def _error(status: int, told: Raw) -> ApiAway:
+    text = f"the API server answers {status}: {told.get('message') or 'nothing'}"
     return {403: Forbidden, 410: Expired}.get(status, ApiAway)(text)
 
 
@@ -141,7 +131,7 @@ async def _told_as_away() -> AsyncIterator[None]:
         yield
     except TimeoutError:
         raise ApiAway("the API server does not answer in time") from None
-    except (aiohttp.ClientError, OSError, ValueError, KeyError) as reason:
+    except (aiohttp.ClientError, OSError, ValueError) as reason:
         raise ApiAway(f"the API server: {str(reason) or type(reason).__name__}") from reason
 
 

@@ -92,6 +92,28 @@ def test_an_api_server_that_was_away_is_caught_up_with(
     assert remote.get("/healthz")[0] == 200
 
 
+def test_what_answers_in_the_api_servers_place_is_waited_out(
+    space: Namespace, way: FaultyApi, remote: OperatorProcess
+) -> None:
+    way.page = b"<html>log in</html>"
+    remote.start(wait=False)
+    until(lambda: NOT_ITS_OWN in remote.log, "it waits when it starts")
+    way.page = b""
+    space.apply()
+    space.until_children()
+    way.page = b"<html>log in</html>"
+    space.apply(replicas=5)
+    until(lambda: f"trying on: {NOT_ITS_OWN}" in remote.log, "it reads everything anew")
+    until(lambda: f"{space.name}/pool: {NOT_ITS_OWN}" in remote.log, "it looks at the pool")
+    way.page = b""
+    until(lambda: (d := space.child("Deployment")) and d["spec"]["replicas"] == 5, "5 replicas")
+    assert remote.get("/healthz")[0] == 200
+    assert "Traceback" not in remote.log
+
+
+NOT_ITS_OWN = "what the API server answers is not its own"
+
+
 def test_what_a_silent_watch_does_not_tell_is_found(
     space: Namespace, way: FaultyApi, remote: OperatorProcess
 ) -> None:
