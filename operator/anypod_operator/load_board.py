@@ -1,17 +1,14 @@
 """What workers said of their load when they were last asked, and the round that asks them."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 
 from anypod_operator.diagnosis import is_ready
-from anypod_operator.loads import Loads
+from anypod_operator.loads import AT_ONCE, Loads
 from anypod_operator.metrics import Metrics
 from anypod_operator.pools import PoolKey
 from anypod_operator.status import Load
 from anypod_operator.world import World
-
-log = logging.getLogger(__name__)
 
 
 class LoadBoard:
@@ -22,6 +19,7 @@ class LoadBoard:
         self._loads = loads
         self._metrics = metrics
         self._changed = changed
+        self._room = asyncio.Semaphore(AT_ONCE)
         self._board: dict[PoolKey, dict[str, Load]] = {}
         self._last: dict[PoolKey, dict[str, Load]] = {}
 
@@ -46,16 +44,16 @@ class LoadBoard:
             await self.ask_all()
 
     async def ask_all(self) -> None:
+        """All pools at once: each with a silent worker would else make the round longer."""
         pools = self._world.pools()
         for gone in self._board.keys() - set(pools):
             del self._board[gone], self._last[gone]
-        for key in pools:
-            await self._ask(key)
+        await asyncio.gather(*map(self._ask, pools))
         self._count(pools)
 
     async def _ask(self, key: PoolKey) -> None:
         before = self.of(key)
-        answers = await self._loads.ask(self._world.pods(key))
+        answers = await self._loads.ask(self._world.pods(key), self._room)
         self._board[key], self._last[key] = answers, self.last_of(key) | answers
         if self._board[key] != before:
             self._changed(key)

@@ -21,7 +21,8 @@ from anypod_operator.status import Load
 log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 2.0
-AT_ONCE = 32
+AT_ONCE = 64
+"""Of what one asker asks, so that hundreds of silent workers are over in seconds."""
 _LIMIT = 256 * 1024
 _COUNT = re.compile("[0-9]{1,6}")
 """More than a worker has of anything; and what is reckoned of it, Kubernetes takes."""
@@ -35,24 +36,24 @@ _NAMES = {
 class Loads:
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
-        self._room = asyncio.Semaphore(AT_ONCE)
 
-    async def ask(self, pods: Iterable[Raw]) -> dict[str, Load]:
-        """Of those ready workers that answer in time."""
+    async def ask(self, pods: Iterable[Raw], room: asyncio.Semaphore) -> dict[str, Load]:
+        """Of those ready workers that answer in time; ``room``: the asker's own, of ``AT_ONCE``, so
+        that no one waits for workers of which another has asked."""
         asked = [pod for pod in pods if is_ready(pod) and pod["status"].get("podIP")]
-        answers = await asyncio.gather(*map(self._ask, asked))
+        answers = await asyncio.gather(*(self._ask(pod, room) for pod in asked))
         return {
             pod["metadata"]["name"]: load
             for pod, load in zip(asked, answers, strict=True)
             if load is not None
         }
 
-    async def _ask(self, pod: Raw) -> Load | None:
+    async def _ask(self, pod: Raw, room: asyncio.Semaphore) -> Load | None:
         address = pod["status"]["podIP"]
         host = f"[{address}]" if ":" in address else address
         try:
             async with (
-                self._room,
+                room,
                 asyncio.timeout(ANSWER_SECONDS),
                 self._session.get(
                     f"http://{host}:{WORKER_PORT}/metrics",

@@ -101,7 +101,8 @@ async def run(settings: Settings) -> None:
     metrics = Metrics()
     async with AsyncExitStack() as stack:
         connection = await stack.enter_async_context(await connect())
-        session = await stack.enter_async_context(aiohttp.ClientSession())
+        unbounded = aiohttp.TCPConnector(limit=0)  # who asks workers bounds it
+        session = await stack.enter_async_context(aiohttp.ClientSession(connector=unbounded))
         operator = Operator(settings, Api(connection, metrics), metrics, session)
         port = await stack.enter_async_context(serving(operator.health, settings.listen))
         where = ", ".join(settings.namespaces) or "all namespaces"

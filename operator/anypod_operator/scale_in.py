@@ -11,13 +11,13 @@ from anypod_operator.api import Api
 from anypod_operator.api_errors import ApiError, NotFound
 from anypod_operator.diagnosis import is_ready
 from anypod_operator.kinds import POD, Raw
-from anypod_operator.loads import Loads, deletion_cost
+from anypod_operator.loads import AT_ONCE, Loads, deletion_cost
 from anypod_operator.pools import Pool, PoolKey
 from anypod_operator.status import Load
 from anypod_operator.world import World
 
 COST = "controller.kubernetes.io/pod-deletion-cost"
-AT_ONCE = 16
+WRITES_AT_ONCE = 16
 
 
 class ScaleIn:
@@ -41,8 +41,8 @@ class ScaleIn:
             return False
         key = pool.owner.key
         pods = [pod for pod in self._world.pods(key) if is_ready(pod)]
-        loads = self._known(key) | await self._loads.ask(pods)
-        room = asyncio.Semaphore(AT_ONCE)
+        loads = self._known(key) | await self._loads.ask(pods, asyncio.Semaphore(AT_ONCE))
+        room = asyncio.Semaphore(WRITES_AT_ONCE)
         await asyncio.gather(
             *(
                 self._write(room, pod, deletion_cost(loads.get(pod["metadata"]["name"])))

@@ -39,6 +39,7 @@ OTHER: Raw = {
     "metadata": {**POD["metadata"], "name": "w2"},
     "status": {**POD["status"], "podIP": "127.0.0.2"},
 }
+ROOM = asyncio.Semaphore(4)
 
 
 class Answers:
@@ -49,6 +50,9 @@ class Answers:
         self.status = 200
         self.headers: dict[str, str] = {}
         self.asked = 0
+        self.awaited = 0
+        """It is silent until it has been asked so often."""
+        self.enough = asyncio.Event()
         self.led_elsewhere = 0
 
     async def elsewhere(self, _: web.Request) -> web.Response:
@@ -59,6 +63,9 @@ class Answers:
         if request.host.startswith(OTHER["status"]["podIP"]):
             return web.Response(body=LINES)
         self.asked += 1
+        if self.asked >= self.awaited:
+            self.enough.set()
+        await self.enough.wait()
         response = web.StreamResponse(status=self.status, headers=self.headers)
         await response.prepare(request)
         for chunk in self.chunks:
@@ -90,12 +97,12 @@ async def loads() -> AsyncIterator[Loads]:
 
 async def test_an_answer_may_come_in_parts(worker: Answers, loads: Loads) -> None:
     worker.chunks = [LINES[:40], LINES[40:70], LINES[70:]]
-    assert await loads.ask([POD]) == {"w1": Load(busy=2, sessions=3, busy_sessions=1)}
+    assert await loads.ask([POD], ROOM) == {"w1": Load(busy=2, sessions=3, busy_sessions=1)}
 
 
 async def test_an_answer_that_is_far_too_long_is_none(worker: Answers, loads: Loads) -> None:
     worker.chunks = [LINES, *[b"x" * 65_536] * 5]
-    assert await loads.ask([POD]) == {}
+    assert await loads.ask([POD], ROOM) == {}
 
 
 ODD: dict[str, tuple[int, dict[str, str], bytes]] = {
@@ -137,7 +144,7 @@ async def test_no_worker_sends_the_operator_elsewhere(
     worker: Answers, loads: Loads, status: int
 ) -> None:
     worker.status, worker.headers, worker.chunks = status, {"Location": "/elsewhere"}, []
-    assert await loads.ask([POD, OTHER]) == {"w2": Load(busy=2, sessions=3, busy_sessions=1)}
+    assert await loads.ask([POD, OTHER], ROOM) == {"w2": Load(busy=2, sessions=3, busy_sessions=1)}
     assert worker.led_elsewhere == 0
 
 
@@ -147,7 +154,7 @@ async def test_an_answer_without_an_end_is_not_waited_for(
     monkeypatch.setattr("anypod_operator.loads.ANSWER_SECONDS", 0.3)
     worker.chunks = [LINES, *[b"x"] * 1000]
     async with asyncio.timeout(5):
-        assert (await loads.ask([POD, OTHER])).keys() == {"w2"}
+        assert (await loads.ask([POD, OTHER], ROOM)).keys() == {"w2"}
 
 
 async def test_a_mistake_of_ours_about_an_answer_is_told_and_costs_no_more(
@@ -157,8 +164,50 @@ async def test_a_mistake_of_ours_about_an_answer_is_told_and_costs_no_more(
         raise RuntimeError(text)
 
     monkeypatch.setattr("anypod_operator.loads.parse", break_)
-    assert await loads.ask([POD]) == {}
+    assert await loads.ask([POD], ROOM) == {}
     assert "worker team/w1" in caplog.text
+
+
+def world_of(*pools: str) -> World:
+    """Each with one worker, which is the one that answers what a test says."""
+    world = World(lambda _: None)
+    for name in pools:
+        metadata = {**POD["metadata"], "name": name, "labels": {"anypod.dev/pool": name}}
+        world.note(POOL, "ADDED", {"metadata": metadata})
+        world.note(POD_KIND, "ADDED", {**POD, "metadata": metadata})
+    return world
+
+
+async def test_a_silent_worker_makes_no_other_pool_wait(worker: Answers, loads: Loads) -> None:
+    names = [f"p{number}" for number in range(20)]
+    worker.awaited = len(names)
+    board = LoadBoard(world_of(*names), loads, Metrics(), lambda _: None)
+    await board.ask_all()
+    assert {name for name in names if board.of(PoolKey("team", name))} == set(names)
+
+
+async def test_a_silent_worker_makes_no_scale_in_of_another_pool_wait(
+    worker: Answers, loads: Loads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anypod_operator.loads.ANSWER_SECONDS", 60.0)
+    monkeypatch.setattr("anypod_operator.load_board.AT_ONCE", 1)
+    worker.awaited = 2
+    world = world_of("silent")
+    board = LoadBoard(world, loads, Metrics(), lambda _: None)
+    asking = asyncio.create_task(board.ask_all())
+    while not worker.asked:
+        await asyncio.sleep(0.01)
+    pool = make_pool(replicas=1)
+    for pod in (OTHER, {**OTHER, "metadata": {**OTHER["metadata"], "name": "w3"}}):
+        world.note(POD_KIND, "ADDED", pod)
+    written = Written()
+    scale_in = ScaleIn(written, world, loads, board.last_of)  # type: ignore[arg-type]
+    async with asyncio.timeout(10):
+        assert await scale_in.prepare(pool, {"spec": {"replicas": 2}})
+    assert written.costs.keys() == {"w2", "w3"}
+    assert not asking.done()
+    worker.enough.set()
+    await asking
 
 
 class Written:
