@@ -19,8 +19,9 @@ from anypod_operator.diagnosis import Trouble
 from anypod_operator.events import Events
 from anypod_operator.kinds import DEPLOYMENT, POOL, Raw
 from anypod_operator.metrics import Metrics
-from anypod_operator.plan import Problem, plan, problem_of
+from anypod_operator.objects import build
 from anypod_operator.pools import NotYet, Owner, Pool, PoolKey, owner_of, parse
+from anypod_operator.problems import Problem, problem_of
 from anypod_operator.scale_in import ScaleIn
 from anypod_operator.settings import Settings
 from anypod_operator.status import Load, Observed, assess
@@ -158,7 +159,7 @@ class Reconciler:
             self._unknown[key] = pool.unknown
 
     async def _apply(self, pool: Pool) -> None:
-        children = plan(pool, self._settings)
+        children = build(pool, self._settings)
         await self._prepare_scale_in(pool)
         for child in children:
             what = await self._children.ensure(pool, child)

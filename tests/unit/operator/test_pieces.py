@@ -11,8 +11,8 @@ from anypod_operator.health import OVERDUE_SECONDS, STALE_SECONDS, Health
 from anypod_operator.loads import deletion_cost, parse
 from anypod_operator.metrics import Metrics
 from anypod_operator.objects.layers import BadTemplate
-from anypod_operator.plan import problem_of
 from anypod_operator.pools import InvalidPool
+from anypod_operator.problems import problem_of
 from anypod_operator.settings import GATEWAY_LABELS
 from anypod_operator.settings import parse as parse_settings
 from anypod_operator.status import Load

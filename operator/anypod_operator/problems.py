@@ -1,14 +1,12 @@
-"""What is wanted of a pool's children, or why that cannot be said. Pure."""
+"""Why what is wanted of a pool is not applied, and what to do about it. Pure."""
 
 from dataclasses import dataclass
 
 from anypod_operator.api_errors import Forbidden, Refused
 from anypod_operator.diagnosis import Trouble
-from anypod_operator.kinds import NETWORK_POLICY, Raw
-from anypod_operator.objects import build
+from anypod_operator.kinds import NETWORK_POLICY
 from anypod_operator.objects.layers import BadTemplate
-from anypod_operator.pools import InvalidPool, NameTaken, Pool
-from anypod_operator.settings import Settings
+from anypod_operator.pools import InvalidPool, NameTaken
 
 RETRY_SECONDS = 30.0
 """For what may get right without a change that a watch would tell."""
@@ -20,11 +18,6 @@ class Problem:
 
     trouble: Trouble
     retry: float | None = None
-
-
-def plan(pool: Pool, settings: Settings) -> list[Raw]:
-    """The children in the order in which they are to be applied. Raises BadTemplate."""
-    return build(pool, settings)
 
 
 def problem_of(reason: Exception) -> Problem | None:
