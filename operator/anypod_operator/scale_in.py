@@ -34,10 +34,10 @@ class ScaleIn:
         self._world = world
         self._loads = loads
 
-    async def prepare(self, pool: Pool, deployment: Raw | None) -> bool:
-        """Whether the pool shrinks. A cost that cannot be written does not hold it up."""
-        replicas = 0 if deployment is None else deployment["spec"].get("replicas", 0)
-        if not 0 < pool.spec.replicas < replicas:
+    async def prepare(self, pool: Pool, deployment: Raw) -> bool:
+        """Whether some workers go and some stay. A cost that cannot be written does not hold it
+        up."""
+        if not 0 < pool.spec.replicas < deployment["spec"]["replicas"]:
             return False
         key = pool.owner.key
         pods = [pod for pod in self._world.pods(key) if is_ready(pod)]
