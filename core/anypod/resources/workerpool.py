@@ -29,6 +29,7 @@ from anypod.resources.surroundings import (
     PodTemplate,
     Rollout,
 )
+from anypod.wire.messages import MAX_EXECUTORS
 
 GROUP = "anypod.dev"
 VERSION = "v1alpha1"
@@ -162,7 +163,7 @@ class WorkerPoolSpec(Model):
     """The workers' image. Empty: the plain one that came with the operator. Not in local mode."""
     image_pull_secrets: list[NamedRef] = Field([], max_length=20)
     """Secrets with which the image is pulled. Not in local mode."""
-    executors: int = Field(2, ge=1, le=256)
+    executors: int = Field(2, ge=1, le=MAX_EXECUTORS)
     """Executions that one worker runs at once, beside those of sessions."""
     concurrency: int = Field(100, ge=1, le=1000)
     """Executions of an async program that one executor may run at once, where the program asks for

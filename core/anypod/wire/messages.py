@@ -19,7 +19,7 @@ Conversations, by the ``id`` of an execution:
 Of no execution: ``StoreSeen`` → ``OthersSaw``, where the worker says ``hearsay`` in its hello.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -42,6 +42,16 @@ PYTHON = "python"
 
 AHEAD_PER_EXECUTOR = 8
 """Executions that a gateway may send beyond a worker's executors, and that the worker lets wait."""
+
+
+MAX_EXECUTORS = 256
+"""Of one worker."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""An image of a pool can say what it likes; it costs its own link."""
+Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
+Restarts = Annotated[dict[Reason, Count], msgspec.Meta(max_length=40)]
+"""By reason, each of which becomes a label of a metric."""
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="t", omit_defaults=True):
@@ -217,9 +227,9 @@ class WorkerHello(Message, frozen=True, tag="worker-hello"):
     """New at every start of the worker's process: what lived in its memory is gone with it."""
     pool: str
     version: str
-    executors: int
-    max_sessions: int
-    max_body_bytes: int
+    executors: Annotated[int, msgspec.Meta(ge=0, le=MAX_EXECUTORS)]
+    max_sessions: Count
+    max_body_bytes: Count
     protocol: int = PROTOCOL
     groups: bool = False
     """It knows groups; one that does not would take an executor for each execution."""
@@ -235,18 +245,18 @@ class Load(Message, frozen=True, tag="load"):
 
     ready: bool
     draining: bool
-    busy: int
+    busy: Count
     """Shared executors that run something, for any gateway."""
-    idle: int
+    idle: Count
     """Shared executors that could start something now."""
-    sessions: int
-    busy_sessions: int
-    restarts: dict[str, int]
+    sessions: Count
+    busy_sessions: Count
+    restarts: Restarts
     """Executors replaced since the worker started, by reason."""
-    memory_bytes: int = 0
+    memory_bytes: Count = 0
     message: str = ""
     """Why it is not ready, for people."""
-    running: int = 0
+    running: Count = 0
     """Executions in shared executors: more than are busy, where some share one."""
 
 

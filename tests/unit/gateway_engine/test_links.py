@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.support.scripted_worker import ScriptedWorker, scripted_worker
+from tests.support.scripted_worker import ScriptedWorker, load, scripted_worker
 
 from anypod.wire import codec
 from anypod.wire.messages import (
@@ -175,6 +175,8 @@ async def test_a_broken_link_is_made_anew_and_says_what_was_never_sent() -> None
         ({"pool": "other"}, "of pool other"),
         ({"worker": "w9"}, "there is w9"),
         ({"protocol": 99}, "protocol 99"),
+        ({"executors": 10_000}, "executors"),
+        ({"max_sessions": -1}, "max_sessions"),
     ],
 )
 async def test_another_worker_than_expected_is_not_linked(
@@ -201,7 +203,15 @@ async def test_a_worker_without_a_hello_is_given_up(monkeypatch: pytest.MonkeyPa
             await peer.until_up()
 
 
-@pytest.mark.parametrize("rubbish", [b"\xc1", b"", b"\x91\x01", codec.encode([Cancel("x")])])
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        *(b"\xc1", b"", b"\x91\x01", codec.encode([Cancel("x")])),
+        codec.encode([load(busy=-1)]),
+        codec.encode([load(restarts={f"made-up-{number}": 1 for number in range(100)})]),
+        codec.encode([load(restarts={"long" * 1000: 1})]),
+    ],
+)
 async def test_a_bad_message_costs_the_worker_its_link_and_nothing_else(rubbish: bytes) -> None:
     async with (
         scripted_worker() as bad,
