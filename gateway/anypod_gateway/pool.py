@@ -255,7 +255,7 @@ class Pool:
             ),
         )
 
-    def _around(self, store: JobStore, holds: Callable[[], bool]) -> Surroundings:
+    def _around(self, store: JobStore, holds: Callable[[int], bool]) -> Surroundings:
         return Surroundings(
             store=store,
             run=Noted(self.runner, self.name, self._events).run,

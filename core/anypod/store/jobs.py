@@ -49,6 +49,8 @@ class Held:
     claim: int
     """The claim's version."""
     slot: int
+    lease: int
+    """That the claim goes with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,7 @@ class JobStore:
                 (keys.record(job.id), job.version),
             ],
         )
-        return Held(msgspec.structs.replace(job, version=version), version, claim.slot)
+        return Held(msgspec.structs.replace(job, version=version), version, claim.slot, lease)
 
     async def tell(self, held: Held, progress: Progress) -> None:
         key = self._keys.progress(held.job.id)

@@ -32,10 +32,13 @@ class Lease:
         self._until = 0.0
         self._lock = asyncio.Lock()
 
-    @property
-    def holds(self) -> bool:
-        """What is claimed may be begun, and go on."""
-        return self._lease != 0 and asyncio.get_running_loop().time() < self._until
+    def holds(self, lease: int) -> bool:
+        """What was claimed by that one may be begun, and go on."""
+        return not self.is_over(lease) and asyncio.get_running_loop().time() < self._until
+
+    def is_over(self, lease: int) -> bool:
+        """That one is known to have ended, whether or not there is another one since."""
+        return lease != self._lease
 
     async def get(self) -> int:
         """Raises StoreUnavailable."""

@@ -61,7 +61,7 @@ class Jobs:
         *,
         limits: Callable[[], Limits],
         room: Callable[[], Room],
-        around: Callable[[JobStore, Callable[[], bool]], Surroundings],
+        around: Callable[[JobStore, Callable[[int], bool]], Surroundings],
         hooks: Hooks,
     ) -> None:
         """``name``: of this gateway."""
@@ -70,7 +70,7 @@ class Jobs:
         """To be added to the pool's watch."""
         self.lease = Lease(store, lambda: self._around.grace())
         """By which all that is claimed here holds."""
-        self._around = around(self.store, lambda: self.lease.holds)
+        self._around = around(self.store, self.lease.holds)
         self._name = name
         self._limits = limits
         self._room = room
@@ -252,18 +252,16 @@ class Jobs:
             await asyncio.sleep(RENEW_SECONDS)
             try:
                 async with asyncio.timeout(RENEW_SECONDS):
-                    holds = await self.lease.renew()
+                    if not await self.lease.renew():
+                        log.warning("jobs: this gateway's claims have ended")
             except (StoreUnavailable, TimeoutError) as away:
                 log.warning("jobs: the store does not answer: %s", away)
-                self._let_go(only_repeatable=True)
-            else:
-                if not holds:
-                    log.warning("jobs: this gateway's claims have ended")
-                    self._let_go(only_repeatable=False)
+            self._let_go()
 
-    def _let_go(self, *, only_repeatable: bool) -> None:
-        if self.lease.holds:
-            return
+    def _let_go(self) -> None:
+        """What is others' now; and what could become theirs, as long as nobody knows."""
         for work in list(self._works.values()):
-            if work.may_be_taken_over or not only_repeatable:
+            lease = work.lease
+            is_doubtful = not self.lease.holds(lease) and work.may_be_taken_over
+            if is_doubtful or self.lease.is_over(lease):
                 work.stop()

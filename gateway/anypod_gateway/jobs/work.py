@@ -74,8 +74,8 @@ class Surroundings:
     store: JobStore
     run: Callable[[ExecutionRequest], Awaitable[ExecutionAnswer]]
     code: Callable[[Job], Awaitable[Code]]
-    holds: Callable[[], bool]
-    """Whether this gateway's claims hold."""
+    holds: Callable[[int], bool]
+    """Whether what was claimed by that lease is still this gateway's."""
     revised: Callable[[Job, Code | None, bytes], Awaitable["Revised"]]
     """What a task's outputs become, and what is to be written with them."""
     is_gone: Callable[[str], bool]
@@ -134,6 +134,11 @@ class Work:
         self._stop.set()
         if self._attempt is not None:
             self._attempt.cancel()
+
+    @property
+    def lease(self) -> int:
+        """By which it was claimed."""
+        return self._held.lease
 
     @property
     def may_be_taken_over(self) -> bool:
@@ -231,7 +236,7 @@ class Work:
         return self._loaded.code or await self._around.code(self._held.job)
 
     def _may_send(self) -> bool:
-        if not self._around.holds():
+        if not self._around.holds(self._held.lease):
             return False
         self._sent = True
         self._answered.clear()

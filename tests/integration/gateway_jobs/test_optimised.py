@@ -104,7 +104,7 @@ async def ended(
         run=runner.run,
         code=code,
         revised=wrap(optimised.revised),
-        holds=lambda: True,
+        holds=lambda _: True,
         is_gone=lambda _: True,
         is_well=lambda _: True,
         grace=lambda: 0.0,
