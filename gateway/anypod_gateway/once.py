@@ -31,7 +31,7 @@ _FIRST_LOOK = 0.02
 _LAST_LOOK = 0.5
 """Between two looks at whether the first call has its answer."""
 _SETTLE_AGAIN_SECONDS = 1.0
-_LAST_SECONDS = 2.0
+LAST_SECONDS = 2.0
 
 _NOBODY = ""
 """The owner of a loss."""
@@ -117,7 +117,7 @@ class Once:
             self._renewing.cancel()
             await asyncio.wait({self._renewing})
         with contextlib.suppress(StoreUnavailable, TimeoutError):
-            async with asyncio.timeout(_LAST_SECONDS):
+            async with asyncio.timeout(LAST_SECONDS):
                 await self._owner.end()
 
     # claiming

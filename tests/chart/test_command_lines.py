@@ -6,7 +6,11 @@ from typing import Any
 import pytest
 from tests.support.chart import pick, rendered
 
+from anypod_gateway import links, once, server
+from anypod_gateway import pool as gateway_pool
 from anypod_gateway import settings as gateway
+from anypod_gateway.jobs import lease, queue
+from anypod_gateway.webhooks import deliveries
 from anypod_operator import settings as operator
 
 
@@ -35,6 +39,24 @@ def test_the_gateway_takes_what_it_is_told() -> None:
     assert settings.linger_seconds == 5
     assert settings.drain_seconds == 7
     assert settings.log_format == "json"
+
+
+def test_a_gateway_is_killed_only_when_all_of_its_parts_have_had_their_time() -> None:
+    """What comes last, the state of sessions, would be lost else."""
+    parts = (
+        server.LAST_BYTES_SECONDS,
+        deliveries.CLOSE_SECONDS,
+        queue.CLOSE_SECONDS + lease.RENEW_SECONDS,
+        gateway_pool.LAST_COMMITS_SECONDS,
+        once.LAST_SECONDS,
+        links.CLOSE_SECONDS,
+        server.CLOSE_SECONDS,
+    )
+    spec = pick(rendered({}), "Deployment", "rel-anypod-gateway")["spec"]["template"]["spec"]
+    told = gateway.parse(arguments({}, "gateway"))
+    assert spec["terminationGracePeriodSeconds"] >= (
+        told.linger_seconds + told.drain_seconds + sum(parts)
+    )
 
 
 @pytest.mark.parametrize("namespaces", [["red"], ["red", "blue"]])
