@@ -232,6 +232,11 @@ class Run(Course):
         if self.request.on_end is not None:
             self.request.on_end(result.usage)
 
+    def _not_run(self, reason: str) -> str:
+        if self.request.on_end is not None:
+            self.request.on_end(None)
+        return super()._not_run(reason)
+
     def hear(self, progress: Progress) -> None:
         if self.request.on_progress is not None:
             self.request.on_progress(progress)

@@ -24,13 +24,15 @@ class Errands:
         if not task.cancelled() and task.exception() is not None:
             log.error("an errand failed", exc_info=task.exception())
 
-    async def close(self, seconds: float = 0.0) -> None:
-        """Those that have not ended after that time are cancelled."""
+    async def close(self, seconds: float = 0.0) -> bool:
+        """Those that have not ended after that time are cancelled; whether there were none."""
         if self._tasks and seconds:
             await asyncio.wait(self._tasks, timeout=seconds)
+        all_ended = not self._tasks
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        return all_ended
 
 
 def vital(

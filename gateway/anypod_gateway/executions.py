@@ -39,8 +39,8 @@ class ExecutionRequest(msgspec.Struct, frozen=True):
     on_progress: Callable[[Progress], None] | None = None
     """Hears what the program says of itself."""
     on_end: Callable[[Usage | None], None] | None = None
-    """Hears that a worker has answered, and what was asked of an LM; also when nobody waits for the
-    answer any more."""
+    """Hears that nothing of it runs at a worker any more, and what was asked of an LM; also when
+    nobody waits for the answer any more."""
 
 
 class ExecutionInfo(msgspec.Struct, frozen=True):

@@ -23,6 +23,11 @@ HOLD_SECONDS = 8.0
 _KILL_SECONDS = 1.0
 
 
+def margin(grace: float) -> float:
+    """After the last word of a gateway, until no worker runs anything for it any more."""
+    return SILENCE_SECONDS + grace + _KILL_SECONDS
+
+
 class Lease:
     def __init__(self, store: KeyValue, grace: Callable[[], float]) -> None:
         """``grace``: of the pool, between an interrupt and the kill."""
@@ -45,8 +50,7 @@ class Lease:
         async with self._lock:
             if not self._lease:
                 begun = asyncio.get_running_loop().time()
-                margin = SILENCE_SECONDS + self._grace() + _KILL_SECONDS
-                self._lease = await self._store.grant(HOLD_SECONDS + margin)
+                self._lease = await self._store.grant(HOLD_SECONDS + margin(self._grace()))
                 self._until = begun + HOLD_SECONDS
             return self._lease
 

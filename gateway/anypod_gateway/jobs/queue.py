@@ -91,14 +91,18 @@ class Jobs:
         ]
 
     async def close(self) -> None:
-        """What runs is broken off; what may run again is left to others."""
+        """What runs is broken off, and left to others if it may run again: at once what has
+        certainly stopped by then, and when the lease ends what may not have."""
         self._closing = True
         for work in list(self._works.values()):
             work.stop()
-        await self._errands.close(CLOSE_SECONDS)
+        all_left = await self._errands.close(CLOSE_SECONDS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if not all_left:
+            log.warning("jobs: what may still run is left to others when its lease ends")
+            return
         with contextlib.suppress(StoreUnavailable, TimeoutError):
             async with asyncio.timeout(RENEW_SECONDS):
                 await self.lease.end()

@@ -28,7 +28,7 @@ from anypod_gateway.calls import Call
 from anypod_gateway.executions import ExecutionAnswer, ExecutionRequest, ToldLost
 from anypod_gateway.failures import problem_of
 from anypod_gateway.jobs import ends
-from anypod_gateway.jobs.lease import SILENCE_SECONDS
+from anypod_gateway.jobs.lease import SILENCE_SECONDS, margin
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class Work:
         self._progress: Progress | None = None
         self._used: messages.Usage | None = None
         self._answered = asyncio.Event()
-        """The worker has said how the attempt ended."""
+        """A worker has said how the attempt ended, or that it did not begin."""
         self._told = asyncio.Event()
 
     # told from outside
@@ -399,7 +399,7 @@ class Work:
             return "cancelled"
         if not self._sent or job.may_run_again:
             if self._sent:  # what runs is interrupted, then killed
-                await asyncio.sleep(self._around.grace() + 0.5)
+                await self._answered_within(margin(self._around.grace()))
             await self._release(job.to("queued", datetime.now(UTC)))
             return None
         await self._finish(ends.lost(job, self._progress))
@@ -408,12 +408,16 @@ class Work:
     async def _paid(self) -> messages.Usage | None:
         """What it has asked of an LM, as its worker says when it has broken it off."""
         if self._sent and self._held.job.kind == "dspy":
-            try:
-                async with asyncio.timeout(self._around.grace() + ANSWER_SECONDS):
-                    await self._answered.wait()
-            except TimeoutError:
-                log.info("what job %s asked of an LM is not known", self._held.job.id)
+            await self._answered_within(self._around.grace() + ANSWER_SECONDS)
         return self._used
+
+    async def _answered_within(self, seconds: float) -> None:
+        """Until its worker has said that it runs no more, or that time is over."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._answered.wait()
+        except TimeoutError:
+            log.info("job %s: its worker does not say that it has ended", self._held.job.id)
 
     async def _release(self, job: Job) -> None:
         if not self._sent:  # it has not been made
