@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TypeGuard
 
 import msgspec
 from aiohttp import web
@@ -80,7 +81,7 @@ async def _record(
             await recording.add(streams.frame(event))
             if isinstance(event, streams.End):
                 services.note(pool, call, event.info)
-    except AnyPodError as failure:
+    except Exception as failure:
         if not recording.is_told:
             return kept_failure(failure)
         await recording.add(streams.problem_frame(problem_of(failure, call)))
@@ -89,15 +90,19 @@ async def _record(
     return Answer(200, streams.head(execution), recording.kept())
 
 
-def kept_failure(failure: AnyPodError) -> Answer:
+def kept_failure(failure: Exception) -> Answer:
     """The program's own are kept; the platform's, and those of an LM's provider, are raised."""
     if not _is_kept(failure):
         raise failure
     return Answer(failure.status, body=_encode(failure.problem).decode())
 
 
-def _is_kept(failure: AnyPodError) -> bool:
-    return failure.type in OF_THE_PROGRAM and failure.type not in NOT_KEPT
+def _is_kept(failure: Exception) -> TypeGuard[AnyPodError]:
+    return (
+        isinstance(failure, AnyPodError)
+        and failure.type in OF_THE_PROGRAM
+        and failure.type not in NOT_KEPT
+    )
 
 
 def keyed(request: web.Request, execution: ExecutionRequest, body: bytes, kind: str = "") -> Keyed:

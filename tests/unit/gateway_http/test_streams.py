@@ -4,9 +4,10 @@ import asyncio
 import json
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -15,21 +16,27 @@ from aiohttp import web
 
 from anypod.api.problems import error
 from anypod.resources import WorkerPoolSpec
+from anypod.store.keys import PoolKeys
+from anypod.store.kv import StoreUnavailable
+from anypod.store.open import open_store
 from anypod.wire.messages import Chunk, Log
 from anypod_gateway import connections, middleware
 from anypod_gateway.access_log import AccessLog
 from anypod_gateway.calls import CALL
+from anypod_gateway.errands import Errands
 from anypod_gateway.executions import (
     ExecutionAnswer,
     ExecutionInfo,
     ExecutionRequest,
     StreamEvent,
 )
+from anypod_gateway.handlers.keyed import stream_once
 from anypod_gateway.handlers.streams import stream
 from anypod_gateway.hosts import AnyHost
 from anypod_gateway.lifecycle import Lifecycle
 from anypod_gateway.log_lines import LineWriter
 from anypod_gateway.metrics import Metrics
+from anypod_gateway.once import Once
 
 Script = Callable[[], AsyncIterator[StreamEvent]]
 
@@ -44,6 +51,7 @@ class Scripted:
     name: str = "default"
     spec: WorkerPoolSpec = field(default_factory=WorkerPoolSpec)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
+    once: Once | None = None
 
     @property
     def runner(self) -> "Scripted":
@@ -67,16 +75,20 @@ class Services:
     metrics: Metrics
     settings: Settings
 
+    @contextmanager
+    def running(self, pool: Any) -> Iterator[None]:
+        yield
+
     def note(self, pool: Any, call: Any, info: ExecutionInfo) -> None:
         call.worker = info.worker
 
 
 @asynccontextmanager
 async def serve(
-    script: Script, *, heartbeat: float = 30.0, seconds: float = 60.0
+    script: Script, *, heartbeat: float = 30.0, seconds: float = 60.0, once: Once | None = None
 ) -> AsyncIterator[tuple[str, Scripted, Lifecycle]]:
     lines, life, metrics = LineWriter(os.open(os.devnull, os.O_WRONLY)), Lifecycle(), Metrics()
-    pool = Scripted(script)
+    pool = Scripted(script, once=once)
     services: Any = Services(metrics, Settings(heartbeat))
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -92,6 +104,8 @@ async def serve(
             inputs=b"{}",
             deadline=asyncio.get_running_loop().time() + seconds,
         )
+        if once is not None:
+            return await stream_once(request, services, pool, execution, b"{}")  # type: ignore[arg-type]
         return await stream(request, services, pool, execution)  # type: ignore[arg-type]
 
     access = AccessLog(lines, "json")
@@ -125,8 +139,24 @@ def events(text: str) -> list[tuple[str, Any]]:
 
 
 async def fetch(url: str) -> tuple[int, str, Any]:
-    async with aiohttp.ClientSession() as http, http.post(url) as answer:
+    key = {"Idempotency-Key": "key"}
+    async with aiohttp.ClientSession() as http, http.post(url, headers=key) as answer:
         return answer.status, await answer.text(), answer.headers
+
+
+@pytest.fixture(params=["without a key", "with a key"])
+async def once(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Once | None]:
+    """What looks at the key; None when nobody does."""
+    if request.param == "without a key":
+        yield None
+        return
+    store = await asyncio.to_thread(open_store, f"sqlite:{tmp_path / 'store.db'}")
+    errands = Errands()
+    made = Once(store, PoolKeys("default", "default"), errands, lambda: 60.0)
+    yield made
+    await errands.close(5.0)
+    await made.close()
+    await store.close()
 
 
 async def test_chunks_logs_and_the_result_are_events() -> None:
@@ -154,12 +184,12 @@ async def test_chunks_logs_and_the_result_are_events() -> None:
     assert result["execution"]["worker"] == "w1"
 
 
-async def test_a_failure_at_once_is_an_ordinary_problem() -> None:
+async def test_a_failure_at_once_is_an_ordinary_problem(once: Once | None) -> None:
     async def script() -> AsyncIterator[StreamEvent]:
         raise error("queue-full", "no", retry_after=2)
         yield ANSWER
 
-    async with serve(script) as (url, _, _):
+    async with serve(script, once=once) as (url, _, _):
         status, text, headers = await fetch(url)
     assert status == 429
     assert headers["Content-Type"] == "application/problem+json"
@@ -167,27 +197,39 @@ async def test_a_failure_at_once_is_an_ordinary_problem() -> None:
     assert json.loads(text)["type"] == "queue-full"
 
 
-async def test_a_later_failure_is_the_last_event() -> None:
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (error("program-error", "it raised", execution="x-1"), ("program-error", 500)),
+        (error("worker-lost", "it died", execution="x-1"), ("worker-lost", 502)),
+        (StoreUnavailable("it did not answer"), ("store-unavailable", 503)),
+    ],
+)
+async def test_a_later_failure_is_the_last_event(
+    once: Once | None, failure: Exception, told: tuple[str, int]
+) -> None:
     async def script() -> AsyncIterator[StreamEvent]:
         yield Chunk("x-1", b"1")
-        raise error("program-error", "it raised", execution="x-1")
+        await asyncio.sleep(0.1)  # its caller has read that
+        raise failure
 
-    async with serve(script) as (url, _, _):
+    async with serve(script, once=once) as (url, _, _):
         status, text, _ = await fetch(url)
     assert status == 200
     (_, one), (kind, problem) = events(text)
     assert (one, kind) == (1, "problem")
-    assert (problem["type"], problem["status"]) == ("program-error", 500)
+    assert (problem["type"], problem["status"]) == told
 
 
 async def test_a_fault_of_ours_is_told_as_one_and_no_more(
-    caplog: pytest.LogCaptureFixture,
+    once: Once | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def script() -> AsyncIterator[StreamEvent]:
         yield Chunk("x-1", b"1")
+        await asyncio.sleep(0.1)
         raise KeyError("hush")
 
-    async with serve(script) as (url, _, _):
+    async with serve(script, once=once) as (url, _, _):
         _, text, _ = await fetch(url)
     assert events(text)[-1][1]["type"] == "internal-error"
     assert "hush" not in text
