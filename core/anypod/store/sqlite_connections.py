@@ -114,6 +114,7 @@ class Connections:
         return sqlite3.connect(self._path, isolation_level=None)
 
     def _transaction(self, db: sqlite3.Connection, work: Work[T]) -> T:
+        self.clock.note_sleep(db)
         try:
             return _transaction(db, work)
         finally:  # an error does not always mean that nothing was written
