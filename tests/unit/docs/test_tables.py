@@ -12,6 +12,7 @@ from anypod.api.problems import TABLE
 from anypod.cli import reference
 from anypod.cli.app import make_app
 from anypod_gateway import settings as gateway_settings
+from anypod_gateway.jobs.work import NOT_AGAIN
 from anypod_gateway.routes import TABLE as ROUTES
 from anypod_operator import diagnosis
 from anypod_operator import settings as operator_settings
@@ -52,6 +53,12 @@ def test_every_problem_type_is_in_the_readme_with_its_status() -> None:
     assert {
         type_: row.status in told.get(type_, ()) for type_, row in TABLE.items()
     } == dict.fromkeys(TABLE, True)
+
+
+def test_every_end_without_another_attempt_is_told_of_jobs() -> None:
+    text = (DOCS / "jobs.md").read_text()
+    (told,) = re.findall(r"There is none after[^.]*\.", text)
+    assert set(re.findall(r"`([a-z-]+)`", told)) == NOT_AGAIN
 
 
 def test_every_route_is_in_the_table_of_routes() -> None:
