@@ -13,6 +13,7 @@ import msgspec
 from anypod.api import usage
 from anypod.api.ids import new_execution_id
 from anypod.api.problems import OF_THE_PROGRAM, AnyPodError, error, from_failure, problem
+from anypod.store.kv import StoreUnavailable
 from anypod.wire.messages import (
     PYTHON,
     Check,
@@ -36,6 +37,7 @@ from anypod_gateway.executions import (
     ExecutionRequest,
     ToldLost,
 )
+from anypod_gateway.failures import store_away
 from anypod_gateway.groups import Share
 from anypod_gateway.workers import Worker
 
@@ -139,7 +141,7 @@ class Course:
         if isinstance(end, Refused):
             return self._not_run(end.reason)
         if isinstance(end, Failed):
-            raise end.reason
+            raise self._unsupplied(end.reason)
         if isinstance(end, Overdue):
             raise self.error("deadline-exceeded", "the worker did not keep its deadline")
         failure = end.failure
@@ -147,6 +149,12 @@ class Course:
         if failure.type == WORKER_LOST:
             return self._after_loss(failure.detail, ToldLost)
         raise self._failed(failure, end if isinstance(end, Result) else None)
+
+    def _unsupplied(self, reason: Exception) -> Exception:
+        """This attempt has not begun, but one before it may have run."""
+        if isinstance(reason, StoreUnavailable) and self.tries > 1:
+            return self.store_away("an attempt before was lost, and may have happened")
+        return reason
 
     def _after_loss(self, how: str, kind: type[AnyPodError]) -> str:
         self.avoid = (*self.avoid, self._worker)
@@ -176,6 +184,9 @@ class Course:
 
     def error(self, type_: str, detail: str, **members: Any) -> AnyPodError:
         return error(type_, detail, **self.members(), **members)
+
+    def store_away(self, became: str) -> AnyPodError:
+        return self.named(AnyPodError(store_away(became)))
 
     def unknown_kind(self, why: str) -> AnyPodError:
         """No worker can run it, as they are."""

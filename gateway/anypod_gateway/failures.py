@@ -52,8 +52,8 @@ def _problem_of(failure: Exception, call: Call) -> Problem:
         case AnyPodError():
             return failure.problem
         case StoreUnavailable():
-            # What a run asks the store for, it asks for before it begins; of a session's state,
-            # which is written afterwards, the session's run tells itself.
+            # What a run asks the store for, it asks for before it begins. Where something ran
+            # before, or a session's state was to be written, the run says so itself.
             is_run = call.route.endswith(_RUNS)
             became = "nothing has run" if is_run else "a write may or may not have happened"
             return store_away(became)

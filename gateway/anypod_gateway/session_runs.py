@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 
 MAX_STALE = 5
 """How often a worker may refuse the epoch that the store says holds."""
-STORE_RETRY_SECONDS = 1
 
 _STALE: Final = "stale-epoch"
 
@@ -122,10 +121,8 @@ class SessionRun(Run):
                     limit=reason.limit,
                 )
             case StoreUnavailable():
-                return self.error(
-                    "store-unavailable",
-                    "the program ran; whether its session's state is kept is not known",
-                    retry_after=STORE_RETRY_SECONDS,
+                return self.store_away(
+                    "the program ran; whether its session's state is kept is not known"
                 )
         log.error("the state of session %s was not written", pin.key, exc_info=reason)
         return self.error("internal-error", "AnyPod could not write the session's state")

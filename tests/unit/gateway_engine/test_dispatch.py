@@ -16,6 +16,7 @@ from tests.support.worker import code_of, revision_of
 
 from anypod.api import usage
 from anypod.api.problems import AnyPodError, error
+from anypod.store.kv import StoreUnavailable
 from anypod.wire.codec import CLOSE_DRAINED, CLOSE_PROTOCOL
 from anypod.wire.messages import (
     WINDOW,
@@ -308,6 +309,24 @@ async def test_an_idempotent_program_runs_three_times_at_most(tmp_path: Path) ->
             it.worker.drop()
         lost = await failure_of(task)
         assert (lost.type, lost.problem.attempt) == ("worker-lost", 3)
+
+
+async def test_a_store_that_is_away_after_an_attempt_was_lost_does_not_hide_it(
+    tmp_path: Path,
+) -> None:
+    async def away() -> Code:
+        raise StoreUnavailable("gone")
+
+    async with scene(tmp_path, 2) as it:
+        task = it.start(idempotent=True, code=away)
+        first, execute = await it.who_got_it()
+        first.drop()
+        second, execute = await it.who_got_it()
+        await second.send(NeedProgram(execute.id, execute.revision))
+        failure = await failure_of(task)
+        assert failure.type == "store-unavailable"
+        assert "may have happened" in failure.problem.detail
+        assert failure.problem.attempt == 2
 
 
 async def test_a_worker_that_was_stopped_under_an_execution_is_a_lost_one(tmp_path: Path) -> None:
