@@ -135,7 +135,7 @@ def _wait_seconds(request: web.Request) -> int:
     text = preferences(request).get("wait", "0")
     if not (text.isascii() and text.isdigit()):
         raise error("bad-request", "Prefer: wait=SECONDS", path=PREFER)
-    return min(int(text[:5]), MAX_WAIT_SECONDS)
+    return min(int(text.lstrip("0")[:5] or "0"), MAX_WAIT_SECONDS)
 
 
 async def _awaited(services: Services, pool: Pool, job: Job, seconds: float) -> Job:

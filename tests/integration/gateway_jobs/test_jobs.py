@@ -177,6 +177,19 @@ async def test_a_running_job_is_cancelled_through_any_gateway(pair: Rig, file: P
     assert "done" not in file.read_text()
 
 
+async def test_a_wait_is_as_long_as_its_number_however_that_is_written(
+    pair: Rig, file: Path
+) -> None:
+    id_ = await accepted(pair.gateway, "tells", file=str(file))
+    await running(pair.gateway, id_)
+    begun = asyncio.get_running_loop().time()
+    answer = await pair.gateway.ask("GET", f"/jobs/{id_}", headers={"Prefer": "wait=000001"})
+    assert asyncio.get_running_loop().time() - begun >= 1
+    assert answer.document["state"] == "running"
+    file.touch()
+    await ended(pair.gateway, id_)
+
+
 async def test_what_runs_can_neither_be_deleted_nor_read(pair: Rig, file: Path) -> None:
     id_ = await accepted(pair.gateway, "note", file=str(file), seconds=600)
     await running(pair.gateway, id_)
