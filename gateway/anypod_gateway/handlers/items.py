@@ -24,7 +24,7 @@ from anypod_gateway import answers, groups
 from anypod_gateway.calls import Call
 from anypod_gateway.executions import ExecutionAnswer, ExecutionRequest
 from anypod_gateway.failures import problem_of
-from anypod_gateway.handlers.keyed import decode_problem, digest_of, kept_failure
+from anypod_gateway.handlers.keyed import digest_of, kept_failure
 from anypod_gateway.once import Keyed
 from anypod_gateway.services import Pool, Services
 
@@ -192,7 +192,7 @@ def _told(answer: Answer) -> Told:
     body = answer.body.encode()
     if answer.status == 200:
         return "ok", _rest(body)
-    return decode_problem(body).type, b'"problem":' + body + b"}"
+    return answers.decode_problem(body).type, b'"problem":' + body + b"}"
 
 
 def _rest(body: bytes) -> bytes:

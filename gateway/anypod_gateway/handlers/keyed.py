@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from anypod.api.idempotency import HEADER, REPLAYED, BadKey, key_of
-from anypod.api.problems import OF_THE_PROGRAM, AnyPodError, Problem, error
+from anypod.api.problems import OF_THE_PROGRAM, AnyPodError, error
 from anypod.store.once import Answer
 from anypod_gateway import answers
 from anypod_gateway.calls import CALL, Call
@@ -26,7 +26,6 @@ NOT_KEPT = frozenset({"lm-auth", "lm-rate-limited", "lm-unavailable"})
 """A program's failures that are its LM's provider's: it is not told for a day what held for now."""
 
 _encode = msgspec.json.encode
-decode_problem = msgspec.json.Decoder(Problem).decode
 
 
 async def run_once(
@@ -146,7 +145,7 @@ def _told(answer: Answer, replayed: bool, call: Call) -> web.StreamResponse:
     if answer.status == 200:
         again = f"{REPLAYED}: true\r\n" if replayed else ""
         return Whole(answer.head + again, answer.body.encode())
-    response = answers.problem(problem_of(AnyPodError(decode_problem(answer.body)), call))
+    response = answers.problem(problem_of(AnyPodError(answers.decode_problem(answer.body)), call))
     if replayed:
         response.headers[REPLAYED] = "true"
     return response

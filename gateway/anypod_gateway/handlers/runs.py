@@ -147,7 +147,7 @@ async def run_inline(request: web.Request) -> web.StreamResponse:
             execution=_name(call),
             program="",
             revision=program.revision,
-            code=lambda: _ready(code),
+            code=lambda: ready(code),
             inputs=inputs,
             deadline=came + timeout_of(pool, timeout, program.timeout_seconds),
             idempotent=program.idempotent,
@@ -160,7 +160,7 @@ async def run_inline(request: web.Request) -> web.StreamResponse:
     )
 
 
-async def _ready(code: Code) -> Code:
+async def ready(code: Code) -> Code:
     return code
 
 

@@ -13,13 +13,12 @@ from anypod.api.jobs import TaskKind
 from anypod.api.problems import error
 from anypod.dspy import spec, tasks
 from anypod.store.revisions import Revision, revision_of
-from anypod.wire.messages import Code
 from anypod_gateway import lms, requests
 from anypod_gateway.calls import CALL
 from anypod_gateway.executions import ExecutionRequest
 from anypod_gateway.handlers.accepting import accept
 from anypod_gateway.handlers.programs import no_program
-from anypod_gateway.handlers.runs import lm_of, version_at
+from anypod_gateway.handlers.runs import lm_of, ready, version_at
 from anypod_gateway.services import SERVICES, Pool, session_key
 
 T = TypeVar("T", EvaluateProgram, OptimizeProgram)
@@ -115,7 +114,7 @@ async def _accept(
         execution=call.execution,
         program=ids.split_program_ref(request.match_info["program_ref"])[0],
         revision=revision_of(code.kind, code.files, code.entrypoint),
-        code=lambda: _ready(code),
+        code=lambda: ready(code),
         inputs=_encoded(data),
         deadline=asyncio.get_running_loop().time() + seconds,
         idempotent=revision.idempotent,
@@ -142,7 +141,3 @@ def _encoded(data: dict[str, list[ExampleGiven]]) -> bytes:
         name: [example.model_dump() for example in examples] for name, examples in data.items()
     }
     return msgspec.json.encode(told)
-
-
-async def _ready(code: Code) -> Code:
-    return code
