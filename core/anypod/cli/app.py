@@ -291,6 +291,8 @@ def _map(
     """
     from anypod.cli.map import map_
 
+    if no_key and key is not None:
+        raise exits.Usage("--key and --no-key cannot both be")
     map_(
         target,
         inputs,

@@ -21,7 +21,7 @@ BUG = 70
 EXPLAINED = (
     "Exit codes: 0 done; 1 the program failed; 2 wrong usage; 3 the gateway refused it; "
     "4 no gateway was reached; 5 busy, out of time, or lost on the way; 70 a bug of AnyPod; "
-    "130 interrupted."
+    "130 interrupted; 143 and 129 ended by SIGTERM and SIGHUP."
 )
 
 _TO_DO = {

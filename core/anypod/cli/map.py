@@ -5,13 +5,16 @@ gets those that are there, so that an interrupted run goes on where it was, and 
 """
 
 import secrets
+import shlex
 import sys
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from anypod.api import idempotency
 from anypod.cli import rows, run
-from anypod.cli.exits import ItemsFailed, Usage, code_of
+from anypod.cli.endings import endings_raised
+from anypod.cli.exits import REFUSED, ItemsFailed, Usage, code_of
 from anypod.cli.options import connected
 from anypod.cli.progress import Progress
 from anypod.cli.waiting import waiting
@@ -51,11 +54,11 @@ def map_(
             program = run.prepare(client, target, id_, entrypoint)
             schema = run.inputs_schema(client, program) if form is rows.Form.CSV else None
         total = rows.count(path, form) if sys.stderr.isatty() else None
-        with Progress(program, total) as progress:
+        with endings_raised(), Progress(program, total) as progress:
             results = Results(progress, "row" if form is rows.Form.CSV else "line", whole=whole)
             items = client.map(
                 program,
-                rows.read(file, form, schema),
+                results.noticed(rows.read(file, form, schema)),
                 ordered=ordered,
                 concurrency=concurrency,
                 return_exceptions=True,
@@ -64,12 +67,11 @@ def map_(
             try:
                 for item in items:
                     results.add(item)
-            except BaseException:
-                items.close()
-                results.broke_off(key)
-                raise
-            finally:
                 sys.stdout.flush()
+            except BaseException as why:
+                results.broke_off(key, why)  # first: what follows may take a while
+                items.close()
+                raise
     results.check(key)
 
 
@@ -85,10 +87,17 @@ class Results:
         self._progress = progress
         self._unit = unit
         self._whole = whole
+        self._sent = False
         self._done = 0
         self._failed = 0
         self._codes: set[int] = set()
         self._flushed = 0.0
+
+    def noticed(self, lines: Iterator[bytes]) -> Iterator[bytes]:
+        """The same lines: one that is asked for is sent."""
+        for line in lines:
+            self._sent = True
+            yield line
 
     def add(self, item: "Item") -> None:
         from anypod.client.calls import encode
@@ -119,23 +128,36 @@ class Results:
         for line in _printed(item):
             self._progress.say(f"{self._unit} {item.index + 1}: {line}")
 
-    def broke_off(self, key: str) -> None:
-        if not self._done:
+    def broke_off(self, key: str, why: BaseException) -> None:
+        """What is under way runs to its end, and only who has the key gets its answers."""
+        if not self._sent or (self._done == 0 and _is_refusal(why)):
             return
-        self._progress.say(f"it broke off after {self._done} items, of which {self._failed} failed")
+        after = f"after {self._done} items, of which {self._failed} failed"
+        self._progress.say(f"it broke off {after if self._done else 'before the first answer'}")
         if key:
             self._progress.say(
-                f"  to go on where it was, give the same command --key {key}:"
+                f"  to go on where it was, give the same command --key {shlex.quote(key)}:"
                 " what has an answer is not run again"
             )
 
     def check(self, key: str) -> None:
         """Raises ItemsFailed."""
         if self._failed:
-            again = f"; with --key {key} only what may go well now runs again" if key else ""
+            again = (
+                f"; with --key {shlex.quote(key)} only what may go well now runs again"
+                if key
+                else ""
+            )
             raise ItemsFailed(
                 f"{self._failed} of {self._done} items failed{again}", min(self._codes)
             )
+
+
+def _is_refusal(why: BaseException) -> bool:
+    """Of the whole batch, of which nothing ran then."""
+    from anypod.api.problems import AnyPodError
+
+    return isinstance(why, AnyPodError) and code_of(why.problem) == REFUSED
 
 
 def _record(item: "Item") -> dict[str, Any]:

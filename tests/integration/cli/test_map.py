@@ -28,6 +28,14 @@ def main(n: int, file: str, seconds: float = 0.05) -> str:
         log.write(f"done {n}\\n")
     return f"item {n}"
 """
+SLOW = """
+def main(n: int, file: str) -> int:
+    with open(file, "a") as log:
+        log.write(f"{n}\\n")
+    while n == 0 and not os.path.exists(GO):
+        time.sleep(0.01)
+    return n
+"""
 
 
 def test_each_line_has_its_line(cli: Cli) -> None:
@@ -115,6 +123,7 @@ def test_all_that_is_known_is_printed_as_json(cli: Cli, flag: str) -> None:
         (["none", "-"], "{}", 3, "program-not-found"),
         (["square.py", "-", "--format", "csv"], "n,n\n1,2\n", 2, "names differ"),
         (["square.py", "-", "--key", "a b\n"], "{}", 2, "Idempotency-Key"),
+        (["square.py", "-", "--key", "a", "--no-key"], "{}", 2, "--key and --no-key"),
         (["square.py", "-", "--url", "http://127.0.0.1:1"], "{}", 4, "anypod up"),
     ],
 )
@@ -126,6 +135,65 @@ def test_what_cannot_be_done_is_said(
     assert (done.code, done.out) == (code, "")
     assert said in done.err
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("arguments", [["none", "-"], ["square.py", "-", "--format", "csv"]])
+def test_a_batch_of_which_nothing_ran_tells_no_key(cli: Cli, arguments: list[str]) -> None:
+    cli.file("square.py", SQUARE)
+    done = cli("map", *arguments, stdin="n\n1,2\n")
+    assert done.code in {2, 3}
+    assert "broke off" not in done.err
+
+
+def test_a_key_is_told_as_a_shell_takes_it(cli: Cli) -> None:
+    cli.file("square.py", SQUARE)
+    failed = cli("map", "square.py", "-", "--key", "a b", stdin="{}")
+    assert "with --key 'a b' only" in failed.err
+    broken = cli("map", "square.py", "-", "--key", "$a", "--format", "csv", stdin="n\n1\n2,3\n")
+    assert "command --key '$a':" in broken.err
+
+
+def test_a_table_that_breaks_off_tells_the_key_of_what_was_sent(cli: Cli) -> None:
+    log = cli.directory / "log"
+    cli.file("note.py", NOTE)
+    rows = [f"{n},{log}\n" for n in range(30)]
+    cli.file("in.csv", "".join(["n,file\n", *rows, "30,a,b,c\n"]))
+    broken = cli("map", "note.py", "in.csv")
+    assert broken.code == 2
+    assert "row 31 has 4 cells, and the head 2" in broken.err
+    key = re.search(r"--key (\w+):", broken.err)
+    assert key is not None, broken.err
+    cli.file("in.csv", "".join(["n,file\n", *rows]))
+    whole = cli("map", "note.py", "in.csv", "--key", key[1])
+    assert (whole.code, len(whole.out.splitlines())) == (0, 30)
+    assert log.read_text().count("begun") == 30
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_key_is_told_before_the_first_answer_too(cli: Cli, number: signal.Signals) -> None:
+    log, go = cli.directory / "log", cli.directory / "go"
+    cli.file("slow.py", f"import os, time\nGO = {str(go)!r}\n{SLOW}")
+    cli.file("in.jsonl", "".join(f'{{"n": {n}, "file": "{log}"}}\n' for n in range(20)))
+    process = subprocess.Popen(
+        [ANYPOD, "map", "slow.py", "in.jsonl", "--url", cli.url],
+        cwd=cli.directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    eventually(lambda: log.exists() and log.read_text().count("\n") >= 10, "it runs")
+    process.send_signal(number)
+    if number != signal.SIGINT:
+        process.send_signal(number)  # as timeout does
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (128 + number, ""), err
+    assert "it broke off before the first answer" in err
+    key = re.search(r"--key (\w+):", err)
+    assert key is not None, err
+    go.touch()
+    whole = cli("map", "slow.py", "in.jsonl", "--key", key[1])
+    assert whole.out == "".join(f"{n}\n" for n in range(20))
+    assert sorted(map(int, log.read_text().split())) == list(range(20))  # each once
 
 
 def interrupted(cli: Cli, *arguments: str, output: str, lines: int) -> str:
