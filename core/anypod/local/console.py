@@ -108,6 +108,8 @@ class Console:
         if (record.get("method") == "GET" and status < 400) or record.get("path") in PROBES:
             return  # whoever looks, as 'anypod top' does every second, changes nothing
         told = [str(record[name]) for name in _ACCESS if record.get(name)]
+        if items := record.get("items"):
+            told.append(f"items={items} failed={record.get('failed', 0)}")
         text = " ".join([*told, f"{float(record.get('ms', 0)):.1f} ms"])
         self.say(
             printable(text), "info" if status < 400 else "warning" if status < 500 else "error"

@@ -87,9 +87,13 @@ def test_a_request_is_shown_unless_it_only_looked() -> None:
     assert terminal.getvalue() == ""
     foreign(console, method="GET", path="/v1/pools", status=500, ms=1.0)
     foreign(console, method="POST", path="/run", status=200, ms=1.26, worker="w1")
-    first, second = terminal.getvalue().split("\n")[:2]
-    assert first.endswith("GET /v1/pools 500 1.0 ms")
-    assert second.endswith("POST /run 200 w1 1.3 ms")
+    foreign(console, method="POST", path="/map", status=200, ms=5, pool="p", items=7, failed=2)
+    foreign(console, method="POST", path="/map", status=200, ms=5, items=7)
+    shown = terminal.getvalue().split("\n")[:4]
+    assert shown[0].endswith("GET /v1/pools 500 1.0 ms")
+    assert shown[1].endswith("POST /run 200 w1 1.3 ms")
+    assert shown[2].endswith("POST /map 200 p items=7 failed=2 5.0 ms")
+    assert shown[3].endswith("POST /map 200 items=7 failed=0 5.0 ms")
 
 
 def test_what_every_worker_says_is_shown_once_until_all_is_well() -> None:
