@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,12 +13,15 @@ from anypod.api.ndjson import LineSplitter
 from anypod.api.problems import AnyPodError, Problem
 from anypod.client import answers
 from anypod.client.calls import Call, encode
-from anypod.client.errors import AnswerLost, TimedOut, UnexpectedAnswer, error_of
+from anypod.client.errors import AnswerLost, NoAnswer, TimedOut, UnexpectedAnswer, error_of
 from anypod.client.events import MAX_EVENT_BYTES
 from anypod.client.http_async import Exchange, Transport
 from anypod.client.ledgers import Ledger
 from anypod.client.retries import Attempts
 from anypod.client.sources import Source
+
+REST_SECONDS = 2.0
+"""For what comes after the last record, which is no more than the end of the body."""
 
 Inputs = Mapping[str, Any] | bytes
 """The arguments by name; or these as JSON, as a line of a file is."""
@@ -93,6 +96,7 @@ class Batch:
                         continue
                     record = answers.parse(line)
                     if "end" in record:
+                        await _read_rest(exchange.pieces)
                         self._check(record["end"])
                         return
                     yield self._item(record)
@@ -138,6 +142,14 @@ class Batch:
             raise error_of(msgspec.convert(end["problem"], Problem))
         if not self._ledger.is_settled:
             raise UnexpectedAnswer("the answer ended, and some items have none")
+
+
+async def _read_rest(pieces: AsyncGenerator[bytes, None]) -> None:
+    """Else the connection is of no more use, and it looks as if this client had left early."""
+    with suppress(NoAnswer, TimeoutError):
+        async with asyncio.timeout(REST_SECONDS):
+            async for _ in pieces:
+                pass
 
 
 def _line(inputs: Inputs, index: int) -> bytes:

@@ -5,7 +5,8 @@ answers are written at the reader's pace. When the client goes, all of it ends.
 """
 
 import asyncio
-from contextlib import aclosing
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 
 import msgspec
@@ -80,19 +81,28 @@ class Batch:
         reading = asyncio.ensure_future(self._read())
         stopping = asyncio.ensure_future(self._stop(reading))
         try:
-            await response.prepare(self._request)
+            async with self._written():
+                await response.prepare(self._request)
             async with aclosing(self._outlet.pieces(heartbeat_seconds)) as pieces:
                 async for piece in pieces:
-                    await _write(response, piece)
-            await _write(response, self._end())
-            await response.write_eof()
+                    async with self._written():
+                        await response.write(piece)
+        finally:
+            self._note()
+            await _cancelled({stopping, reading, *self._running})
+        # Last, and at once: whoever has read it may leave, and has been answered.
+        async with self._written():
+            await response.write_eof(self._end())
+
+    @asynccontextmanager
+    async def _written(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(STALLED_SECONDS):
+                yield
         except (ConnectionError, TimeoutError):
             if self._request.transport is not None:
                 self._request.transport.abort()
             raise asyncio.CancelledError from None
-        finally:
-            self._note()
-            await _cancelled({stopping, reading, *self._running})
 
     async def _stop(self, reading: "asyncio.Task[None]") -> None:
         """A batch would hold up a gateway that is told to stop: its client is to go on elsewhere.
@@ -147,11 +157,6 @@ class Batch:
         outcomes = self._items.outcomes
         self._call.items = outcomes.total()
         self._call.failed = outcomes.total() - outcomes["ok"]
-
-
-async def _write(response: web.StreamResponse, piece: bytes) -> None:
-    async with asyncio.timeout(STALLED_SECONDS):
-        await response.write(piece)
 
 
 async def _cancelled(tasks: set[asyncio.Task[None]]) -> None:

@@ -12,13 +12,22 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
 from tests.support.batches import NOTE, items_answered
 from tests.support.rig import Gateway, Rig, pool_of, rig
 from tests.support.tcp_proxy import TcpProxy
 
 from anypod import AsyncClient, Client
 from anypod.api.ids import new_execution_id
-from anypod.client import InvalidInputs, Item, NotFound, ProgramFailed, Unreachable, ledgers
+from anypod.client import (
+    InvalidInputs,
+    Item,
+    NotFound,
+    ProgramFailed,
+    Unreachable,
+    batches,
+    ledgers,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -247,6 +256,48 @@ async def test_without_a_key_a_broken_connection_is_raised(
         with pytest.raises(ConnectionError):
             async for _ in items:
                 pass
+
+
+@contextlib.asynccontextmanager
+async def ends_slowly(seconds: float) -> AsyncIterator[tuple[str, set[Any]]]:
+    """What answers batches of nothing, and ends the body later than its last record; its
+    connections."""
+    connections: set[Any] = set()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        connections.add(request.transport)
+        await request.read()
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        await response.write(b'{"end":{"items":0}}\n')
+        await asyncio.sleep(seconds)
+        return response
+
+    app = web.Application()
+    app.router.add_post("/{path:.*}", answer)
+    runner = web.AppRunner(app, handler_cancellation=True)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}", connections
+    finally:
+        await runner.cleanup()
+
+
+async def test_an_answer_is_read_to_its_end_and_its_connection_used_again() -> None:
+    async with ends_slowly(0.05) as (url, connections), AsyncClient(url) as client:
+        for _ in range(3):
+            assert [item async for item in client.map("any", [])] == []
+    assert len(connections) == 1
+
+
+async def test_an_answer_that_does_not_end_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "REST_SECONDS", 0.05)
+    async with ends_slowly(3600) as (url, connections), AsyncClient(url) as client:
+        for _ in range(2):
+            assert [item async for item in client.map("any", [])] == []
+    assert len(connections) == 2
 
 
 @both

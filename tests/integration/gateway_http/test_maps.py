@@ -271,6 +271,23 @@ async def test_a_batch_has_one_line_in_the_access_log(tmp_path: Path) -> None:
     assert 'anypod_batch_items_total{outcome="bad-request",pool="default"} 1.0' in metrics
 
 
+async def test_a_client_that_leaves_after_the_last_record_was_answered(tmp_path: Path) -> None:
+    async with rig(tmp_path) as made:
+        gateway = made.gateway
+        await gateway.create(SQUARE, "square")
+        for _ in range(30):
+            async with gateway.http.post(
+                f"{gateway.base}/programs/square/map", data=b'{"n": 1}\n', headers=NDJSON
+            ) as answer:
+                while b'"end"' not in await answer.content.readline():
+                    pass
+                answer.close()
+        metrics = (await gateway.ask("GET", "//metrics")).body.decode()
+    access = [one for one in (await gateway.log()).splitlines() if "/map" in one]
+    assert ['"status":200' in one for one in access] == [True] * 30
+    assert 'outcome="client-left"' not in metrics
+
+
 # keys
 
 
