@@ -4,9 +4,10 @@ Commands import what they need when they run: ``anypod --help`` is quick.
 """
 
 import gc
+import sys
 import time
 
-from anypod.cli import exits
+from anypod.cli import exits, streams
 
 _GC_THRESHOLD = 50_000
 """More than a command makes while it imports: none of that is garbage, and to look for some would
@@ -19,8 +20,12 @@ def main() -> int:
     gc.set_threshold(_GC_THRESHOLD)
     from anypod.cli.app import make_app
 
+    streams.take_over()
     try:
-        make_app(began)()
+        try:
+            make_app(began)()
+        finally:
+            sys.stdout.flush()
     except Exception as failure:  # noqa: BLE001 - the one place where failures become exit codes
         return exits.report(failure)
     return 0

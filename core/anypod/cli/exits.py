@@ -17,11 +17,17 @@ UNREACHABLE = 4
 UNAVAILABLE = 5
 BUG = 70
 """As ``EX_SOFTWARE`` of sysexits.h."""
+UNWRITTEN = 74
+"""As ``EX_IOERR``."""
+READER_LEFT = 141
+"""As of who is ended by SIGPIPE."""
+INTERRUPTED = 130
 
 EXPLAINED = (
     "Exit codes: 0 done; 1 the program failed; 2 wrong usage; 3 the gateway refused it; "
     "4 no gateway was reached; 5 busy, out of time, or lost on the way; 70 a bug of AnyPod; "
-    "130 interrupted; 143 and 129 ended by SIGTERM and SIGHUP."
+    "74 the results could not be written; 130 interrupted; 141 nobody reads the results any more; "
+    "143 and 129 ended by SIGTERM and SIGHUP."
 )
 
 _TO_DO = {
@@ -77,12 +83,17 @@ def _told(failure: Exception) -> tuple[int, list[str]]:
     # Imported here: a failure is rare, and these are not needed without one.
     from anypod.api.ids import InvalidName
     from anypod.api.problems import AnyPodError
+    from anypod.cli.streams import Unwritten
     from anypod.client.errors import NoAnswer, TimedOut, Unreachable
     from anypod.local.settings import CannotStart
 
     match failure:
         case AnyPodError():
             return code_of(failure.problem), _problem(failure.problem)
+        case Unwritten():
+            if failure.reader_left:  # as 'head' does, which is no fault
+                return READER_LEFT, []
+            return UNWRITTEN, [_error(str(failure))]
         case ItemsFailed():
             return failure.code, [_error(str(failure))]
         case Unreachable():

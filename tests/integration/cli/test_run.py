@@ -1,6 +1,7 @@
 """``anypod run``: results on stdout, the rest on stderr, and an exit code that says how it went."""
 
 import json
+import os
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -239,6 +240,51 @@ def test_what_cannot_be_done_is_said_with_its_exit_code(
     assert said in done.err
     assert "Traceback" not in done.err
     assert done.out == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["run count.py n=2", "run count.py n=2 --stream", "map count.py in.jsonl", "jobs list", "-h"],
+)
+@pytest.mark.parametrize(
+    ("where", "said"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")]
+)
+def test_results_that_cannot_be_written_are_an_error_of_their_own(
+    cli: Cli, arguments: str, where: str, said: str
+) -> None:
+    cli.file("count.py", COUNT)
+    cli.file("in.jsonl", '{"n": 1}\n')
+    done = shell(cli, f"{ANYPOD} {arguments} {where}")
+    assert done.returncode == 74, done.stderr
+    assert done.stderr.endswith(f"error: cannot write the results: {said}\n")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", ["run count.py n=9 --stream", "run count.py n=9", "-h"])
+def test_a_reader_that_has_enough_is_no_failure_of_anybody(cli: Cli, arguments: str) -> None:
+    cli.file("count.py", COUNT)
+    done = shell(cli, f"{ANYPOD} {arguments} | true; exit ${{PIPESTATUS[0]}}")
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_messages_that_nobody_can_read_change_nothing(cli: Cli) -> None:
+    cli.file("greet.py", GREET)
+    for where in ("2>/dev/full", "2>&-"):
+        done = shell(cli, f"{ANYPOD} run greet.py name=Ada --logs {where}")
+        assert (done.returncode, json.loads(done.stdout)["hello"]) == (0, "Ada")
+        assert shell(cli, f"{ANYPOD} programs get nope {where}").returncode == 3
+
+
+def shell(cli: Cli, command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=cli.directory,
+        env={**os.environ, "ANYPOD_URL": cli.url},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
 
 
 def test_an_interrupt_cancels_the_run(cli: Cli, pool: LocalPool) -> None:
