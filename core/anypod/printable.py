@@ -6,8 +6,9 @@ clear itself, to hide what follows, or to name its window.
 
 import re
 
-_CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""All but tab and newline, and what turns the direction of text."""
+_CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""All but tab and newline; what turns the direction of text; and unpaired surrogates, which no
+encoding has."""
 SHOWN = "\N{REPLACEMENT CHARACTER}"
 
 

@@ -5,6 +5,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING
 
+from anypod.cli import printed
 from anypod.printable import printable
 
 if TYPE_CHECKING:
@@ -147,18 +148,10 @@ def _lines(problem: "Problem") -> list[str]:
     if problem.traceback:
         lines += [f"  {line}" for line in problem.traceback.rstrip().splitlines()]
     if problem.logs:
-        lines += _printed(problem.logs)
+        lines += [f"  {line}" for line in printed.lines(problem.logs, named=True)]
     if problem.type in _TO_DO:
         lines.append(f"  {_TO_DO[problem.type]}")
     return lines
-
-
-def _printed(logs: dict[str, object]) -> list[str]:
-    return [
-        f"  {name}: {line}"
-        for name in ("stdout", "stderr")
-        for line in str(logs.get(name) or "").splitlines()
-    ]
 
 
 def _error(text: str) -> str:

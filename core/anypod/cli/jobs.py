@@ -140,6 +140,7 @@ def _get_logs(
     """Print what a job printed: on stdout, and on stderr."""
     from msgspec import to_builtins
 
+    from anypod.cli import printed
     from anypod.cli.tables import asking, show_json
 
     with connected(url, pool) as client, asking():
@@ -147,8 +148,8 @@ def _get_logs(
     if output is Format.JSON:
         show_json(to_builtins(logs))
         return
-    sys.stdout.write(logs.stdout)
-    sys.stderr.write(logs.stderr)
+    printed.copy(logs.stdout, sys.stdout)
+    printed.copy(logs.stderr, sys.stderr)
     if logs.cut_bytes:
         typer.echo(f"({logs.cut_bytes} bytes more were printed, and dropped)", err=True)
 
@@ -169,12 +170,14 @@ def _watch_job(
 def _show(event: "JobEvent", output: Format) -> None:
     import json
 
+    from anypod.cli.tables import text
+
     if output is Format.JSON:
         typer.echo(json.dumps({"event": event.kind, **event.data}))
     elif event.kind == "progress":
-        typer.echo(f"progress   {_progress(event.data)}")
+        typer.echo(f"progress   {text(_progress(event.data))}")
     else:
-        why = f"   {event.data['problem']}" if "problem" in event.data else ""
+        why = f"   {text(event.data['problem'])}" if "problem" in event.data else ""
         typer.echo(f"{event.data['state']}{why}")
 
 

@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from anypod.api import idempotency
-from anypod.cli import rows, run
+from anypod.cli import printed, rows, run
 from anypod.cli.endings import endings_raised
 from anypod.cli.exits import REFUSED, ItemsFailed, Usage, code_of
 from anypod.cli.options import connected
 from anypod.cli.progress import Progress
 from anypod.cli.waiting import waiting
+from anypod.printable import escaped
 
 if TYPE_CHECKING:
     from anypod.cli.rows import Form
@@ -87,6 +88,7 @@ class Results:
         self._progress = progress
         self._unit = unit
         self._whole = whole
+        self._for_people = sys.stdout.isatty()
         self._sent = False
         self._done = 0
         self._failed = 0
@@ -107,8 +109,10 @@ class Results:
             self._show_logs(item)
         if item.error is not None:
             self._tell(item)
-        printed = _record(item) if self._whole else item.outputs
-        sys.stdout.buffer.write(encode(printed) + b"\n")
+        record = encode(_record(item) if self._whole else item.outputs)
+        if self._for_people:
+            record = escaped(record.decode()).encode()
+        sys.stdout.buffer.write(record + b"\n")
         now = time.monotonic()
         if now - self._flushed > FLUSH_SECONDS:
             sys.stdout.flush()
@@ -125,7 +129,11 @@ class Results:
             self._progress.say("(more that fail are only counted)")
 
     def _show_logs(self, item: "Item") -> None:
-        for line in _printed(item):
+        import msgspec
+
+        of_execution = item.execution and msgspec.to_builtins(item.execution.logs)
+        logs = item.error.problem.logs if item.error else of_execution
+        for line in printed.lines(logs or {}):
             self._progress.say(f"{self._unit} {item.index + 1}: {line}")
 
     def broke_off(self, key: str, why: BaseException) -> None:
@@ -167,14 +175,3 @@ def _record(item: "Item") -> dict[str, Any]:
         return {"index": item.index, "problem": msgspec.to_builtins(item.error.problem)}
     execution = msgspec.to_builtins(item.execution)
     return {"index": item.index, "outputs": item.outputs, "execution": execution}
-
-
-def _printed(item: "Item") -> list[str]:
-    import msgspec
-
-    of_execution = item.execution and msgspec.to_builtins(item.execution.logs)
-    logs = (item.error.problem.logs if item.error else of_execution) or {}
-    lines = [line for name in ("stdout", "stderr") for line in logs.get(name, "").splitlines()]
-    if logs.get("cutBytes"):
-        lines.append(f"({logs['cutBytes']} bytes more were printed, and dropped)")
-    return lines

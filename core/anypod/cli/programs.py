@@ -1,5 +1,6 @@
 """``anypod programs ...``."""
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -95,6 +96,7 @@ def _get_program(
     url: Url = DEFAULT_URL,
 ) -> None:
     """Show a program."""
+    from anypod.cli import printed
     from anypod.cli.tables import asking, out, show_json, show_one
 
     with connected(url, pool, session=session) as client, asking():
@@ -108,7 +110,7 @@ def _get_program(
     for path, content in document.files.items():
         if len(document.files) > 1:
             out(f"# {path}")
-        out(content.removesuffix("\n"))
+        printed.copy(content.removesuffix("\n") + "\n", sys.stdout)
 
 
 def _delete_programs(

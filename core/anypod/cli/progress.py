@@ -4,6 +4,8 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from anypod.printable import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import Task, TaskID
@@ -39,7 +41,8 @@ class Progress:
             self._bar.update(self._task, advance=1, failed=self._failed)
 
     def say(self, line: str) -> None:
-        """Above the bar."""
+        """Above the bar. What programs wrote may be in it."""
+        line = printable(line)
         if self._bar is not None:
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:

@@ -28,6 +28,9 @@ Every command below takes `--pool`, `--url` and `--api-key-file`, or `ANYPOD_POO
 `anypod --install-completion` teaches the shell to complete commands, options, and the names of
 programs, sessions, jobs, workers and pools, for which it asks the gateway.
 
+What programs wrote can do nothing to a terminal: there, and in what is said on stderr, control
+characters are shown as �. To a file or a pipe, outputs that are text go as they are.
+
 No command deletes a worker: a pool has as many as its `replicas` say, and whoever takes one away
 gets another. On Kubernetes, `kubectl delete pod WORKER` drains it and replaces it.
 """

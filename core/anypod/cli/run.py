@@ -4,11 +4,12 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from anypod.cli import sources, updates, values
+from anypod.cli import printed, sources, updates, values
 from anypod.cli.exits import Usage
 from anypod.cli.options import Format, connected
 from anypod.cli.tables import asking, out, show_json, show_one
 from anypod.cli.waiting import Waiting, waiting
+from anypod.printable import escaped, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,8 +144,7 @@ def _follow(events: "Stream", spinner: Waiting, *, whole: bool) -> None:
             case LogText() if whole:
                 _line({"event": "log", "stream": event.stream, "text": event.text})
             case LogText():
-                sys.stderr.write(event.text)
-                sys.stderr.flush()
+                printed.copy(event.text, sys.stderr)
             case _ if whole:
                 execution = _document(event.execution)
                 _line({"event": "result", "outputs": event.outputs, "execution": execution})
@@ -153,10 +153,12 @@ def _follow(events: "Stream", spinner: Waiting, *, whole: bool) -> None:
 
 
 def _show(value: Any, indent: int | None = 2) -> None:
-    """Text as it is; anything else as JSON."""
+    """Text as it is, but to a terminal; anything else as JSON."""
     if not isinstance(value, str):
-        value = json.dumps(value, indent=indent, ensure_ascii=False)
-    sys.stdout.buffer.write(value.encode(errors="surrogatepass") + b"\n")
+        text = escaped(json.dumps(value, indent=indent, ensure_ascii=False))
+    else:
+        text = printable(value) if sys.stdout.isatty() else value
+    sys.stdout.buffer.write(text.encode(errors="replace") + b"\n")
     sys.stdout.flush()
 
 
@@ -173,10 +175,5 @@ def _document(execution: "Execution") -> dict[str, Any]:
 
 
 def _show_logs(execution: "Execution") -> None:
-    logs = execution.logs
-    if logs is None:
-        return
-    for printed in (logs.stdout, logs.stderr):
-        sys.stderr.write(printed if printed.endswith("\n") or not printed else f"{printed}\n")
-    if logs.cut_bytes:
-        sys.stderr.write(f"({logs.cut_bytes} bytes more were printed, and dropped)\n")
+    for line in printed.lines(_document(execution).get("logs") or {}):
+        print(line, file=sys.stderr)  # noqa: T201

@@ -279,4 +279,7 @@ def _follow(job: "Job", output: Format, *, async_: bool) -> None:
 
 
 def _told(progress: dict[str, Any]) -> str:
-    return f"{progress['done']:g}/{progress.get('total') or 0:g} {progress.get('message', '')}"
+    from anypod.cli.tables import text
+
+    told = f"{progress['done']:g}/{progress.get('total') or 0:g} {progress.get('message', '')}"
+    return text(told)

@@ -119,7 +119,7 @@ def render(frame: Frame) -> RenderableType:
     for pool in frame.pools:
         parts += [Text(), _pool_line(pool)]
         if pool.message:
-            parts.append(Text(f"  {pool.message}", "red"))
+            parts.append(Text(f"  {text(pool.message)}", "red"))
         parts.append(_worker_table(frame.workers.get(pool.name, [])))
     return Group(*parts)
 
@@ -160,7 +160,7 @@ def _worker_table(workers: list[WorkerDocument]) -> Table:
             str(worker.sessions),
             size(worker.memory_bytes) if worker.memory_bytes else "-",
             text(worker.restarts),
-            worker.message,
+            Text(text(worker.message) if worker.message else ""),
         )
     return table
 

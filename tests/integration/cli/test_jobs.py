@@ -71,3 +71,20 @@ def test_a_job_that_is_not_waited_for_is_shown_whole_as_json(cli: Cli) -> None:
 )
 def test_options_that_make_no_sense_are_refused(cli: Cli, options: list[str]) -> None:
     assert cli("run", "slow", *options).code == 2
+
+
+def test_what_a_job_says_of_its_progress_cannot_speak_to_a_terminal(cli: Cli) -> None:
+    source = """
+import time
+from anypod import progress
+def main():
+    for done in range(10):
+        progress(done, 10, "\\x9b2J at\\x07\\nit")
+        time.sleep(0.2)
+"""
+    job = cli("run", cli.file("tells.py", source), "--async").out.strip()
+    watched = cli("jobs", "watch", job).out.splitlines()
+    told = [line for line in watched if line.startswith("progress")]
+    assert told
+    assert all(line.endswith("/10 \ufffd2J at\ufffd it") for line in told)
+    assert "it" not in watched

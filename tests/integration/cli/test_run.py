@@ -2,9 +2,11 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 from tests.integration.cli.conftest import Cli
@@ -273,6 +275,56 @@ def test_messages_that_nobody_can_read_change_nothing(cli: Cli) -> None:
         done = shell(cli, f"{ANYPOD} run greet.py name=Ada --logs {where}")
         assert (done.returncode, json.loads(done.stdout)["hello"]) == (0, "Ada")
         assert shell(cli, f"{ANYPOD} programs get nope {where}").returncode == 3
+
+
+LOUD = """
+SAID = "\\x1b[2J\\x9b31m said\\x07"
+def main(n: int):
+    print(SAID)
+    return SAID + str(1 // n)
+"""
+
+
+def test_programs_cannot_speak_to_a_terminal(cli: Cli) -> None:
+    cli.file("loud.py", LOUD)
+    cli.file("in.jsonl", '{"n": 1}\n{"n": 0}\n')
+    job = cli("run", "loud.py", "n=1", "--async").out.strip()
+    assert cli("jobs", "result", job, "--wait").out == "\x1b[2J\x9b31m said\x071\n"
+    for arguments in (
+        "run loud.py n=1 --logs",
+        "run loud.py n=1 --logs --stream",
+        "map loud.py in.jsonl --logs",
+        f"jobs logs {job}",
+    ):
+        shown = on_a_terminal(cli, arguments)
+        assert "[2J\ufffd31m said\ufffd" in shown or "[2J\\u009b31m said\\u0007" in shown
+        assert [one for one in ("\x1b[2J", "\x9b", "\x07") if one in shown] == []
+
+
+def on_a_terminal(cli: Cli, arguments: str) -> str:
+    """All that it shows, without a bar's or a spinner's own."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [ANYPOD, *arguments.split()],
+        cwd=cli.directory,
+        env={**os.environ, "ANYPOD_URL": cli.url, "TERM": "dumb"},
+        stdout=theirs,
+        stderr=theirs,
+    ):
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # when nobody has the other end any more
+            while piece := os.read(ours, 1 << 16):
+                shown += piece
+        os.close(ours)
+    return shown.decode()
+
+
+def test_outputs_are_always_utf_8(cli: Cli) -> None:
+    cli.file("lone.py", "def main(whole: bool): return {'a': '\\ud800ä'} if whole else 'b\\ud800ä'")
+    assert cli("run", "lone.py", "whole=true").out == '{\n  "a": "\\ud800ä"\n}\n'
+    assert cli("run", "lone.py", "whole=false").out == "b?ä\n"
+    assert cli("run", "lone.py", "whole=true", "--stream").json() == {"a": "\ud800ä"}
 
 
 def shell(cli: Cli, command: str) -> subprocess.CompletedProcess[str]:
