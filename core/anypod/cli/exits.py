@@ -1,8 +1,10 @@
 """Exit codes, and what is said on stderr for each failure: what, where, and what to do."""
 
+import json
 import os
 import sys
 import traceback
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from anypod.cli import printed
@@ -30,6 +32,9 @@ EXPLAINED = (
     "74 the results could not be written; 130 interrupted; 141 nobody reads the results any more; "
     "143 and 129 ended by SIGTERM and SIGHUP."
 )
+
+as_json: ContextVar[bool] = ContextVar("as_json", default=False)
+"""Whether the command that runs was told to print JSON."""
 
 _TO_DO = {
     "unauthenticated": "give a key: --api-key-file FILE, or ANYPOD_API_KEY",
@@ -121,7 +126,16 @@ def code_of(problem: "Problem") -> int:
     return REFUSED
 
 
+def document(problem: "Problem") -> dict[str, object]:
+    from msgspec import to_builtins
+
+    found: dict[str, object] = to_builtins(problem)
+    return found
+
+
 def _problem(problem: "Problem") -> list[str]:
+    if as_json.get():
+        return [json.dumps(document(problem))]
     first, *more = _lines(problem)
     return [_error(first), *map(printable, more)]
 

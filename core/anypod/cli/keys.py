@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from anypod.cli import exits
 from anypod.cli.exits import Usage
 
 ApiKeyFile = Annotated[
@@ -29,11 +30,12 @@ _file: ContextVar[Path | None] = ContextVar("api_key_file", default=None)
 
 
 def keyed(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with one more option."""
+    """The command with one more option. How it prints, its failures are told."""
 
     @functools.wraps(command)
     def with_key(**given: Any) -> None:
         _file.set(given.pop(PARAMETER))
+        exits.as_json.set(bool(given.get("json_")) or given.get("output") == "json")
         command(**given)
 
     signature = inspect.signature(command)

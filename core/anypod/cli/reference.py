@@ -28,6 +28,10 @@ Every command below takes `--pool`, `--url` and `--api-key-file`, or `ANYPOD_POO
 `anypod --install-completion` teaches the shell to complete commands, options, and the names of
 programs, sessions, jobs, workers and pools, for which it asks the gateway.
 
+With `-o json` results are JSON, and so is why there are none: what the gateway says is a line on
+stderr with its [problem document](http-api.md#errors). A stream says it on stdout too, as its last
+event. What no gateway said, as that none was reached, stays a text.
+
 What programs wrote can do nothing to a terminal: there, and in what is said on stderr, control
 characters are shown as �. To a file or a pipe, outputs that are text go as they are.
 

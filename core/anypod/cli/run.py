@@ -4,8 +4,9 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from anypod.api.problems import AnyPodError
 from anypod.cli import printed, sources, updates, values
-from anypod.cli.exits import Usage
+from anypod.cli.exits import Usage, document
 from anypod.cli.options import Format, connected
 from anypod.cli.tables import asking, out, show_json, show_one
 from anypod.cli.waiting import Waiting, waiting
@@ -45,8 +46,13 @@ def run(
             program = prepare(client, target, id_, entrypoint, concurrency)
         with waiting(f"running {program}") as spinner:
             if stream:
-                with client.stream(program, inputs, **options) as events:
-                    _follow(events, spinner, whole=whole)
+                try:
+                    with client.stream(program, inputs, **options) as events:
+                        _follow(events, spinner, whole=whole)
+                except AnyPodError as failure:
+                    if whole:
+                        _line({"event": "problem", **document(failure.problem)})
+                    raise
                 return
             answer = client.run(program, inputs, **options)
     show_answer(answer, whole=whole)

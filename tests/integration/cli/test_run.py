@@ -208,6 +208,33 @@ def test_failures_have_their_exit_code_and_say_where(
             assert text in done.err
 
 
+@pytest.mark.parametrize("flag", ["-ojson", "--json"])
+def test_a_failure_is_its_problem_document_where_results_are_json(cli: Cli, flag: str) -> None:
+    cli.file("inverse.py", "def main(n: int):\n    yield 'first'\n    yield 1 // n\n")
+    failed = cli("run", "inverse.py", "n=0", flag)
+    assert (failed.code, failed.out) == (1, "")
+    (line,) = failed.err.splitlines()
+    problem = json.loads(line)
+    assert problem["type"] == "program-error"
+    assert problem["traceback"].endswith("ZeroDivisionError: integer division or modulo by zero\n")
+
+    streamed = cli("run", "inverse.py", "n=0", flag, "--stream")
+    assert (streamed.code, json.loads(streamed.err)["type"]) == (1, "program-error")
+    chunk, last = map(json.loads, streamed.out.splitlines())
+    assert chunk == {"event": "chunk", "data": "first"}
+    assert last == {"event": "problem", **json.loads(streamed.err)}
+    refused = cli("run", "inverse.py", flag, "--stream")
+    assert refused.json() == {"event": "problem", **json.loads(refused.err)}
+    assert refused.json()["type"] == "invalid-inputs"
+
+
+@pytest.mark.parametrize("group", ["programs", "sessions", "jobs", "workers", "pools"])
+def test_what_is_not_there_is_told_as_its_problem_document_too(cli: Cli, group: str) -> None:
+    missing = cli(group, "get", "j-0" if group == "jobs" else "nope", "-o", "json")
+    assert (missing.code, missing.out) == (3, "")
+    assert json.loads(missing.err)["type"] == f"{group.removesuffix('s')}-not-found"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
