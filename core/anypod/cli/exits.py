@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,31 @@ class ItemsFailed(Exception):
         self.code = code
 
 
+class SeveralFailed(Exception):
+    """Of what one command was to do, each for itself."""
+
+    def __init__(self, failures: Sequence[Exception]) -> None:
+        super().__init__(f"{len(failures)} failed")
+        self.failures = failures
+
+
+def each(names: Iterable[str], act: Callable[[str], None]) -> None:
+    """Does it with all of them, also after some that fail. Raises what these failed with."""
+    from anypod.api.ids import InvalidName
+    from anypod.api.problems import AnyPodError
+
+    failures: list[Exception] = []
+    for name in names:
+        try:
+            act(name)
+        except (AnyPodError, InvalidName) as failure:
+            failures.append(failure)
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        raise SeveralFailed(failures)
+
+
 def report(failure: Exception) -> int:
     """Says it on stderr; the exit code."""
     code, lines = _told(failure)
@@ -96,6 +122,9 @@ def _told(failure: Exception) -> tuple[int, list[str]]:
     match failure:
         case AnyPodError():
             return code_of(failure.problem), _problem(failure.problem)
+        case SeveralFailed():
+            codes, told = zip(*map(_told, failure.failures), strict=True)
+            return min(codes), [line for lines in told for line in lines]
         case Unwritten():
             if failure.reader_left:  # as 'head' does, which is no fault
                 return READER_LEFT, []

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from anypod.cli.exits import PROGRAM_FAILED, REFUSED, UNAVAILABLE, Usage
+from anypod.cli.exits import PROGRAM_FAILED, REFUSED, UNAVAILABLE, Usage, each
 from anypod.cli.options import (
     DEFAULT_POOL,
     DEFAULT_URL,
@@ -196,12 +196,15 @@ def _cancel_jobs(
     from anypod.cli.tables import asking, told
 
     with connected(url, pool) as client:
-        for job in jobs:
+
+        def cancel(job: str) -> None:
             with asking():
                 found = client.job(job).cancel()
             state = "being cancelled" if found.state in ("queued", "running") else found.state
             document = found.model_dump(mode="json", by_alias=True)
             told(f"job {job} is {state}", output, **document)
+
+        each(jobs, cancel)
 
 
 def _delete_jobs(
@@ -211,7 +214,10 @@ def _delete_jobs(
     from anypod.cli.tables import asking, told
 
     with connected(url, pool) as client:
-        for job in jobs:
+
+        def delete(job: str) -> None:
             with asking():
                 client.job(job).delete()
             told(f"job {job} is deleted", output, job=job, deleted=True)
+
+        each(jobs, delete)

@@ -121,14 +121,18 @@ def _delete_programs(
     url: Url = DEFAULT_URL,
 ) -> None:
     """Delete programs with all their revisions."""
+    from anypod.cli.exits import each
     from anypod.cli.tables import asking, told
 
     with connected(url, pool, session=session) as client:
         owned = owned_by(client, session)
-        for program in programs:
+
+        def delete(program: str) -> None:
             with asking():
                 owned.delete(program)
             told(f"program {program} is deleted", output, program=program, deleted=True)
+
+        each(programs, delete)
 
 
 def _list_revisions(

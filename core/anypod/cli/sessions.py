@@ -75,10 +75,14 @@ def _delete_sessions(
     url: Url = DEFAULT_URL,
 ) -> None:
     """End sessions, with the programs that they own."""
+    from anypod.cli.exits import each
     from anypod.cli.tables import asking, told
 
     with connected(url, pool) as client:
-        for session in sessions:
+
+        def end(session: str) -> None:
             with asking():
                 client.sessions.end(session)
             told(f"session {session} is ended", output, session=session, ended=True)
+
+        each(sessions, end)

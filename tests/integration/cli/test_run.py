@@ -235,6 +235,29 @@ def test_what_is_not_there_is_told_as_its_problem_document_too(cli: Cli, group: 
     assert json.loads(missing.err)["type"] == f"{group.removesuffix('s')}-not-found"
 
 
+def test_what_is_there_is_deleted_beside_what_is_not(cli: Cli) -> None:
+    with Client(cli.url) as client:
+        for name in ("first", "second"):
+            client.programs.put(name, source="def main(): return 1")
+            client.session(f"of-{name}").run("first")
+    done = cli("programs", "delete", "first", "gone", "no id", "second", "away")
+    assert done.code == 2
+    first, second, gone, _, odd, away, _ = done.err.splitlines()
+    assert [first, second] == ["program first is deleted", "program second is deleted"]
+    assert gone.startswith("error: program-not-found")
+    assert odd.startswith("error: 'no id': a program's id matches")
+    assert away.startswith("error: program-not-found")
+    done = cli("sessions", "delete", "gone", "of-first", "away", "of-second", "-o", "json")
+    assert done.code == 3
+    assert [json.loads(line)["session"] for line in done.out.splitlines()] == [
+        "of-first",
+        "of-second",
+    ]
+    assert [json.loads(line)["type"] for line in done.err.splitlines()] == ["session-not-found"] * 2
+    done = cli("jobs", "delete", "j-0", "j-1")
+    assert (done.code, done.err.count("job-not-found")) == (3, 2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
