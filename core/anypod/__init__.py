@@ -7,28 +7,22 @@ package too (for ``from anypod import session``) and must not pay for an HTTP cl
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from anypod import session as session
-    from anypod.client import AnyPodError as AnyPodError
-    from anypod.client import AsyncClient as AsyncClient
-    from anypod.client import Client as Client
-    from anypod.reporting import progress as progress
-
 __version__ = "0.1.0"
 
-_EXPORTS = {
-    "AnyPodError": "anypod.client",
-    "AsyncClient": "anypod.client",
-    "Client": "anypod.client",
-    "progress": "anypod.reporting",
-}
+if TYPE_CHECKING:
+    from anypod import session as session
+    from anypod.client import *  # noqa: F403
+    from anypod.reporting import progress as progress
+else:  # to who checks types, it would say that there is any name
 
-__all__ = ["AnyPodError", "AsyncClient", "Client", "__version__", "progress", "session"]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "session":
-        return import_module("anypod.session")
-    if name in _EXPORTS:
-        return getattr(import_module(_EXPORTS[name]), name)
-    raise AttributeError(f"module 'anypod' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        if name == "session":
+            return import_module("anypod.session")
+        if name == "progress":
+            return import_module("anypod.reporting").progress
+        client = import_module("anypod.client")
+        if name == "__all__":
+            return [*client.__all__, "__version__", "progress", "session"]
+        if name in client.__all__:
+            return getattr(client, name)
+        raise AttributeError(f"module 'anypod' has no attribute {name!r}")

@@ -91,7 +91,9 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _EXPORTS:
-        return getattr(import_module(_EXPORTS[name]), name)
-    raise AttributeError(f"module 'anypod.client' has no attribute {name!r}")
+if not TYPE_CHECKING:  # to who checks types, it would say that there is any name
+
+    def __getattr__(name: str) -> Any:
+        if name in _EXPORTS:
+            return getattr(import_module(_EXPORTS[name]), name)
+        raise AttributeError(f"module 'anypod.client' has no attribute {name!r}")

@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 
 def test_a_program_that_imports_anypod_loads_no_client() -> None:
@@ -19,6 +22,61 @@ def test_every_public_name_can_be_imported() -> None:
     for module in (anypod, anypod.client):
         for name in module.__all__:
             assert getattr(module, name) is not None
+
+
+def test_a_name_that_there_is_not_is_none() -> None:
+    import anypod
+    import anypod.client
+
+    for module in (anypod, anypod.client):
+        assert not hasattr(module, "Clinet")
+
+
+GOOD = """
+from anypod import AnyPodError, AsyncClient, Chunk, Client, Item, NotFound, progress, session
+from anypod.client import Answer, LogText
+
+def follow(client: Client) -> list[str]:
+    told = []
+    try:
+        with client.stream("count", {"n": 3}) as events:
+            for event in events:
+                match event:
+                    case Chunk():
+                        told.append(str(event.data))
+                    case LogText():
+                        told.append(event.text)
+                    case Answer():
+                        told.append(str(event.execution.id))
+    except NotFound as missing:
+        told.append(missing.type)
+    return told
+"""
+WRONG = """
+import anypod
+from anypod import Clinet
+from anypod.client import Chunck
+def run(client: anypod.Client) -> None:
+    client.rnu("square")
+    anypod.Clinet()
+"""
+
+
+@pytest.mark.timeout(100)
+def test_who_checks_types_is_told_of_names_that_there_are_not(tmp_path: Path) -> None:
+    (tmp_path / "good.py").write_text(GOOD)
+    (tmp_path / "wrong.py").write_text(WRONG)
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", "cache"]
+    done = subprocess.run(
+        [*command, "good.py", "wrong.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    told = [line.partition(" error: ")[::2] for line in done.stdout.splitlines()[:-1]]
+    assert [(where, what.partition(";")[0]) for where, what in told] == [
+        ("wrong.py:3:", 'Module "anypod" has no attribute "Clinet"'),
+        ("wrong.py:4:", 'Module "anypod.client" has no attribute "Chunck"'),
+        ("wrong.py:6:", '"Client" has no attribute "rnu"  [attr-defined]'),
+        ("wrong.py:7:", 'Module has no attribute "Clinet"'),
+    ], done.stdout + done.stderr
 
 
 def _assert_not_loaded(statement: str, heavy: set[str]) -> None:
