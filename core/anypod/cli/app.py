@@ -21,6 +21,7 @@ from anypod.cli.options import (
     Whole,
     complete_pool,
     complete_target,
+    labels_of,
 )
 from anypod.cli.rows import Form
 
@@ -201,7 +202,7 @@ def _run(
         priority=priority,
         not_before=None if not_before is None else jobs.time_of(not_before),
         max_attempts=attempts,
-        labels=jobs.labels_of(label) or None,
+        labels=labels_of(label) or None,
         webhook=webhook,
     )
     if as_job and not async_:

@@ -11,6 +11,7 @@ from anypod.cli.options import (
     DEFAULT_POOL,
     DEFAULT_URL,
     Format,
+    Labels,
     Output,
     Pool,
     Url,
@@ -18,6 +19,7 @@ from anypod.cli.options import (
     complete_job,
     connected,
     group,
+    labels_of,
 )
 
 if TYPE_CHECKING:
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job.", autocompletion=complete_job)]
 JobIds = Annotated[
     list[str], typer.Argument(metavar="ID...", help="Jobs.", autocompletion=complete_job)
-]
-Labels = Annotated[
-    list[str] | None, typer.Option("--label", "-l", metavar="KEY=VALUE", help="Only these.")
 ]
 
 _CODES = {"failed": PROGRAM_FAILED, "cancelled": REFUSED, "lost": UNAVAILABLE}
@@ -52,17 +51,6 @@ def make() -> typer.Typer:
 def arguments(**given: Any) -> "JobArguments":
     """Those that were given."""
     return {name: value for name, value in given.items() if value is not None}  # type: ignore[return-value]
-
-
-def labels_of(pairs: list[str] | None) -> dict[str, str]:
-    """Raises Usage."""
-    found = {}
-    for pair in pairs or ():
-        key, equals, value = pair.partition("=")
-        if not key or not equals:
-            raise Usage(f"--label {pair!r} is not key=value")
-        found[key] = value
-    return found
 
 
 def time_of(text: str) -> datetime:

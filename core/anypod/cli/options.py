@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anypod.cli import keys
+from anypod.cli.exits import Usage
 from anypod.cli.keys import keyed
 
 if TYPE_CHECKING:
@@ -115,6 +116,23 @@ Lm = Annotated[
     typer.Option("--lm", help="Of the pool's LMs, for a program of kind dspy.", metavar="NAME"),
 ]
 
+Labels = Annotated[
+    list[str] | None, typer.Option("--label", "-l", metavar="KEY=VALUE", help="Only these.")
+]
+
+
+def labels_of(pairs: list[str] | None) -> dict[str, str]:
+    """Raises Usage."""
+    found: dict[str, str] = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise Usage(f"--label {pair!r} is not KEY=VALUE")
+        if key in found:
+            raise Usage(f"--label {key!r} is given twice")
+        found[key] = value
+    return found
+
 
 def group(name: str, text: str, **commands: Callable[..., None]) -> typer.Typer:
     """A command that has verbs."""
@@ -127,7 +145,6 @@ def group(name: str, text: str, **commands: Callable[..., None]) -> typer.Typer:
 @contextmanager
 def connected(url: str, pool: str, *, session: str | None = None) -> Iterator["Client"]:
     """A client; with a session, one that knows by which header the pool takes it."""
-    from anypod.cli.exits import Usage
     from anypod.client import Client
     from anypod.client.settings import BadKey
 

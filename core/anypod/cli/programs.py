@@ -9,6 +9,7 @@ from anypod.cli.options import (
     DEFAULT_POOL,
     DEFAULT_URL,
     Format,
+    Labels,
     Output,
     Pool,
     Session,
@@ -16,6 +17,7 @@ from anypod.cli.options import (
     complete_program,
     connected,
     group,
+    labels_of,
 )
 
 if TYPE_CHECKING:
@@ -49,9 +51,7 @@ def owned_by(client: "Client", session: str | None) -> "Programs":
 
 
 def _list_programs(
-    label: Annotated[
-        list[str] | None, typer.Option("--label", "-l", metavar="KEY=VALUE", help="Only these.")
-    ] = None,
+    label: Labels = None,
     session: Session = None,
     output: Output = Format.TABLE,
     pool: Pool = DEFAULT_POOL,
@@ -63,7 +63,7 @@ def _list_programs(
     with connected(url, pool, session=session) as client:
         programs = owned_by(client, session)
         show_all(
-            programs.list(_labels(label or [])),
+            programs.list(labels_of(label)),
             output,
             {
                 "ID": "id",
@@ -74,15 +74,6 @@ def _list_programs(
                 "UPDATED": "updated_at",
             },
         )
-
-
-def _labels(given: list[str]) -> dict[str, str]:
-    from anypod.cli.exits import Usage
-
-    labels = dict(one.partition("=")[::2] for one in given if "=" in one)
-    if len(labels) != len(given):
-        raise Usage("--label is KEY=VALUE, with each key once")
-    return labels
 
 
 def _get_program(

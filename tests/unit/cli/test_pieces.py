@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from anypod.api.problems import TABLE, problem
 from anypod.cli import exits, jobs, sources
 from anypod.cli.exits import Usage
+from anypod.cli.options import labels_of
 from anypod.cli.tables import aligned, show_json, text
 from anypod.cli.values import inputs_of
 from anypod.client.errors import AnswerLost, TimedOut, UnexpectedAnswer, Unreachable, error_of
@@ -58,6 +59,14 @@ def test_what_is_no_time_here_is_refused(said: str) -> None:
 def test_what_is_no_pair_is_refused(pair: str) -> None:
     with pytest.raises(Usage, match="name=value"):
         inputs_of([pair])
+
+
+def test_labels_are_pairs_of_which_each_is_given_once() -> None:
+    assert labels_of(["a=1", "b=", "c=d=e"]) == {"a": "1", "b": "", "c": "d=e"}
+    assert labels_of(None) == {}
+    for pairs, why in ((["a"], "KEY=VALUE"), (["=x"], "KEY=VALUE"), (["a=1", "a=1"], "twice")):
+        with pytest.raises(Usage, match=why):
+            labels_of(pairs)
 
 
 def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path) -> None:
