@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from enum import StrEnum
+from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -159,7 +160,7 @@ class _Kind:
         word = cell.strip()
         if "integer" in self._types and _INTEGER.fullmatch(word) and len(word) < 1000:
             return int(word)
-        if "number" in self._types and _NUMBER.fullmatch(word):
+        if "number" in self._types and _NUMBER.fullmatch(word) and isfinite(float(word)):
             return float(word)
         if "boolean" in self._types:
             return _BOOLEANS.get(word.lower(), cell)

@@ -66,6 +66,8 @@ def cell(name: str, text: str) -> Any:
         ("part", "-.5e2", -50.0),
         ("part", "nan", "nan"),
         ("part", "1e999", "1e999"),
+        ("part", "1" * 400, "1" * 400),
+        ("part", f"{'1' * 300}e99", f"{'1' * 300}e99"),
         ("yes", "True", True),
         ("yes", "0", False),
         ("yes", "perhaps", "perhaps"),
