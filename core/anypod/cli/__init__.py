@@ -20,12 +20,15 @@ def main() -> int:
     gc.set_threshold(_GC_THRESHOLD)
     from anypod.cli.app import make_app
 
-    streams.take_over()
+    results = streams.take_over()
     try:
         try:
             make_app(began)()
         finally:
             sys.stdout.flush()
+    except KeyboardInterrupt:  # while what is left of the results waits for its reader
+        results.drop()
+        return exits.INTERRUPTED
     except Exception as failure:  # noqa: BLE001 - the one place where failures become exit codes
         return exits.report(failure)
     return 0

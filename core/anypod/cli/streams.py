@@ -51,27 +51,39 @@ class _Messages(io.RawIOBase):
         pass
 
 
-class _Results(_Messages):
-    _lost = False
+class Results(_Messages):
+    _dropped = False
+
+    def write(self, data: "Buffer") -> int:
+        return memoryview(data).nbytes if self._dropped else super().write(data)
 
     def _lose(self, reason: OSError) -> None:
-        if not self._lost:
-            self._lost = True
-            raise Unwritten(reason) from None
+        self._dropped = True
+        raise Unwritten(reason) from None
+
+    def drop(self) -> None:
+        """What is left of them, for which perhaps nobody makes room any more."""
+        self._dropped = True
 
 
-def take_over() -> None:
+def take_over() -> Results:
     """From here on ``sys.stdout`` and ``sys.stderr`` are these."""
-    sys.stdout = _text(_Results, sys.stdout)
-    sys.stderr = _text(_Messages, sys.stderr)
+    results = Results(_number(sys.stdout))
+    sys.stdout = _text(results, sys.stdout)
+    sys.stderr = _text(_Messages(_number(sys.stderr)), sys.stderr)
+    return results
 
 
-def _text(raw: type[_Messages], given: TextIO | None) -> TextIO:
+def _number(given: TextIO | None) -> int:
     """None is what Python has for one that is closed."""
+    return CLOSED if given is None else given.fileno()
+
+
+def _text(raw: _Messages, given: TextIO | None) -> TextIO:
     if given is None:
-        return io.TextIOWrapper(io.BufferedWriter(raw(CLOSED)), encoding="utf-8")
+        return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8")
     return io.TextIOWrapper(
-        io.BufferedWriter(raw(given.fileno())),
+        io.BufferedWriter(raw),
         encoding=given.encoding,
         errors=given.errors,
         line_buffering=bool(given.line_buffering),

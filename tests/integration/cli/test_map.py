@@ -1,13 +1,18 @@
 """``anypod map``: a line for each item; an interrupted run goes on where it was."""
 
+import fcntl
 import json
 import os
 import pty
 import re
 import shutil
 import signal
+import struct
 import subprocess
+import termios
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -270,6 +275,34 @@ def test_a_reader_of_stdin_that_waits_can_be_interrupted(cli: Cli) -> None:
     process.stdin.close()
     process.stdout.close()
     assert code == 130
+
+
+def test_a_reader_that_does_not_read_can_be_left(cli: Cli) -> None:
+    cli.file("text.py", "def main(n: int): return 'x' * 1000")
+    cli.file("in.jsonl", '{"n": 1}\n' * 300)
+    with subprocess.Popen(
+        [ANYPOD, "map", "text.py", "in.jsonl", "--no-key", "--url", cli.url],
+        cwd=cli.directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        eventually(lambda: unread(process.stdout) > 50_000, "the pipe is full")
+        for _ in range(20):  # the first breaks off the batch, the next what it still writes
+            process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(1)
+                break
+        assert process.wait(PATIENCE) == 130
+        err = process.stderr.read()
+    assert "it broke off after" in err
+    assert "Traceback" not in err
+
+
+def unread(pipe: Any) -> int:
+    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"1234"))[0]
 
 
 def executions(pool: LocalPool) -> int:
