@@ -1,5 +1,7 @@
 """What a job becomes: its next attempt, or its end and all that it leaves. No I/O."""
 
+from bisect import bisect_right
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import msgspec
@@ -13,7 +15,7 @@ from anypod.store.jobs import Ended
 from anypod.wire import messages
 
 PRINTED_KEPT = 128 * 1024
-"""Bytes of each stream."""
+"""Bytes of each stream, as the JSON that the store keeps: there, a character may take six."""
 
 _encode = msgspec.json.encode
 
@@ -46,6 +48,21 @@ def lost(job: Job, progress: Progress | None = None) -> Ended:
     return _ended(job, "lost", why, progress)
 
 
+def broken(job: Job) -> Ended:
+    """What nobody foresaw; nothing goes into it of what it may have come from."""
+    why = problem("internal-error", "AnyPod failed; its log says more", **_members(job))
+    return _ended(job, "failed", why, None)
+
+
+def unprinted(ended: Ended) -> Ended:
+    """Says how much was printed, and has none of it."""
+    printed = ended.printed
+    if printed is None:
+        return ended
+    cut = printed.cut_bytes + len(printed.stdout.encode()) + len(printed.stderr.encode())
+    return replace(ended, printed=Printed(cut_bytes=cut))
+
+
 def _ended(job: Job, state: State, why: Problem, progress: Progress | None) -> Ended:
     ended = final(
         job, state, progress=progress, status=why.status, problem=why.type, detail=why.detail
@@ -73,8 +90,21 @@ def logged(why: Problem) -> Printed | None:
 
 
 def _cut(stdout: str, stderr: str, cut: int) -> Printed:
-    kept = [text.encode(errors="replace")[:PRINTED_KEPT] for text in (stdout, stderr)]
-    lost_bytes = len(stdout.encode(errors="replace")) + len(stderr.encode(errors="replace"))
-    lost_bytes -= sum(map(len, kept))
-    first, second = (text.decode(errors="ignore") for text in kept)
+    whole = [text.encode(errors="replace").decode() for text in (stdout, stderr)]
+    first, second = kept = [_beginning(text) for text in whole]
+    lost_bytes = sum(len(text.encode()) for text in whole) - sum(
+        len(text.encode()) for text in kept
+    )
     return Printed(stdout=first, stderr=second, cut_bytes=cut + lost_bytes)
+
+
+def _beginning(text: str) -> str:
+    """As much of it as may be kept."""
+    if _size(text) <= PRINTED_KEPT:
+        return text
+    lengths = range(1, PRINTED_KEPT + 1)
+    return text[: bisect_right(lengths, PRINTED_KEPT, key=lambda length: _size(text[:length]))]
+
+
+def _size(text: str) -> int:
+    return len(_encode(text)) - len('""')

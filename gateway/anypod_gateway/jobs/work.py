@@ -152,13 +152,24 @@ class Work:
         """The final state that it was brought to; None when it is left to others."""
         telling = asyncio.ensure_future(self._tell_progress())
         try:
-            return await self._run()
+            return await self._run_or_fail()
         except Conflict:
             log.info("job %s is not this gateway's any more", self._held.job.id)
             return None
         finally:
             telling.cancel()
             await asyncio.wait({telling})
+
+    async def _run_or_fail(self) -> State | None:
+        """A job whose gateway lives and is not at it would keep its place from others for ever."""
+        try:
+            return await self._run()
+        except Conflict:
+            raise
+        except Exception:
+            log.exception("job %s ends here, by a fault of ours", self._held.job.id)
+            await self._finish(ends.broken(self._held.job))
+            return "failed"
 
     async def _run(self) -> State | None:
         try:
@@ -319,8 +330,7 @@ class Work:
         except ValueTooLarge as large:
             if revised.lesser is None:
                 return await self._too_large(found, large)
-            unprinted = msgspec.structs.replace(answer, printed=None)
-            return await self._ended_with(revised.lesser, unprinted)
+            return await self._ended_with(revised.lesser, answer)
 
     async def _revised(self, outputs: bytes) -> Revised:
         found: list[Revised] = []
@@ -428,6 +438,15 @@ class Work:
         return ends.final(self._held.job, state, progress=self._progress, **changes)
 
     async def _finish(self, ended: Ended, following: Following = NOTHING_FOLLOWS) -> None:
+        """What was printed is the first to be left out. Raises ValueTooLarge."""
+        try:
+            await self._written(ended, following)
+        except ValueTooLarge:
+            if ended.printed is None:
+                raise
+            await self._written(ends.unprinted(ended), following)
+
+    async def _written(self, ended: Ended, following: Following) -> None:
         around = self._around
 
         async def finish() -> None:

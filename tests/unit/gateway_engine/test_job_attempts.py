@@ -15,7 +15,7 @@ from tests.support.worker import code_of, revision_of
 
 from anypod.api.jobs import new_job_id
 from anypod.store.job_records import Job
-from anypod.wire.messages import Draining, Execute, Failure, Refused, Result, Usage
+from anypod.wire.messages import Draining, Execute, Failure, Output, Refused, Result, Usage
 from anypod_gateway.jobs.work import (
     LONGEST_PATIENCE,
     LONGEST_PAUSE_UNBEGUN,
@@ -97,6 +97,44 @@ async def test_a_result_tells_what_was_asked_of_an_lm(tmp_path: Path) -> None:
         await it.fail(await it.come(), "model-output-unusable")
         await it.ended(job)
         assert (await it.result(job))["usage"] == told
+
+
+async def test_a_result_that_the_store_takes_is_kept_whatever_was_printed(tmp_path: Path) -> None:
+    async with scene(tmp_path) as it:
+        job = await it.submit()
+        outputs, printed = (
+            b'"' + b"x" * 1_000_000 + b'"',
+            Output("\x01" * 200_000, "\x01" * 200_000),
+        )
+        await it.worker.answer(await it.come(), outputs, printed=printed)
+        assert (await it.ended(job)).state == "succeeded"
+        assert (await it.result(job))["outputs"] == "x" * 1_000_000
+
+
+async def test_what_was_printed_is_left_out_first(tmp_path: Path) -> None:
+    async with scene(tmp_path) as it:
+        job = await it.submit()
+        failure, printed = (
+            Failure("program-error", "x" * 600_000),
+            Output("y" * 131_072, "z" * 131_072),
+        )
+        await it.worker.send(Result((await it.come()).id, 0.0, failure=failure, printed=printed))
+        assert (await it.ended(job)).problem == "program-error"
+        kept = await it.front.pool.jobs.store.printed(job)
+        assert kept is not None
+        assert (kept.stdout, kept.stderr, kept.cut_bytes) == ("", "", 262_144)
+
+
+async def test_a_job_whose_end_cannot_be_written_ends_and_leaves_its_place(tmp_path: Path) -> None:
+    async with scene(tmp_path, jobs={"concurrency": 1}) as it:
+        jobs = [await it.submit(), await it.submit()]
+        failure = Failure("program-error", "as the test has it", traceback="x" * 2_000_000)
+        await it.worker.send(Result((await it.come()).id, 0.0, failure=failure))
+        found = await it.ended(jobs[0])
+        assert (found.state, found.problem) == ("failed", "internal-error")
+        assert (await it.result(jobs[0]))["status"] == 500
+        await it.worker.answer(await it.come())
+        assert (await it.ended(jobs[1])).state == "succeeded"
 
 
 @pytest.mark.parametrize("type_", ["lm-auth", "lm-refused", "lm-context-window", "invalid-inputs"])
