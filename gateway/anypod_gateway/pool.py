@@ -1,13 +1,14 @@
 """One pool with all that runs it: its workers, queue, sessions, and its watch of the store."""
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Callable
 
 import aiohttp
 
 from anypod.api.pools import WorkerDocument
-from anypod.api.problems import Problem, error
+from anypod.api.problems import AnyPodError, Problem, error
 from anypod.resources import WorkerPool, WorkerPoolSpec
 from anypod.store.job_records import Job
 from anypod.store.jobs import JobStore
@@ -15,6 +16,7 @@ from anypod.store.keys import PoolKeys
 from anypod.store.kv import KeyValue
 from anypod.store.pool_watch import PoolWatch
 from anypod.store.program_cache import ProgramCache
+from anypod.store.program_records import Head, RevisionNotFound
 from anypod.store.programs import ProgramStore
 from anypod.store.session_cache import SessionCache
 from anypod.store.sessions import SessionStore
@@ -266,16 +268,29 @@ class Pool:
             is_well=self.roster.is_well,
             grace=self._grace,
             keep_seconds=lambda: self.spec.jobs.ttl_seconds,
+            check=self._check_kept,
         )
 
     async def _code_of(self, job: Job) -> Code:
-        """Of the session's own program, or of the pool's."""
-        for owner in dict.fromkeys((job.session, None)):
-            head = await self.cache.head(job.program, owner)
-            revision = await self.cache.revision(head, job.revision) if head is not None else None
+        for head in await self._heads_of(job):
+            revision = await self.cache.revision(head, job.revision)
             if revision is not None:
                 return revision.code
-        raise error("program-not-found", f"revision {job.revision} of {job.program} was deleted")
+        raise _deleted(job)
+
+    async def _check_kept(self, job: Job) -> None:
+        """Workers may have the code of what was deleted. Raises program-not-found."""
+        for head in await self._heads_of(job):
+            with contextlib.suppress(RevisionNotFound):
+                await self.cache.resolve(head, job.revision)
+                return
+        raise _deleted(job)
+
+    async def _heads_of(self, job: Job) -> list[Head]:
+        """Of the session's own program, and of the pool's."""
+        owners = dict.fromkeys((job.session, None))
+        heads = [await self.cache.head(job.program, owner) for owner in owners]
+        return [head for head in heads if head is not None]
 
     def _allowed(self, concurrency: int) -> int:
         return allowed(concurrency, self.spec)
@@ -297,3 +312,7 @@ class Pool:
                 self.roster.say(StoreSeen(known.silent_seconds, known.changes))
             if number % TICKS_TO_SWEEP == 0:
                 self._session_calls.sweep()
+
+
+def _deleted(job: Job) -> AnyPodError:
+    return error("program-not-found", f"revision {job.revision} of {job.program} was deleted")

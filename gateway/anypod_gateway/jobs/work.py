@@ -84,6 +84,8 @@ class Surroundings:
     """Whether that worker is there, and stays."""
     grace: Callable[[], float]
     keep_seconds: Callable[[], float]
+    check: Callable[[Job], Awaitable[None]]
+    """Raises AnyPodError if the job's program, or that revision of it, is no more."""
 
 
 class Revised(Protocol):
@@ -198,7 +200,7 @@ class Work:
         if self._stop.is_set():
             raise Stopped
         self._sent = False
-        attempt = self._attempt = asyncio.ensure_future(self._around.run(self._request()))
+        attempt = self._attempt = asyncio.ensure_future(self._execute())
         try:
             await asyncio.wait({attempt})
             return attempt.result()
@@ -217,6 +219,11 @@ class Work:
         finally:
             self._attempt = None
             attempt.cancel()
+
+    async def _execute(self) -> ExecutionAnswer:
+        if self._loaded.code is None:  # else it came with the job
+            await self._around.check(self._held.job)
+        return await self._around.run(self._request())
 
     def _has_not_begun(self, failure: AnyPodError) -> bool:
         if failure.type in NEVER_BEGUN:

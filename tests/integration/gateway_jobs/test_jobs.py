@@ -126,6 +126,26 @@ async def test_the_revision_that_was_accepted_runs(pair: Rig) -> None:
     assert (await gateway.ask("GET", f"/jobs/{id_}/result")).outputs == 1
 
 
+@pytest.mark.parametrize("is_made_anew", [False, True])
+async def test_a_program_that_is_deleted_takes_its_queued_jobs_along(
+    pair: Rig, file: Path, is_made_anew: bool
+) -> None:
+    """Though the workers have its code."""
+    gateway = pair.gateway
+    await gateway.create(NOTE + "# for now", "passing", idempotent=True)
+    inputs = {"file": str(file), "seconds": 0.1}
+    await asyncio.gather(*(gateway.run("passing", **inputs, name=f"{n}") for n in range(16)))
+    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat().replace("+", "%2B")
+    id_ = await accepted(gateway, "passing", f"?notBefore={soon}", file=str(file), name="late")
+    assert (await gateway.ask("DELETE", "/programs/passing")).status == 204
+    if is_made_anew:
+        await gateway.create(NOTE + "# another", "passing")
+    found = await ended(gateway, id_)
+    assert (found["state"], found["attempts"]) == ("failed", 1)
+    assert found["problem"]["type"] == "program-not-found"
+    assert "late" not in file.read_text()
+
+
 async def test_an_idempotent_program_is_tried_again(pair: Rig, file: Path) -> None:
     id_ = await accepted(pair.gateway, "again", file=str(file), fail_first=1)
     found = await ended(pair.gateway, id_)

@@ -98,6 +98,9 @@ async def ended(
     async def code(_: Job) -> Code:
         return parent.code
 
+    async def is_there(_: Job) -> None:
+        pass
+
     optimised = Optimised(lambda: ProgramStore(store, KEYS), runner, lambda: POOL)
     around = Surroundings(
         store=own,
@@ -109,6 +112,7 @@ async def ended(
         is_well=lambda _: True,
         grace=lambda: 0.0,
         keep_seconds=lambda: 60.0,
+        check=is_there,
     )
     async with asyncio.timeout(60):
         state = await Work(around, held, loaded).run()
