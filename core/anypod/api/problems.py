@@ -122,7 +122,11 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
 def problem(type_: str, detail: str, **members: Any) -> Problem:
     """A problem of the table. Raises KeyError for a type that is not in it."""
     row = TABLE[type_]
-    return Problem(type=type_, title=row.title, status=row.status, detail=detail, **members)
+    # A name of a header that is quick to look up is a kind of str that msgspec does not write.
+    plain: dict[str, Any] = {
+        name: str(value) if isinstance(value, str) else value for name, value in members.items()
+    }
+    return Problem(type=type_, title=row.title, status=row.status, detail=detail, **plain)
 
 
 def from_failure(failure: Failure, **members: Any) -> Problem:

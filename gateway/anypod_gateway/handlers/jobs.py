@@ -38,9 +38,10 @@ async def list_jobs(request: web.Request) -> web.Response:
 
 async def get_job(request: web.Request) -> web.Response:
     pool, job = await found(request)
-    if PREFER not in request.headers or not job.is_open:
+    wait = preferences(request).get("wait") if PREFER in request.headers else None
+    if wait is None or not job.is_open:
         return answers.document(document(pool, job))
-    job = await _awaited(request.app[SERVICES], pool, job, _wait_seconds(request))
+    job = await _awaited(request.app[SERVICES], pool, job, _seconds(wait))
     return answers.document(document(pool, job), headers={APPLIED: "wait"})
 
 
@@ -131,8 +132,7 @@ def _wanted(request: web.Request, owner: str | None) -> Callable[[Job], bool]:
 # waiting
 
 
-def _wait_seconds(request: web.Request) -> int:
-    text = preferences(request).get("wait", "0")
+def _seconds(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise error("bad-request", "Prefer: wait=SECONDS", path=PREFER)
     return min(int(text.lstrip("0")[:5] or "0"), MAX_WAIT_SECONDS)

@@ -287,6 +287,22 @@ async def test_what_makes_no_sense_is_refused(pair: Rig, query: str, path: str) 
     assert (answer.status, answer.document["path"]) == (400, path)
 
 
+@pytest.mark.parametrize("wait", ["wait", "wait=x", "wait=-1", "wait=1.5"])
+async def test_a_wait_that_is_no_number_is_refused(pair: Rig, file: Path, wait: str) -> None:
+    id_ = await accepted(pair.gateway, "note", "?notBefore=2990-01-01T00:00:00Z", file=str(file))
+    answer = await pair.gateway.ask("GET", f"/jobs/{id_}", headers={"Prefer": wait})
+    assert (answer.status, answer.document["path"]) == (400, "Prefer")
+    await pair.gateway.ask("POST", f"/jobs/{id_}/cancel")
+
+
+async def test_only_a_preference_that_was_heeded_is_said_to_be(pair: Rig, file: Path) -> None:
+    id_ = await accepted(pair.gateway, "note", "?notBefore=2990-01-01T00:00:00Z", file=str(file))
+    for prefer, applied in (("respond-async", None), ("wait=0", "wait")):
+        answer = await pair.gateway.ask("GET", f"/jobs/{id_}", headers={"Prefer": prefer})
+        assert (answer.status, answer.headers.get("Preference-Applied")) == (200, applied)
+    await pair.gateway.ask("POST", f"/jobs/{id_}/cancel")
+
+
 @pytest.mark.parametrize(
     "query", ["priority=1", "notBefore=2030-01-01T00:00:00Z", "maxAttempts=1", "label=a=b"]
 )
