@@ -96,8 +96,9 @@ class Once:
         run = Run(fingerprint=call.fingerprint, owner="", execution=call.execution, answer=answer)
         while True:
             found = await self._runs.get(call.digest)
-            if found is not None and not found.told:
+            if found is not None:
                 _check_same(found, call)
+            if found is not None and not found.told:
                 return found.answer or answer, True
             version = found.version if found is not None else 0
             try:
@@ -156,9 +157,9 @@ class Once:
         found = await self._runs.get(call.digest)
         if found is None:
             return None
+        _check_same(found, call)
         if found.told and is_new:
             return await self._take_over(call, found, after=found.execution)
-        _check_same(found, call)
         if found.answer is not None:
             return found
         if found.owner != _NOBODY and await self._runs.is_alive(found.owner):

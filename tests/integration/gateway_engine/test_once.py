@@ -170,13 +170,24 @@ async def test_a_loss_is_not_forgotten_over_a_repeat_that_never_ran(watched: Wat
     assert await watched.run(call("x-4"), performed) == (Answer(200, body="{}"), False)
 
 
-async def test_a_lost_keys_next_call_may_be_another_one(watched: Watched) -> None:
+async def test_a_lost_keys_next_call_is_the_same_one_or_refused(watched: Watched) -> None:
     losing = Losing()
     first = asyncio.ensure_future(watched.run(call("x-1"), losing))
     losing.lost.set()
     await lost_of(first)
     other = replace(call("x-2"), fingerprint="another")
-    assert await watched.run(other, performed) == (Answer(200, body="{}"), False)
+
+    async def committed(_write: Write, _when: tuple[str, int]) -> None:
+        raise AssertionError("it is not accepted")
+
+    for refused in (
+        watched.run(other, performed),
+        watched.accept(other, Answer(202, body="{}"), committed),
+    ):
+        with pytest.raises(AnyPodError) as failure:
+            await refused
+        assert failure.value.type == "idempotency-key-reused"
+    assert await watched.run(call("x-3"), performed) == (Answer(200, body="{}"), False)
 
 
 async def test_a_loss_that_its_caller_was_not_there_to_hear_of_is_told_to_the_next(

@@ -162,7 +162,7 @@ class Machine(RuleBasedStateMachine):
     )
     def call(self, key: str, number: int, request: str, idempotent: bool) -> None:
         model, asked = self.model[key], self._ask(key, self.gateways[number], request, idempotent)
-        if model.state not in ("free", "told") and request != model.request:
+        if model.state != "free" and request != model.request:
             self._is_told(asked, "idempotency-key-reused")
         elif model.state == "kept":
             self._is_told(asked, (model.answer, True))
