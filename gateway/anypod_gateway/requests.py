@@ -119,6 +119,15 @@ def json_of(body: bytes) -> Any:
         raise error("bad-request", f"the body is not JSON: {invalid}") from None
 
 
+def check_inputs(inputs: bytes) -> None:
+    """What any worker would refuse them for. Raises AnyPodError."""
+    try:
+        strict_json.loads(inputs)
+    except strict_json.InvalidJson as invalid:
+        why = _printable(f"the inputs are not valid JSON: {invalid}")
+        raise error("bad-request", why, path="inputs") from None
+
+
 def validate(model: type[M], value: Any, within: str = "", type_: str = "bad-request") -> M:
     try:
         return model.model_validate(value)

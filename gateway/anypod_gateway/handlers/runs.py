@@ -14,6 +14,7 @@ from anypod.api.idempotency import HEADER
 from anypod.api.problems import error
 from anypod.api.programs import ProgramCode
 from anypod.dspy.spec import LmChoice
+from anypod.store.kv import MAX_VALUE_BYTES
 from anypod.store.program_records import Head, RevisionNotFound
 from anypod.store.revisions import Revision
 from anypod.wire.messages import Code
@@ -197,6 +198,8 @@ async def _run(
     execution: ExecutionRequest,
 ) -> web.StreamResponse:
     if PREFER in request.headers and prefers_async(request):
+        if len(execution.inputs) <= MAX_VALUE_BYTES:  # else they are refused for their size
+            requests.check_inputs(execution.inputs)
         return await accept(request, pool, execution, body, execution.deadline - came)
     check_no_job(request, "send Prefer: respond-async with it, or leave it out")
     streamed = _wants_stream(request.headers.get(hdrs.ACCEPT, ""))

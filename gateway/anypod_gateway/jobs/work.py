@@ -47,6 +47,7 @@ PROGRESS_SECONDS = 1.0
 
 NOT_AGAIN = frozenset(
     {
+        "bad-request",
         "budget-spent",
         "invalid-inputs",
         "invalid-program",

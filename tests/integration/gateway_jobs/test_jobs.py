@@ -287,6 +287,23 @@ async def test_what_makes_no_sense_is_refused(pair: Rig, query: str, path: str) 
     assert (answer.status, answer.document["path"]) == (400, path)
 
 
+@pytest.mark.parametrize("inputs", ['{"file": "/dev/null", "file": "x"}', '{"file": 1e400}'])
+async def test_inputs_that_are_no_json_make_no_job(pair: Rig, inputs: str) -> None:
+    """For what a call that waits is told by its worker."""
+    answers = [
+        await pair.gateway.ask(
+            "POST",
+            "/programs/again/run",
+            data=f'{{"inputs": {inputs}}}'.encode(),
+            headers={"Content-Type": "application/json", **prefer},
+        )
+        for prefer in ({}, {"Prefer": "respond-async"})
+    ]
+    told = [(one.status, one.document["detail"], one.document["path"]) for one in answers]
+    assert told[0] == told[1]
+    assert told[0][0] == 400
+
+
 @pytest.mark.parametrize("wait", ["wait", "wait=x", "wait=-1", "wait=1.5"])
 async def test_a_wait_that_is_no_number_is_refused(pair: Rig, file: Path, wait: str) -> None:
     id_ = await accepted(pair.gateway, "note", "?notBefore=2990-01-01T00:00:00Z", file=str(file))

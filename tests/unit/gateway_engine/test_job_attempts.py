@@ -137,7 +137,9 @@ async def test_a_job_whose_end_cannot_be_written_ends_and_leaves_its_place(tmp_p
         assert (await it.ended(jobs[1])).state == "succeeded"
 
 
-@pytest.mark.parametrize("type_", ["lm-auth", "lm-refused", "lm-context-window", "invalid-inputs"])
+@pytest.mark.parametrize(
+    "type_", ["bad-request", "lm-auth", "lm-refused", "lm-context-window", "invalid-inputs"]
+)
 async def test_what_would_be_refused_again_is_not_paid_for_again(
     tmp_path: Path, type_: str
 ) -> None:
