@@ -234,6 +234,7 @@ TASK_PROBLEMS = (
     *BODY_PROBLEMS,
     "queue-full",
     "idempotency-key-reused",
+    "answer-not-kept",
     "invalid-program",
     "invalid-inputs",
 )

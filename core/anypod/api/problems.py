@@ -40,7 +40,7 @@ TABLE: dict[str, ProblemType] = {
     "job-not-finished": ProblemType(409, "The job has not ended yet"),
     "job-cancelled": ProblemType(409, "The job was cancelled"),
     "session-lost": ProblemType(410, "The session's worker died, and its policy is to fail"),
-    "answer-not-kept": ProblemType(410, "It ran; its answer was too large to be kept"),
+    "answer-not-kept": ProblemType(410, "The answer is not kept"),
     "too-large": ProblemType(413, "The request is larger than the limit"),
     "unsupported-media-type": ProblemType(415, "The body's media type is not taken here"),
     "invalid-program": ProblemType(422, "The program cannot be loaded"),

@@ -109,6 +109,9 @@ async def _accept(
 
     first = Answer(202, job.id, encoded(pool, job).decode())
     answer, replayed = await pool.once.accept(call, first, commit)
+    if replayed and await pool.jobs.store.get(answer.head) is None:
+        why = f"it became the job {answer.head}, which was deleted, or has been kept long enough"
+        raise error("answer-not-kept", why)
     return _accepted(pool, answer.head, (answer.body or "").encode(), replayed=replayed)
 
 

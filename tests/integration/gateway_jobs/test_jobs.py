@@ -371,6 +371,17 @@ async def test_a_repeated_key_gets_the_same_job(pair: Rig, file: Path) -> None:
         assert (other.status, other.document["type"]) == (422, "idempotency-key-reused")
 
 
+async def test_a_repeated_key_runs_nothing_when_its_job_is_gone(pair: Rig, file: Path) -> None:
+    key, inputs = {"Idempotency-Key": f'"{file}"'}, {"file": str(file), "name": "k"}
+    id_ = await accepted(pair.gateway, "note", headers=key, **inputs)
+    await ended(pair.gateway, id_)
+    assert (await pair.gateway.ask("DELETE", f"/jobs/{id_}")).status == 204
+    again = await submit(pair.gateways[1], "note", headers=key, **inputs)
+    assert (again.status, again.document["type"]) == (410, "answer-not-kept")
+    assert id_ in again.document["detail"]
+    assert file.read_text() == "begun k\ndone k\n"
+
+
 async def test_jobs_of_a_session_run_in_the_order_of_their_acceptance(
     pair: Rig, file: Path
 ) -> None:
