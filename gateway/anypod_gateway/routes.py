@@ -547,6 +547,7 @@ TABLE = (
                 content_type=EVENT_STREAM,
                 schema={"type": "string"},
             ),
+            Answer(204, "The job has ended, and the client has had all of its events."),
         ),
         problems=JOB_PROBLEMS,
     ),

@@ -22,6 +22,10 @@ class ServerSentEvent:
     """Of the last event that had one."""
 
 
+class NothingLeft(Exception):
+    """A stream that was asked for has ended, and all of its events were had (204)."""
+
+
 class EventTooLarge(ValueError):
     """An event goes on beyond the bound."""
 

@@ -12,6 +12,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import TypeVar
 
 import aiohttp
@@ -20,6 +21,7 @@ from yarl import URL
 from anypod.client import sockets
 from anypod.client.calls import Call
 from anypod.client.errors import AnswerLost, TimedOut, Unreachable, error_from, reason
+from anypod.client.events import NothingLeft
 from anypod.client.retries import Attempts
 from anypod.client.settings import CONNECT_SECONDS, IDLE_SECONDS, MAX_CONNECTIONS, Settings
 
@@ -55,7 +57,8 @@ class Transport:
         return call.read(await self._repeat(call, attempt))
 
     async def open(self, call: Call[T]) -> AsyncGenerator[bytes, None]:
-        """The answer's body as it comes, once its status says that all is well."""
+        """The answer's body as it comes, once its status says that all is well. Raises
+        NothingLeft."""
 
         async def attempt(left: float) -> aiohttp.ClientResponse:
             async with asyncio.timeout(min(left, IDLE_SECONDS)):
@@ -102,6 +105,9 @@ class Transport:
         self, call: Call[T], upload: AsyncIterable[bytes] | None = None
     ) -> aiohttp.ClientResponse:
         response = await self._request(call, stream=True, upload=upload)
+        if response.status == HTTPStatus.NO_CONTENT:
+            response.release()
+            raise NothingLeft
         if 200 <= response.status < 300:
             return response
         async with response:

@@ -4,6 +4,7 @@ import errno
 import ssl
 import time
 from collections.abc import Callable, Generator
+from http import HTTPStatus
 from typing import NoReturn, TypeVar
 
 import urllib3
@@ -26,6 +27,7 @@ from anypod.client.errors import (
     error_from,
     reason,
 )
+from anypod.client.events import NothingLeft
 from anypod.client.retries import Attempts
 from anypod.client.settings import CONNECT_SECONDS, IDLE_SECONDS, MAX_CONNECTIONS, Settings
 
@@ -49,7 +51,8 @@ class Transport:
         return call.read(_repeat(self._attempts(call), lambda left: self._send(call, left)))
 
     def open(self, call: Call[T]) -> Generator[bytes, None, None]:
-        """The answer's body as it comes, once its status says that all is well."""
+        """The answer's body as it comes, once its status says that all is well. Raises
+        NothingLeft."""
         response = _repeat(self._attempts(call), lambda left: self._open(call, left))
         return _pieces(response, self.settings.stream_seconds(call))
 
@@ -71,6 +74,9 @@ class Transport:
         response = self._request(call, seconds, stream=True)
         if not 200 <= response.status < 300:
             raise error_from(response.status, _all(response, end))
+        if response.status == HTTPStatus.NO_CONTENT:
+            response.release_conn()
+            raise NothingLeft
         return response
 
     def _request(self, call: Call[T], seconds: float, stream: bool) -> urllib3.BaseHTTPResponse:

@@ -10,7 +10,7 @@ from anypod.api.jobs import OPEN, JobDocument
 from anypod.client.answers import Answer
 from anypod.client.calls import Api
 from anypod.client.errors import AnswerLost
-from anypod.client.events import EventParser
+from anypod.client.events import EventParser, NothingLeft
 from anypod.client.http_sync import Transport
 from anypod.client.job_calls import Following, JobApi, JobEvent, JobFilter, Waiting
 
@@ -67,6 +67,8 @@ class Job:
                                 yield event
                             if following.is_over:
                                 return
+            except NothingLeft:
+                return
             except AnswerLost:
                 pass
             if not following.is_over:  # its gateway has gone, or is about to

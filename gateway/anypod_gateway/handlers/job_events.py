@@ -26,7 +26,10 @@ _encode = msgspec.json.encode
 async def get_job_events(request: web.Request) -> web.StreamResponse:
     services = request.app[SERVICES]
     pool, job = await found(request)
-    frames = _frames(services, pool, job, _last(request))
+    last = _last(request)
+    if not job.is_open and last >= job.forgotten + len(job.steps):
+        return web.Response(status=204)  # else an EventSource would come back for ever
+    frames = _frames(services, pool, job, last)
     deadline = asyncio.get_running_loop().time() + LONGEST_SECONDS
     return await event_stream(request, services, frames, deadline)
 

@@ -51,6 +51,7 @@ def _submit_wait_and_read(url: str, file: str) -> None:
         told = list(job.events())
         assert states(told) == [(1, "queued"), (2, "running"), (3, "succeeded")]
         assert states(list(job.events(after=2))) == [(3, "succeeded")]
+        assert list(job.events(after=3)) == []
         assert job.cancel().state == "succeeded"
         job.delete()
         with pytest.raises(NotFound):
@@ -70,6 +71,7 @@ async def test_the_other_client_submits_waits_and_reads(made: Rig, tmp_path: Pat
         assert [one.id async for one in client.jobs.list(labels={"by": "async"})] == [job.id]
         told = [event async for event in job.events()]
         assert states(told) == [(1, "queued"), (2, "running"), (3, "succeeded")]
+        assert [event async for event in job.events(after=3)] == []
         await job.delete()
         with pytest.raises(NotFound):
             await job.get()

@@ -350,6 +350,9 @@ async def test_events_tell_the_states_and_can_be_taken_up_again(pair: Rig, file:
     assert [data["state"] for _, _, data in told] == ["queued", "running", "succeeded"]
     again = await here.ask("GET", f"/jobs/{id_}/events", headers={"Last-Event-ID": "2"})
     assert events(again.body) == told[2:]
+    for last in ("3", "4"):  # 204 keeps an EventSource from coming back
+        rest = await here.ask("GET", f"/jobs/{id_}/events", headers={"Last-Event-ID": last})
+        assert (rest.status, rest.body) == (204, b"")
 
 
 async def test_a_repeated_key_gets_the_same_job(pair: Rig, file: Path) -> None:
