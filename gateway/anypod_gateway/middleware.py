@@ -6,7 +6,7 @@ and logs.
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from time import perf_counter
 from types import MappingProxyType
 from typing import Protocol
@@ -42,10 +42,10 @@ class Front:
         life: Lifecycle,
         gate: Gate | None = None,
         needs: Mapping[Handler, Needs] = MappingProxyType({}),
-        queries: Mapping[tuple[str, str], Collection[str]] = MappingProxyType({}),
+        queries: Mapping[tuple[str, str], Mapping[str, bool]] = MappingProxyType({}),
     ) -> None:
         """``gate``: None lets everybody do everything; ``needs``: of each handler; ``queries``: the
-        names that may stand in a query, by method and route."""
+        names that may stand in a query, by method and route, and which of them twice."""
         self._hosts = hosts
         self._gate = gate
         self._needs = needs

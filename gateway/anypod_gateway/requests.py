@@ -6,7 +6,7 @@ Everything here raises AnyPodError with a problem that says what is wrong and wh
 import asyncio
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -73,12 +73,17 @@ async def _read_slowly(request: web.Request, limit: int, seconds: float) -> byte
     return bytes(body)
 
 
-def check_query(query: Mapping[str, str], known: Collection[str]) -> None:
-    """A name that is misspelt would else be as if it had not been said. Raises AnyPodError."""
-    for name in query:
+def check_query(query: Mapping[str, str], known: Mapping[str, bool]) -> None:
+    """A name that is misspelt would else be as if it had not been said, and so would be what stands
+    second. ``known``: which may stand twice. Raises AnyPodError."""
+    seen: set[str] = set()
+    for name, _ in query.items():  # noqa: PERF102 - its keys() are each once
         if name not in known:
             names = f"there are {', '.join(sorted(known))}" if known else "there is none here"
             raise error("bad-request", f"?{name[:100]}: no such parameter; {names}")
+        if name in seen and not known[name]:
+            raise error("bad-request", f"?{name} stands twice", path=name)
+        seen.add(name)
 
 
 def split_ref(text: str) -> tuple[str, str]:

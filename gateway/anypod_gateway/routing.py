@@ -104,13 +104,13 @@ def needs_of(table: Sequence[Route]) -> dict[Handler, Needs]:
     return found
 
 
-def queries_of(table: Sequence[Route]) -> dict[tuple[str, str], frozenset[str]]:
-    """By method and path, the names that the API has in a query; of its other paths none is known,
-    as who measures has names of its own."""
+def queries_of(table: Sequence[Route]) -> dict[tuple[str, str], dict[str, bool]]:
+    """By method and path, the names that the API has in a query, and which may stand twice; of its
+    other paths none is known, as who measures has names of its own."""
     return {
-        (route.method, route.path): frozenset(
-            one.name for one in route.parameters if one.where == "query"
-        )
+        (route.method, route.path): {
+            one.name: one.repeatable for one in route.parameters if one.where == "query"
+        }
         for route in table
         if route.path.startswith("/v1")
     }

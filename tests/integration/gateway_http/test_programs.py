@@ -91,6 +91,14 @@ async def test_a_misspelt_parameter_is_refused(
     assert answer.document["detail"].startswith(told)
 
 
+@pytest.mark.parametrize("query", ["limit=1&limit=2", "limit=2&label=a=b&limit=2"])
+async def test_a_parameter_that_stands_twice_is_refused(gateway: Gateway, query: str) -> None:
+    """But for labels, all of which must hold."""
+    answer = await gateway.ask("GET", f"/programs?{query}")
+    assert (answer.status, answer.document["path"]) == (400, "limit")
+    assert (await gateway.ask("GET", "/programs?label=a=b&label=c=d")).status == 200
+
+
 async def test_an_id_is_made_up_when_none_is_given(gateway: Gateway) -> None:
     one, two = await asyncio.gather(gateway.create(returns(1)), gateway.create(returns(2)))
     assert one != two
