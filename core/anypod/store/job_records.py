@@ -63,6 +63,9 @@ class Job(Record, frozen=True, kw_only=True):
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     priority: int = 0
     not_before: datetime | None = None
+    """As its caller has it."""
+    waits_until: datetime | None = None
+    """Between two attempts."""
     idempotent: bool = False
     max_attempts: int = 1
     lm: LmChoice | None = None

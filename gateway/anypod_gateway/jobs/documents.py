@@ -21,7 +21,7 @@ def document(pool: str, job: Job, progress: Progress | None) -> JobDocument:
         state=job.state,
         labels=job.labels,
         priority=job.priority,
-        not_before=job.not_before,
+        not_before=(job.waits_until if job.state == "queued" else None) or job.not_before,
         attempts=job.attempts,
         max_attempts=job.max_attempts,
         created_at=job.created_at,

@@ -23,7 +23,12 @@ _encode = msgspec.json.encode
 def attempt_of(job: Job, now: datetime) -> Job:
     """The job, as its next attempt begins."""
     return msgspec.structs.replace(
-        job, attempts=job.attempts + 1, started_at=now, execution=new_execution_id(), worker=""
+        job,
+        attempts=job.attempts + 1,
+        waits_until=None,
+        started_at=now,
+        execution=new_execution_id(),
+        worker="",
     ).to("running", now)
 
 

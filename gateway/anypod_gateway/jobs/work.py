@@ -309,7 +309,7 @@ class Work:
         """So that others run while it waits."""
         now = datetime.now(UTC)
         later = now + timedelta(seconds=pause)
-        queued = msgspec.structs.replace(job, not_before=later).to("queued", now)
+        queued = msgspec.structs.replace(job, waits_until=later).to("queued", now)
         await self._insist(lambda: self._around.store.release(self._held, queued, pause))
 
     # ends

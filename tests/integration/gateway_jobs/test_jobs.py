@@ -159,6 +159,23 @@ async def test_an_idempotent_program_is_tried_again(pair: Rig, file: Path) -> No
     assert problems == [None, None, "program-error", None, None]
 
 
+async def test_a_pause_between_attempts_is_not_kept_as_what_was_asked(
+    pair: Rig, file: Path
+) -> None:
+    inputs = {"file": str(file), "fail_first": 9}
+    asked = "2026-01-01T00:00:00Z"
+    for query, expected in (("", None), (f"&notBefore={asked}", asked)):
+        id_ = await accepted(pair.gateway, "again", f"?maxAttempts=10{query}", **inputs)
+        await wrote(file, "begun")
+        async with asyncio.timeout(60):
+            while (found := await job(pair.gateway, id_))["state"] != "queued":
+                await asyncio.sleep(0.02)
+        file.unlink()
+        assert found["notBefore"] > found["startedAt"]
+        answer = await pair.gateway.ask("POST", f"/jobs/{id_}/cancel")
+        assert (answer.document["state"], answer.document["notBefore"]) == ("cancelled", expected)
+
+
 async def test_attempts_are_bounded(pair: Rig, file: Path) -> None:
     id_ = await accepted(pair.gateway, "again", "?maxAttempts=2", file=str(file), fail_first=9)
     found = await ended(pair.gateway, id_)
