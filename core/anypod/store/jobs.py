@@ -22,7 +22,7 @@ from anypod.store.job_records import (
     Progress,
 )
 from anypod.store.keys import PoolKeys
-from anypod.store.kv import Delete, Entry, KeyValue, LeaseEnded, Put
+from anypod.store.kv import Conflict, Delete, Entry, KeyValue, LeaseEnded, Put
 from anypod.store.records import Reader, decode, encode
 from anypod.store.shared_lease import SharedLease
 from anypod.wire.messages import Code
@@ -180,6 +180,20 @@ class JobStore:
             ],
         )
         return Held(msgspec.structs.replace(job, version=version), version, claim.slot, lease)
+
+    async def claim_again(
+        self, job: Job, entry: int, claim: Claim, lease: int, *, pause: int = 0
+    ) -> Held:
+        """The same, when the store has not said whether it was done: it may have been."""
+        try:
+            return await self.claim(job, entry, claim, lease, pause=pause)
+        except LeaseEnded:
+            raise
+        except Conflict:
+            found = await self.get(job.id)
+            if found is None or not found.is_open or found.execution != job.execution:
+                raise
+            return Held(found, found.version, claim.slot, lease)
 
     async def tell(self, held: Held, progress: Progress) -> None:
         key = self._keys.progress(held.job.id)

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.5
 """At the latest after that it is seen that an executor is free, or that a job's time has come."""
 RETRY_AFTER_SECONDS = 5
+CLAIM_AGAIN_SECONDS = 1.0
 CLOSE_SECONDS = 10.0
 _UNKNOWN = OpenJob(id="")
 """In place of a job that is claimed, and of which nothing else is known yet, or any more."""
@@ -234,9 +235,18 @@ class Jobs:
         async with self.lease.claiming() as lease:
             claimed = attempt_of(job, datetime.now(UTC))
             claim = Claim(owner=self._name, slot=slot)
-            return await self.store.claim(
-                claimed, entry, claim, lease, pause=self.view.pause(job.id)
-            )
+            pause = self.view.pause(job.id)
+            make = self.store.claim
+            while True:
+                try:
+                    return await make(claimed, entry, claim, lease, pause=pause)
+                except StoreUnavailable as away:
+                    if self._closing:
+                        raise
+                    # It may be written; if nobody were at it then, it would be claimed for ever.
+                    log.warning("job %s: whether it is claimed is not known: %s", job.id, away)
+                await asyncio.sleep(CLAIM_AGAIN_SECONDS)
+                make = self.store.claim_again
 
     async def _work(self, held: Held, loaded: Loaded) -> str | None:
         work = self._works[held.job.id] = Work(self._around, held, loaded)

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,11 @@ from tests.support.scripted_worker import ScriptedWorker, load, scripted_worker
 from tests.support.worker import code_of, revision_of
 
 from anypod.api.jobs import new_job_id
+from anypod.store.checks import Write
 from anypod.store.job_records import Job
+from anypod.store.jobs import JobStore
+from anypod.store.kv import KeyValue, Put, StoreUnavailable
+from anypod.store.observed import ObservedStore
 from anypod.wire.messages import Draining, Execute, Failure, Output, Refused, Result, Usage
 from anypod_gateway.jobs.work import (
     LONGEST_PATIENCE,
@@ -201,6 +205,37 @@ async def test_what_may_run_on_is_outlived(
         if not leaves:
             await it.worker.answer(await it.come())
             assert (await it.ended(job)).attempts == 2
+
+
+class Unheard(ObservedStore):
+    """Its answer to one commit of a claim is lost, written or not."""
+
+    def __init__(self, store: KeyValue, *, is_written: bool) -> None:
+        super().__init__(store, lambda *_: None)
+        self._is_written = is_written
+        self.is_lost = False
+
+    async def commit(self, writes: Sequence[Write], *, when: Sequence[tuple[str, int]] = ()) -> int:
+        if self.is_lost or not any(isinstance(one, Put) and one.lease for one in writes):
+            return await super().commit(writes, when=when)
+        self.is_lost = True
+        if self._is_written:
+            await super().commit(writes, when=when)
+        raise StoreUnavailable("its answer was lost")
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+async def test_a_claim_that_the_store_said_nothing_of_is_lived_up_to(
+    tmp_path: Path, is_written: bool
+) -> None:
+    async with scene(tmp_path) as it:
+        pool = it.front.pool
+        store = Unheard(it.front.store, is_written=is_written)
+        pool.jobs.store = JobStore(store, pool._keys)
+        job = await it.submit()
+        await it.worker.answer(await it.come())
+        found = await it.ended(job)
+        assert (store.is_lost, found.state, found.attempts) == (True, "succeeded", 1)
 
 
 async def test_what_cannot_begin_leaves_its_place_to_others(tmp_path: Path) -> None:
