@@ -164,7 +164,11 @@ class Executor:
         """By what goes on after the execution, and could print into the next one."""
         if not aftermath.end_children():
             return "children"
-        return "threads" if outcome.threads_left and frame.session is None else None
+        if frame.session is not None:
+            return None
+        if outcome.threads_left:
+            return "threads"
+        return "unclean" if self._baseline.is_lost() else None
 
     def _has_printed_all(self, outcome: Outcome) -> bool:
         """Nothing that the execution printed can come after its answer."""

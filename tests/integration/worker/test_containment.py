@@ -457,6 +457,49 @@ def main():
     assert all(each in before for each in after), after
 
 
+LEFT = {
+    "a traceback that is due": "faulthandler.dump_traceback_later(0.1, exit=True)",
+    "an audit hook that raises": "sys.addaudithook(lambda name, _: 1 / 0 if name == 'open' else 0)",
+    "an audit hook that prints": "sys.addaudithook(lambda event, _: os.write(1, b'heard'))",
+    "a finder that raises": "sys.meta_path.insert(0, F())",
+    "a folder for temporary files": "forget(os.environ)",
+    "nice": "os.nice(3)",
+}
+
+
+@pytest.mark.parametrize("left", LEFT)
+async def test_the_next_program_is_loaded_and_runs_whatever_the_last_has_left(
+    left: str, worker: Worker, gateway: Gateway
+) -> None:
+    leaving = f"""
+import faulthandler, os, sys, tempfile
+class F:
+    def find_spec(self, *_):
+        raise RuntimeError("none of yours")
+def forget(environ):
+    with tempfile.TemporaryDirectory() as environ["TMPDIR"]:
+        tempfile.tempdir = None
+        tempfile.gettempdir()
+def main():
+    {LEFT[left]}
+"""
+    following = """
+import os, tempfile, time
+def main(number: int):
+    with tempfile.NamedTemporaryFile():
+        time.sleep(0.15)
+    return os.nice(0)
+"""
+    await at_rest(worker)
+    for number in range(EXECUTORS):
+        assert (await gateway.run(leaving)).outputs is None
+        answer = await gateway.run(f"{following}# {number}", {"number": number}, logs=True)
+        assert answer.outputs == 0
+        assert answer.result is not None
+        assert answer.result.printed is not None
+        assert answer.result.printed.stdout + answer.result.printed.stderr == ""
+
+
 async def test_a_flood_of_output_stalls_nobody_and_is_not_kept(
     worker: Worker, gateway: Gateway, tmp_path: Path
 ) -> None:

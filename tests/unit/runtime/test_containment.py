@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -68,9 +69,50 @@ CHANGES: dict[str, tuple[str, str]] = {
     "the hook of threads": ("threading.excepthook = print", "threading.excepthook is print"),
     "unraisablehook": ("sys.unraisablehook = print", "sys.unraisablehook is print"),
     "a tracer": ("sys.settrace(lambda *_: None)", "sys.gettrace() is None"),
+    "a tracer of threads": (
+        "threading.settrace(print); threading.setprofile(print)",
+        "[threading.gettrace() is None, threading.getprofile() is None]",
+    ),
+    "hooks of async generators": (
+        "sys.set_asyncgen_hooks(print, print)",
+        "[each is None for each in sys.get_asyncgen_hooks()]",
+    ),
+    "gc's debugging": ("gc.set_debug(gc.DEBUG_SAVEALL)", "gc.get_debug()"),
+    "gc's callbacks": ("gc.callbacks.append(lambda *_: None)", "len(gc.callbacks)"),
+    "tracemalloc": ("tracemalloc.start(3)", "tracemalloc.is_tracing()"),
+    "faulthandler": (
+        "faulthandler.disable() if faulthandler.is_enabled() else faulthandler.enable()",
+        "faulthandler.is_enabled()",
+    ),
+    "the stack of threads": (
+        "threading.stack_size(2**20)",
+        "(lambda old: (threading.stack_size(old), old)[1])(threading.stack_size())",
+    ),
+    "the prefix of bytecode": ("sys.pycache_prefix = '/here'", "sys.pycache_prefix"),
+    "a finder": ("sys.meta_path.insert(0, F())", "len(sys.meta_path)"),
+    "finders gone": ("del sys.meta_path[-2:]", "[str(each) for each in sys.meta_path]"),
+    "finders replaced": ("sys.meta_path = None", "sys.meta_path is None"),
+    "a hook of the path": ("sys.path_hooks.insert(0, lambda path: 1 / 0)", "len(sys.path_hooks)"),
+    "a hook of the path, of Python's own": (
+        "sys.path_hooks.insert(0, FileFinder.path_hook()); sys.path_importer_cache.clear()",
+        "importlib.util.find_spec('this') is None",
+    ),
+    "where temporary files go": ("tempfile.tempdir = '/here'", "tempfile.gettempdir()"),
+    "where temporary files go, from the environment": (
+        "os.environ['TMPDIR'] = '/usr'; tempfile.tempdir = '/usr'",
+        "tempfile.gettempdir()",
+    ),
     "logging's level": ("logging.basicConfig(level=5)", "logging.root.level"),
     "logging's handlers": ("logging.basicConfig()", "len(logging.root.handlers)"),
     "logging off": ("logging.disable(50)", "logging.root.manager.disable"),
+    "the class of loggers": (
+        "logging.setLoggerClass(type('L', (logging.Logger,), {'__module__': __name__}))",
+        "logging.getLoggerClass() is logging.Logger",
+    ),
+    "what makes records": (
+        "logging.setLogRecordFactory(lambda *_: None)",
+        "logging.getLogRecordFactory() is logging.LogRecord",
+    ),
     "a limit": (
         "resource.setrlimit(resource.RLIMIT_NOFILE, (50, resource.getrlimit(7)[1]))",
         "resource.getrlimit(resource.RLIMIT_NOFILE)",
@@ -97,8 +139,10 @@ CHANGES: dict[str, tuple[str, str]] = {
 }
 
 IMPORTS = (
-    "import builtins, decimal, gc, locale, logging, multiprocessing, os, resource, signal, socket,"
-    " sys, threading, time, warnings\n"
+    "import builtins, decimal, faulthandler, gc, importlib.util, locale, logging, multiprocessing,"
+    " os, resource, signal, socket, sys, tempfile, threading, time, tracemalloc, warnings\n"
+    "from importlib.machinery import FileFinder\n"
+    "class F:\n    def find_spec(self, *_):\n        return None\n"
 )
 
 
@@ -250,14 +294,136 @@ def _limit_is_back() -> bool:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0] != 50
 
 
-def test_an_alarm_does_not_end_the_next_execution(tmp_path: Path) -> None:
+USING = """
+import logging
+def main():
+    import amoved
+    return amoved.FOUND + logging.getLogger("any").LOGS
+"""
+MEDDLING = """
+import logging, sys
+def main():
+    del sys.meta_path[:2]
+    logging.basicConfig(level=5)
+"""
+PER_PROCESS = {
+    "nice": ("os.nice(3)", "os.nice(0)"),
+    "fewer processors": (
+        "os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})",
+        "sorted(os.sched_getaffinity(0))",
+    ),
+    "a limit of processes": (
+        "resource.setrlimit(resource.RLIMIT_NPROC, (90, 90))",
+        "resource.getrlimit(resource.RLIMIT_NPROC)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PER_PROCESS)
+def test_what_the_kernel_does_not_take_back_is_noticed(tmp_path: Path, case: str) -> None:
+    change, look = PER_PROCESS[case]
+
+    def body(baseline: Baseline) -> tuple[list[bytes | None], bool]:
+        changing = loaded(tmp_path, f"{IMPORTS}def main():\n    {change}\n")
+        looking = loaded(tmp_path, f"{IMPORTS}def main():\n    return {look}\n")
+        before = executed(looking).outputs
+        executed(changing)
+        restored = baseline.restore()
+        return [before, executed(looking).outputs], restored
+
+    (before, after), restored = in_executor(body).value
+    assert not restored or before == after
+
+
+@pytest.mark.parametrize("when", ["as it runs", "as it is imported"])
+def test_an_audit_hook_is_noticed(tmp_path: Path, when: str) -> None:
+    hook = "sys.addaudithook(lambda event, _: 1 / 0 if event == 'open' else None)\n"
+    source = f"import sys\n{hook}def main(): pass\n"
+    if when == "as it runs":
+        source = f"import sys\ndef main():\n    {hook}"
+
+    def body(baseline: Baseline) -> list[bool]:
+        found = [baseline.is_lost()]
+        executed(loaded(tmp_path, source))
+        return [*found, baseline.is_lost(), not baseline.restore()]
+
+    assert in_executor(body).value == [False, True, True]
+
+
+def test_what_a_library_adds_to_imports_and_logging_stays_for_all(tmp_path: Path) -> None:
+    """As ``six`` does: what its modules are imported by later is not there without its finder."""
+    (tmp_path / "alibrary.py").write_text(
+        "import importlib.machinery, logging, sys, types\n"
+        "class Logger(logging.Logger): LOGS = 1\n"
+        "logging.setLoggerClass(Logger)\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'amoved':\n"
+        "            return importlib.machinery.ModuleSpec(name, self)\n"
+        "    def create_module(self, spec): return types.ModuleType(spec.name)\n"
+        "    def exec_module(self, module): module.FOUND = 1\n"
+        "sys.meta_path.append(Finder())\n"
+    )
+
+    def body(_baseline: Baseline) -> list[bytes | None]:
+        sys.path.append(str(tmp_path))
+        baseline = Baseline.capture()
+        importing = loaded(tmp_path, "def main():\n    import alibrary\n    return 1\n")
+        using = loaded(tmp_path, USING)
+        meddling = loaded(tmp_path, MEDDLING)
+        found = []
+        for program in (importing, meddling, using):
+            found.append(executed(program).outputs)
+            assert baseline.restore()
+        return found
+
+    assert in_executor(body).value == [b"1", b"null", b"2"]
+
+
+def test_a_finder_that_a_program_adds_as_it_is_imported_is_there_for_it_only(
+    tmp_path: Path,
+) -> None:
+    own = """
+        import importlib.machinery, sys, types
+        class Finder:
+            def find_spec(self, name, path=None, target=None):
+                if name == "ofmine":
+                    return importlib.machinery.ModuleSpec(name, self)
+            def create_module(self, spec):
+                return types.ModuleType(spec.name)
+            def exec_module(self, module):
+                pass
+        sys.meta_path.insert(0, Finder())
+        def main():
+            sys.modules.pop("ofmine", None)
+            import ofmine
+    """
+    other = "import sys\ndef main():\n    return len(sys.meta_path)\n"
+
+    def body(baseline: Baseline) -> list[bytes | None]:
+        programs = loaded(tmp_path, other), loaded(tmp_path, own)
+        assert baseline.restore()
+        found = []
+        for program in (*programs, *programs):
+            found.append(executed(program).outputs)
+            assert baseline.restore()
+        return found
+
+    first, *others = in_executor(body).value
+    assert others == [b"null", first, b"null"]
+
+
+TIMERS = {
+    "an alarm": "signal.setitimer(signal.ITIMER_REAL, 0.2)",
+    "a traceback that is due": "faulthandler.dump_traceback_later(0.2, exit=True)",
+}
+
+
+@pytest.mark.parametrize("timer", TIMERS)
+def test_a_timer_does_not_end_the_next_execution(tmp_path: Path, timer: str) -> None:
     def body(baseline: Baseline) -> bytes | None:
-        executed(
-            loaded(
-                tmp_path,
-                "import signal\ndef main():\n    signal.setitimer(signal.ITIMER_REAL, 0.2)\n",
-            )
-        )
+        source = f"import faulthandler, signal\ndef main():\n    {TIMERS[timer]}\n"
+        executed(loaded(tmp_path, source))
         assert baseline.restore()
         program = loaded(tmp_path, "import time\ndef main():\n    time.sleep(0.5)\n    return 1\n")
         return executed(program).outputs

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from anypod_worker.runtime import stdio
+from anypod_worker.runtime import calls, stdio
 from anypod_worker.runtime.settings import Settings
 
 _raw = importlib.import_module("_signal")
@@ -22,19 +22,21 @@ _getsignal: Callable[[int], Any] = _raw.getsignal
 _sigmask: Callable[[int, Any], set[int]] = _raw.pthread_sigmask
 """Without the enums of ``signal``, which cost many times as much."""
 
-_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+_setitimer: Callable[[int, float], object] = _raw.setitimer
+_TIMERS = tuple(map(int, (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)))
 
 
 def prepare() -> None:
     """Once after the fork of an executor: random numbers that no sibling has, std streams over
     its own fds, and a ``__main__`` that is empty instead of ours (what ``multiprocessing`` starts
-    would import it)."""
+    would import it). What only calls tell (``calls``) is noticed from here on."""
     random.seed()
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()
     stdio.open_streams()
     sys.modules["__main__"] = ModuleType("__main__")
+    calls.notice()
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class _Signals:
 
     def restore(self) -> None:
         for timer in _TIMERS:
-            signal.setitimer(timer, 0)
+            _setitimer(timer, 0)
+        calls.dump_no_traceback()
         if _getsignal(signal.SIGINT) is not self.interrupt:
             signal.signal(signal.SIGINT, self.interrupt)
         signal.set_wakeup_fd(-1)
@@ -71,8 +74,15 @@ class Baseline:
         """After ``interrupts.install`` and ``prepare``."""
         return cls(Settings.capture(), _Signals.capture(), stdio.StandardStreams.capture())
 
+    def is_lost(self) -> bool:
+        """Whether the process cannot be made clean, and something of the execution goes on in it
+        that could print into the next."""
+        return calls.has_audit_hook()
+
     def restore(self) -> bool:
         """After an execution in a shared executor; False if the process cannot be made clean."""
+        if self.is_lost():
+            return False
         self.signals.restore()
         complete = self.settings.restore()
         return self.streams.restore() and complete

@@ -4,13 +4,18 @@ Reading is cheap and done after every execution; writing only where something di
 rows also tell what the import of a program changed (an environment variable, a warnings filter),
 which stays with that program and reaches no other.
 
+What cannot be put back, as a hard limit or a higher ``nice``, has the executor replaced.
+
 Not here, because it persists by design: modules of libraries and what they keep (import hooks of
-some among it), and the state of ``random`` after a ``seed``. Threads and child processes have the
-executor replaced or are killed. Context variables, the decimal context among them, are new for
-each execution.
+some among it, see ``hooks``), and the state of ``random`` after a ``seed``. Threads and child
+processes have the executor replaced or are killed, and so have audit hooks (``calls``). Context
+variables, the decimal context among them, are new for each execution. What ``prctl`` sets, the
+scheduler's policy and the limit of the stack nobody looks at: to ask costs a system call for each,
+and no program harms the next by these unless it means to.
 """
 
 import builtins
+import faulthandler
 import gc
 import importlib
 import locale
@@ -20,6 +25,7 @@ import resource
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -28,12 +34,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+from anypod_worker.runtime import hooks
+
 _LIMITS = (
     resource.RLIMIT_NOFILE,
     resource.RLIMIT_DATA,
     resource.RLIMIT_AS,
     resource.RLIMIT_FSIZE,
     resource.RLIMIT_CPU,
+    resource.RLIMIT_NPROC,
 )
 _SIGNALS = tuple(
     sorted(
@@ -45,6 +54,9 @@ _SIGNALS = tuple(
 
 _getsignal: Callable[[int], Any] = importlib.import_module("_signal").getsignal
 """``signal.getsignal`` without its enums, which cost 25 times as much."""
+
+_tracing = importlib.import_module("_tracemalloc")
+"""``tracemalloc`` without what it brings along to show its traces."""
 
 
 class _Setting(NamedTuple):
@@ -105,7 +117,21 @@ def _interpreter() -> tuple[Any, ...]:
         gc.isenabled(),
         gc.get_threshold(),
         sys.dont_write_bytecode,
+        sys.pycache_prefix,
+        gc.get_debug(),
+        _stack_size(),
+        _depth_of_traces(),
+        faulthandler.is_enabled(),
+        sys.get_asyncgen_hooks(),
     )
+
+
+def _stack_size() -> int:
+    """Of new threads. To ask for it sets it to the default."""
+    current = threading.stack_size()
+    if current:
+        threading.stack_size(current)
+    return current
 
 
 def _set_interpreter(saved: tuple[Any, ...]) -> None:
@@ -114,7 +140,24 @@ def _set_interpreter(saved: tuple[Any, ...]) -> None:
     sys.setswitchinterval(saved[2])
     (gc.enable if saved[3] else gc.disable)()
     gc.set_threshold(*saved[4])
-    sys.dont_write_bytecode = saved[5]
+    sys.dont_write_bytecode, sys.pycache_prefix = saved[5:7]
+    gc.set_debug(saved[7])
+    threading.stack_size(saved[8])
+    _trace_memory(saved[9])
+    if faulthandler.is_enabled() != saved[10]:
+        (faulthandler.enable if saved[10] else faulthandler.disable)()
+    sys.set_asyncgen_hooks(*saved[11])
+
+
+def _depth_of_traces() -> int:
+    return _tracing.get_traceback_limit() if _tracing.is_tracing() else 0
+
+
+def _trace_memory(depth: int) -> None:
+    if _depth_of_traces() != depth:
+        _tracing.stop()
+        if depth:
+            _tracing.start(depth)
 
 
 def _hooks() -> tuple[Any, ...]:
@@ -128,6 +171,8 @@ def _hooks() -> tuple[Any, ...]:
         warnings.formatwarning,
         sys.gettrace(),
         sys.getprofile(),
+        threading.gettrace(),
+        threading.getprofile(),
     )
 
 
@@ -139,6 +184,8 @@ def _set_hooks(saved: tuple[Any, ...]) -> None:
         sys.settrace(saved[7])
     if sys.getprofile() is not saved[8]:
         sys.setprofile(saved[8])
+    threading.settrace(saved[9])
+    threading.setprofile(saved[10])
 
 
 def _set_filters(saved: list[Any]) -> None:
@@ -148,11 +195,27 @@ def _set_filters(saved: list[Any]) -> None:
 
 def _logging() -> tuple[Any, ...]:
     root = logging.root
-    return root.level, root.disabled, root.manager.disable, root.handlers, root.filters
+    return (
+        root.level,
+        root.disabled,
+        root.manager.disable,
+        _logger_class(),
+        _record_factory(),
+        root.handlers,
+        root.filters,
+    )
+
+
+def _logger_class() -> Any:
+    return hooks.unless_a_librarys(logging.getLoggerClass(), logging.Logger)
+
+
+def _record_factory() -> Any:
+    return hooks.unless_a_librarys(logging.getLogRecordFactory(), logging.LogRecord)
 
 
 def _keep_logging(live: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (*live[:3], list(live[3]), list(live[4]))
+    return (*live[:5], list(live[5]), list(live[6]))
 
 
 def _set_logging(saved: tuple[Any, ...]) -> None:
@@ -160,17 +223,46 @@ def _set_logging(saved: tuple[Any, ...]) -> None:
     root.setLevel(saved[0])
     root.disabled = saved[1]
     logging.disable(saved[2])
-    root.handlers[:] = saved[3]
-    root.filters[:] = saved[4]
+    if _logger_class() is not saved[3]:
+        logging.setLoggerClass(saved[3])
+    if _record_factory() is not saved[4]:
+        logging.setLogRecordFactory(saved[4])
+    root.handlers[:] = saved[5]
+    root.filters[:] = saved[6]
 
 
-def _soft_limits() -> list[int]:
-    return [resource.getrlimit(each)[0] for each in _LIMITS]
+def _limits() -> list[tuple[int, int]]:
+    return list(map(resource.getrlimit, _LIMITS))
 
 
-def _set_soft_limits(saved: list[int]) -> None:
-    for each, soft in zip(_LIMITS, saved, strict=True):
-        resource.setrlimit(each, (soft, resource.getrlimit(each)[1]))
+def _set_limits(saved: list[tuple[int, int]]) -> None:
+    for each, limits in zip(_LIMITS, saved, strict=True):
+        if resource.getrlimit(each) != limits:
+            resource.setrlimit(each, limits)
+
+
+_nice = partial(os.getpriority, os.PRIO_PROCESS, 0)
+_set_nice = partial(os.setpriority, os.PRIO_PROCESS, 0)
+
+
+def _set_processors(saved: set[int]) -> None:
+    """Those of the container may have changed meanwhile: who was there before is replaced then."""
+    if not os.sched_getaffinity(0) > saved:
+        os.sched_setaffinity(0, saved)
+    if os.sched_getaffinity(0) != saved:
+        raise OSError("the container has other processors now")
+
+
+def _remembered_tempdir() -> Any:
+    """None also for what it would be found to be anew."""
+    found = tempfile.tempdir
+    if found is not None and found == os.fsdecode(_environ_data.get(b"TMPDIR", b"")):
+        return None
+    return found
+
+
+def _set_tempdir(saved: Any) -> None:
+    tempfile.tempdir = saved
 
 
 def _start_method() -> str | None:
@@ -220,12 +312,16 @@ _SETTINGS = (
     _Setting(_hooks, _set_hooks),
     _Setting(partial(getattr, warnings, "filters"), _set_filters, list),
     _Setting(_logging, _set_logging, _keep_logging),
-    _Setting(_soft_limits, _set_soft_limits),
+    _Setting(_limits, _set_limits),
+    _Setting(_nice, _set_nice),
+    _Setting(partial(os.sched_getaffinity, 0), _set_processors),
     _Setting(socket.getdefaulttimeout, socket.setdefaulttimeout),
     _Setting(_start_method, _set_start_method),
     _Setting(partial(vars, builtins), _set_builtins, dict),
     _attribute("path"),
     _attribute("argv"),
+    _Setting(_remembered_tempdir, _set_tempdir),  # after the environment, which it looks at
+    _Setting(hooks.read, hooks.write),
 )
 
 
