@@ -31,6 +31,7 @@ from anypod.wire.messages import (
 )
 from anypod_gateway.attempts import Attempt, Failed, Lost, Overdue
 from anypod_gateway.discovery import Endpoint
+from anypod_gateway.finite import can_be_told, with_finite_numbers
 from anypod_gateway.groups import Groups, Share
 from anypod_gateway.hearsay import Hearsay
 from anypod_gateway.links import Identity, Link, Target
@@ -276,7 +277,7 @@ class Worker:
                 raise BadMessage("a second hello")
             else:
                 attempt = self._open.get(message.id)
-                if attempt is not None:
+                if attempt is not None and can_be_told(message):
                     attempt.take(message)
         if freed:
             self._watcher.freed(self)
@@ -294,6 +295,7 @@ class Worker:
             self._take_refusal(message)
             attempt.finish(message)
         elif isinstance(message, Result):
+            message = with_finite_numbers(message)
             if attempt.share is None:
                 self._pace += (message.run_seconds - self._pace) / PACE_SAMPLES
             attempt.supply.deliver(attempt, message)

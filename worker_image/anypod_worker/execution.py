@@ -49,6 +49,11 @@ RefusalReason = Literal[
 ]
 
 
+def _possible(seconds: float, most: float) -> float:
+    """Of what an executor says, in whose process a program may have meddled with the clocks."""
+    return min(seconds, most) if seconds >= 0.0 else 0.0  # neither, if it is no number
+
+
 class Execution(Work):
     def __init__(
         self,
@@ -235,11 +240,13 @@ class Execution(Work):
             self._on_end(self, frame)
         session = self.message.session is not None
         kept = self._outputs_kept(failure)
+        now = time.monotonic()
+        began = self.started or now
         self._answer(
             Result(
                 id=self.id,
-                run_seconds=frame.run_seconds,
-                wait_seconds=self.started - self.accepted,
+                run_seconds=_possible(frame.run_seconds, now - began),
+                wait_seconds=began - self.accepted,
                 outputs=frame.outputs if kept is None else kept,
                 failure=failure if kept is None else None,
                 printed=printed,

@@ -10,10 +10,10 @@ import os
 import signal
 import socket
 import threading
-import time
 import traceback
 from functools import partial
 from pathlib import Path
+from time import monotonic  # by name: a program may replace them
 from types import FrameType
 from typing import NoReturn
 
@@ -175,7 +175,7 @@ class Executor:
         return outcome.flushed and self._baseline.streams.are_in_place()
 
     def _outcome(self, frame: frames.Run, program: LoadedProgram | None) -> Outcome:
-        began = time.monotonic()
+        began = monotonic()
         try:
             if program is None:
                 assert frame.code is not None
@@ -183,7 +183,7 @@ class Executor:
         except InvalidProgram as error:
             return Outcome(
                 failure=error.failure,
-                run_seconds=time.monotonic() - began,
+                run_seconds=monotonic() - began,
                 interrupted=error.interrupted,
             )
         self._credit = frames.CHUNK_WINDOW

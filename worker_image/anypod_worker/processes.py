@@ -7,9 +7,9 @@ repeats until a look finds nobody alive, because what is being killed may be for
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic, sleep  # by name: a program may replace them
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -89,11 +89,11 @@ def is_alive(pid: int) -> bool:
 
 def wait_for_parent(parent: int, seconds: float = 10.0) -> None:
     """Until a process that was forked twice is the child of ``parent``. Raises ParentGone."""
-    end = time.monotonic() + seconds
+    end = monotonic() + seconds
     while os.getppid() != parent:
-        if time.monotonic() > end:
+        if monotonic() > end:
             raise ParentGone
-        time.sleep(0.0002)
+        sleep(0.0002)
 
 
 def send(pid: int, number: signal.Signals) -> None:
@@ -117,11 +117,11 @@ def kill_below(pid: int) -> bool:
 
 def kill_below_until_none(pid: int, seconds: float) -> bool:
     """Rounds of ``kill_below`` for at most this long; whether all are gone. Blocks."""
-    end = time.monotonic() + seconds
+    end = monotonic() + seconds
     while kill_below(pid):
-        if time.monotonic() > end:
+        if monotonic() > end:
             return False
-        time.sleep(0.001)
+        sleep(0.001)
     return True
 
 

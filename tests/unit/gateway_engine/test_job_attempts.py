@@ -1,6 +1,7 @@
 """What becomes of a job, by what a worker says of its attempts; the test plays the worker."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -19,7 +20,16 @@ from anypod.store.job_records import Job
 from anypod.store.jobs import JobStore
 from anypod.store.kv import KeyValue, Put, StoreUnavailable
 from anypod.store.observed import ObservedStore
-from anypod.wire.messages import Draining, Execute, Failure, Output, Refused, Result, Usage
+from anypod.wire.messages import (
+    Draining,
+    Execute,
+    Failure,
+    Output,
+    Progress,
+    Refused,
+    Result,
+    Usage,
+)
 from anypod_gateway.jobs.work import (
     LONGEST_PATIENCE,
     LONGEST_PAUSE_UNBEGUN,
@@ -139,6 +149,21 @@ async def test_a_job_whose_end_cannot_be_written_ends_and_leaves_its_place(tmp_p
         assert (await it.result(jobs[0]))["status"] == 500
         await it.worker.answer(await it.come())
         assert (await it.ended(jobs[1])).state == "succeeded"
+
+
+@pytest.mark.parametrize("said", [math.nan, math.inf, -math.inf], ids=str)
+async def test_a_number_that_is_none_leaves_the_job_readable(tmp_path: Path, said: float) -> None:
+    async with scene(tmp_path) as it:
+        job = await it.submit()
+        execute = await it.come()
+        await it.worker.send(Progress(execute.id, said, None))
+        usage = Usage("fast", 1, cost=said)
+        await it.worker.send(Result(execute.id, said, said, outputs=b"42", usage=usage))
+        found = await it.ended(job)
+        assert (found.state, found.run_seconds, found.progress) == ("succeeded", 0.0, None)
+        told = (await it.result(job))["execution"]
+        assert (told["runSeconds"], told["usage"]["calls"]) == (0, 1)
+        assert math.isfinite(told["queueSeconds"])
 
 
 @pytest.mark.parametrize(

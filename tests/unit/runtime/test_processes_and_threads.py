@@ -49,6 +49,25 @@ def test_a_thread_that_runs_on_is_told(tmp_path: Path, case: str) -> None:
     assert in_executor(body).value is True
 
 
+def test_a_clock_that_a_program_stops_is_its_own(tmp_path: Path) -> None:
+    """As libraries do that freeze the time."""
+    stopping = """
+        import threading, time
+        def main(stop):
+            time.sleep(0.01)
+            if stop:
+                time.perf_counter = time.monotonic = lambda: 0.0
+                threading.Thread(target=threading.Event().wait, daemon=True).start()
+    """
+
+    def body(_baseline: Baseline) -> list[tuple[bool, bool]]:
+        program = loaded(tmp_path, stopping)
+        outcomes = [executed(program, {"stop": stop}) for stop in (True, False)]
+        return [(0.01 < each.run_seconds < 10, each.threads_left) for each in outcomes]
+
+    assert in_executor(body).value == [(True, True), (True, False)]
+
+
 def test_threads_of_others_are_not_told(tmp_path: Path) -> None:
     event = threading.Event()
     thread = threading.Thread(target=event.wait)

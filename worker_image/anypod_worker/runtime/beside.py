@@ -6,9 +6,9 @@ process's (the environment, the current directory, signal handlers) they share, 
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from contextvars import Context, ContextVar
+from time import perf_counter  # by name: a program may replace them
 from typing import Any, Protocol
 from weakref import WeakSet
 
@@ -287,14 +287,14 @@ class Company:
         if not plan.waits:
             raise invalid(NOT_ASYNC)
         arguments, named = plan.bind(member.inputs, None, member.given)
-        began = time.perf_counter()
+        began = perf_counter()
         try:
             value = self._program.entry(*arguments, **named)
             member.outcome.outputs = await results.awaited(
                 value, emit, self._output_limit, member.turn
             )
         finally:
-            member.outcome.run_seconds = time.perf_counter() - began
+            member.outcome.run_seconds = perf_counter() - began
 
     def _end(self, member: _Member) -> None:
         outcome = member.outcome

@@ -13,9 +13,9 @@ import asyncio
 import inspect
 import signal
 import sys
-import time
 from collections.abc import Callable
 from enum import Enum
+from time import monotonic  # by name: a program may replace them
 from types import CodeType, FrameType, TracebackType
 
 _STUBBORN_SECONDS = 0.25
@@ -102,11 +102,11 @@ class Execution:
             self._raised = True
             raise Interrupted(frame)
         if not self._cancelled:
-            self._cancelled = time.monotonic()
+            self._cancelled = monotonic()
             self._cancel()
             # A step that never awaits does not see the cancel.
             _hit_again_after(_STUBBORN_SECONDS)
-        elif _in_a_step(frame) and time.monotonic() - self._cancelled >= _STUBBORN_SECONDS:
+        elif _in_a_step(frame) and monotonic() - self._cancelled >= _STUBBORN_SECONDS:
             self._raised = True
             raise Interrupted(frame)
 
@@ -128,7 +128,7 @@ class Steps(Execution):
         self.mode = mode
 
     def hit(self, frame: FrameType | None) -> None:
-        blocks = time.monotonic() - self._began() >= _STUBBORN_SECONDS
+        blocks = monotonic() - self._began() >= _STUBBORN_SECONDS
         if blocks and self.mode is not _Mode.HELD and self._is_the_programs(frame):
             raise Interrupted(frame)
 

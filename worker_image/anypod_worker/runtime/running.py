@@ -3,11 +3,11 @@
 import _thread
 import os
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass
+from time import monotonic, perf_counter, sleep  # by name: a program may replace them
 from weakref import WeakKeyDictionary
 
 from anypod import session as session_module
@@ -72,12 +72,12 @@ class _Call:
 
     def _execute(self) -> None:
         arguments, named = plan_of(self.program).bind(self.inputs, self.session, self.given)
-        started = time.perf_counter()
+        started = perf_counter()
         try:
             value = self.program.entry(*arguments, **named)
             data = results.collected(value, self.emit, self.output_limit, self.session)
         finally:
-            self.outcome.run_seconds = time.perf_counter() - started
+            self.outcome.run_seconds = perf_counter() - started
             if sys.getrecursionlimit() < _LEAST_RECURSION:
                 sys.setrecursionlimit(_LEAST_RECURSION)
         if self.session is not None:
@@ -131,9 +131,9 @@ def threads_left(before: int) -> bool:
     """Threads that are about to end, as those of a pool that was just dropped, get a moment."""
     if count_threads() <= before:
         return False
-    until = time.monotonic() + _THREAD_GRACE_SECONDS
-    while count_threads() > before and time.monotonic() < until:
-        time.sleep(0.001)
+    until = monotonic() + _THREAD_GRACE_SECONDS
+    while count_threads() > before and monotonic() < until:
+        sleep(0.001)
     return count_threads() > before
 
 

@@ -3,10 +3,10 @@
 import asyncio
 import os
 import selectors
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, ContextVar
+from time import monotonic  # by name: a program may replace them
 from typing import Any
 
 MARK_BYTES = 64
@@ -49,14 +49,14 @@ class Loop(asyncio.SelectorEventLoop):
     def __init__(self, mark: Callable[[bytes], None]) -> None:
         """``mark`` is told whose step begins; nobody's when it ends."""
         super().__init__(_Selector())
-        self.step_began = time.monotonic()
+        self.step_began = monotonic()
         self.threads = ThreadPoolExecutor(thread_name_prefix="asyncio")
         """None of them before one is needed."""
         self.set_default_executor(self.threads)
         self._mark = mark
 
     def begin_step(self, mark: bytes) -> None:
-        self.step_began = time.monotonic()
+        self.step_began = monotonic()
         self._mark(mark)
 
     def end_step(self) -> None:
