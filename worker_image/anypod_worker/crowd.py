@@ -90,7 +90,7 @@ class Crowd:
         if member is None and isinstance(frame, frames.Used):
             return  # a thread that it has left asks on
         if member is None:
-            raise frames.BadFrame("speaks of what does not run")
+            raise frames.OfAnother("speaks of what does not run")
         if isinstance(frame, frames.Done):
             self._take_end(member, frame)
         elif isinstance(frame, frames.NeedCode):
@@ -250,7 +250,7 @@ class Crowd:
         for member in members:
             if not member.is_left:
                 unread = not member.has_begun
-                by_another = member.run.id not in guilty
+                by_another = death.by_another or member.run.id not in guilty
                 member.job.lost(replace(death, job_unread=unread, by_another=by_another))
 
     def _guilty(self, death: "Death", begun: list[str]) -> list[str]:

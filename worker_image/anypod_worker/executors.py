@@ -49,7 +49,8 @@ class Death:
     job_unread: bool = False
     """It died before it had read what it should run: nothing of that has happened."""
     by_another: bool = False
-    """Of several executions in it, this one has not ended it, as far as is known."""
+    """It was another execution that has ended it, as far as is known: one of several in it, or one
+    before, that had said its end too early."""
 
 
 class Job(Protocol):
@@ -123,6 +124,7 @@ class Executor(asyncio.Protocol):
         self._said_more = False
         self._left_unread = False
         self._condemned = ""
+        self._by_another = False
         self._status: int | None = None
         self._socket_ended = False
         self._pipes = Pipes(self._loop, ends.stdout, ends.stderr, self._printed)
@@ -238,6 +240,9 @@ class Executor(asyncio.Protocol):
         try:
             for body in self._reader.feed(data):
                 self._take(frames.decode_for_supervisor(body))
+        except frames.OfAnother as error:
+            self._by_another = True
+            self._distrust(str(error))
         except frames.BadFrame as error:
             self._distrust(str(error))
 
@@ -273,7 +278,7 @@ class Executor(asyncio.Protocol):
     def _take_end(self, frame: frames.Done | frames.Checked) -> None:
         job, run = self.job, self._run
         if job is None or run is None or run.id != frame.id:
-            raise frames.BadFrame("an end of what does not run")
+            raise frames.OfAnother("an end of what does not run")
         if isinstance(run, frames.Run) != isinstance(frame, frames.Done):
             raise frames.BadFrame("an end of another kind")
         self._pipes.drain()
@@ -294,7 +299,7 @@ class Executor(asyncio.Protocol):
 
     def _resend(self, frame: frames.NeedCode) -> None:
         if self.job is None or not isinstance(self._run, frames.Run) or self._run.id != frame.id:
-            raise frames.BadFrame("asks for code of what does not run")
+            raise frames.OfAnother("asks for code of what does not run")
         code = self.job.code
         if code is None or self._run.code is not None:
             raise frames.BadFrame("asks for code that it was given")
@@ -365,11 +370,13 @@ class Executor(asyncio.Protocol):
         if reason == CLOSED and not _was_killed(status):
             reason = ""  # it was about to end by itself, and slow
         if os.WIFEXITED(status):
-            return Death(reason, exit_code=os.WEXITSTATUS(status), job_unread=unread)
+            code = os.WEXITSTATUS(status)
+            return Death(reason, exit_code=code, job_unread=unread, by_another=self._by_another)
         number = os.WTERMSIG(status)
         if number == signal.SIGKILL and not reason and self._memory_was_short():
             reason = "oom"
-        return Death(reason, signal=_signal_name(number), job_unread=unread)
+        name = _signal_name(number)
+        return Death(reason, signal=name, job_unread=unread, by_another=self._by_another)
 
     def _finish(self, death: Death) -> None:
         if self.is_gone:

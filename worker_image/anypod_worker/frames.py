@@ -201,6 +201,10 @@ class BadFrame(ValueError):
     """The peer sent bytes that are not a frame, or one above the limit."""
 
 
+class OfAnother(BadFrame):
+    """It speaks of something else than what runs: as far as is known, that one has not sent it."""
+
+
 def encode(frame: Frame) -> bytes:
     body = _encoder.encode(frame)
     return len(body).to_bytes(_HEADER, "big") + body

@@ -500,6 +500,37 @@ def main(number: int):
         assert answer.result.printed.stdout + answer.result.printed.stderr == ""
 
 
+async def test_an_end_that_was_said_too_early_is_not_the_next_executions_fault(
+    worker: Worker, gateway: Gateway, tmp_path: Path
+) -> None:
+    early = """
+import pathlib, sys, time
+from anypod_worker import frames
+def main(say: str, end: str):
+    while not pathlib.Path(say).exists():
+        time.sleep(0.01)
+    frame = sys._getframe()
+    while "frame" not in frame.f_locals or "self" not in frame.f_locals:
+        frame = frame.f_back
+    frame.f_locals["self"]._wire.send(frames.Done(frame.f_locals["frame"].id, 0.0, b"1"))
+    while not pathlib.Path(end).exists():
+        time.sleep(0.01)
+"""
+    await at_rest(worker)
+    say, end = tmp_path / "say", tmp_path / "end"
+    tmp_path.chmod(0o755)
+    inputs = {"say": str(say), "end": str(end)}
+    running = [await gateway.begin(early, inputs) for _ in range(EXECUTORS)]
+    say.touch()
+    for id_ in running:
+        assert (await gateway.end(id_)).outputs == 1
+    waiting = [await gateway.begin("def main(): return 1") for _ in range(EXECUTORS)]
+    end.touch()
+    for id_ in waiting:
+        assert (await gateway.end(id_)).failure.type == "worker-lost"
+    await at_rest(worker)
+
+
 async def test_a_flood_of_output_stalls_nobody_and_is_not_kept(
     worker: Worker, gateway: Gateway, tmp_path: Path
 ) -> None:

@@ -60,6 +60,8 @@ class Owner:
 
     def lost(self, death: Death) -> None:
         self._note(("lost", death.job_unread))
+        if death.by_another:
+            self._note("by another")
 
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
@@ -154,6 +156,31 @@ def test_of_its_reason_to_end_when_the_next_execution_was_just_sent(
             executor.exited(0)
             await owner.until(Death("unclean", exit_code=0, job_unread=True))
             assert ("lost", True) in owner.happened
+
+    runner.run(main())
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside others"])
+def test_of_an_end_that_comes_again_when_another_runs(
+    runner: asyncio.Runner, tmp_path: Path, beside: bool
+) -> None:
+    """The first may have been a program's, by accident: what runs now has done nothing."""
+    ended = frames.encode(frames.Done("a", 0.0, b"1"))
+
+    async def main() -> None:
+        async with warm(tmp_path) as (owner, executor, theirs):
+            run = executor.run_beside if beside else executor.run
+            run(owner, run_of("a"))
+            theirs.sendall(ended)
+            await owner.until("a")
+            run(owner, run_of("b"))
+            begun = frames.encode(frames.Begun("b"))
+            theirs.sendall(begun + ended if beside else ended)
+            while executor.takes_more:
+                await asyncio.sleep(0.001)
+            executor.exited(signal.SIGKILL)
+            await owner.until(("lost", False))
+            assert "by another" in owner.happened
 
     runner.run(main())
 
