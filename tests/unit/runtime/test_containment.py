@@ -79,6 +79,10 @@ CHANGES: dict[str, tuple[str, str]] = {
     ),
     "gc's debugging": ("gc.set_debug(gc.DEBUG_SAVEALL)", "gc.get_debug()"),
     "gc's callbacks": ("gc.callbacks.append(lambda *_: None)", "len(gc.callbacks)"),
+    "the policy of event loops": (
+        "asyncio.set_event_loop_policy(P())",
+        "type(asyncio.get_event_loop_policy()).__module__.partition('.')[0]",
+    ),
     "tracemalloc": ("tracemalloc.start(3)", "tracemalloc.is_tracing()"),
     "faulthandler": (
         "faulthandler.disable() if faulthandler.is_enabled() else faulthandler.enable()",
@@ -139,10 +143,12 @@ CHANGES: dict[str, tuple[str, str]] = {
 }
 
 IMPORTS = (
-    "import builtins, decimal, faulthandler, gc, importlib.util, locale, logging, multiprocessing,"
-    " os, resource, signal, socket, sys, tempfile, threading, time, tracemalloc, warnings\n"
+    "import asyncio, builtins, decimal, faulthandler, gc, importlib.util, locale, logging,"
+    " multiprocessing, os, resource, signal, socket, sys, tempfile, threading, time, tracemalloc,"
+    " warnings\n"
     "from importlib.machinery import FileFinder\n"
     "class F:\n    def find_spec(self, *_):\n        return None\n"
+    "class P(asyncio.DefaultEventLoopPolicy):\n    def new_event_loop(self):\n        1 / 0\n"
 )
 
 

@@ -14,6 +14,7 @@ scheduler's policy and the limit of the stack nobody looks at: to ask costs a sy
 and no program harms the next by these unless it means to.
 """
 
+import asyncio
 import builtins
 import faulthandler
 import gc
@@ -274,6 +275,17 @@ def _set_start_method(saved: str | None) -> None:
     sys.modules["multiprocessing"].set_start_method(saved, force=True)
 
 
+def _loop_policy() -> Any:
+    """None for asyncio's own, which it makes when it first needs it."""
+    policy = getattr(asyncio.events, "_event_loop_policy", None)
+    return None if type(policy).__module__.startswith("asyncio.") else policy
+
+
+def _set_loop_policy(saved: Any) -> None:
+    """Without the public function, which would warn of its end."""
+    asyncio.events._event_loop_policy = saved  # type: ignore[attr-defined]  # noqa: SLF001
+
+
 def _set_builtins(saved: dict[str, Any]) -> None:
     current = vars(builtins)
     for name in [name for name in current if name not in saved]:
@@ -317,6 +329,7 @@ _SETTINGS = (
     _Setting(partial(os.sched_getaffinity, 0), _set_processors),
     _Setting(socket.getdefaulttimeout, socket.setdefaulttimeout),
     _Setting(_start_method, _set_start_method),
+    _Setting(_loop_policy, _set_loop_policy),
     _Setting(partial(vars, builtins), _set_builtins, dict),
     _attribute("path"),
     _attribute("argv"),
