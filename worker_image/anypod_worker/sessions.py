@@ -65,13 +65,14 @@ class Session:
         code = programs.get(execution.message.revision)
         if code is None:
             code = await execution.ask_program()
-        if self._version is None:
-            told = await execution.ask_state()
-            self._version, self._state = told.version, told.state
+        # An executor that ends while another is waited for takes what was known along.
+        while self._version is None or self.executor is None or not self.executor.is_idle:
             self._executor_has_state = False
-        if self.executor is None or not self.executor.is_idle:
-            self.executor = await self._sessions.reserve.take(self)
-            self._executor_has_state = False
+            if self._version is None:
+                told = await execution.ask_state()
+                self._version, self._state = told.version, told.state
+            if self.executor is None or not self.executor.is_idle:
+                self.executor = await self._sessions.reserve.take(self)
         execution.base = self._version
         state = None if self._executor_has_state else self._state
         execution.start(self.executor, code, state)

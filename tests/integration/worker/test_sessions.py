@@ -181,6 +181,23 @@ async def test_an_executor_killed_between_calls_asks_again(
     assert await worker.is_ready()
 
 
+async def test_a_call_that_finds_its_executor_dying_asks_again(gateway: Gateway) -> None:
+    unfit = (
+        "import sys, time\n"
+        "from anypod_worker import frames\n"
+        "def main(session):\n"
+        "    frame = sys._getframe()\n"
+        "    while not isinstance(frame.f_locals.get('frame'), frames.Run):\n"
+        "        frame = frame.f_back\n"
+        "    id, wire = frame.f_locals['frame'].id, frame.f_locals['self']._wire\n"
+        "    wire.send(frames.Done(id, 0.0, b'1', unfit='unclean'))\n"
+        "    time.sleep(30)\n"
+    )
+    for number in range(1, 11):
+        await gateway.run(unfit, session=ref())
+        assert (await gateway.run(COUNT, session=ref())).outputs[1:] == [1, number]
+
+
 async def test_an_older_epoch_is_refused(gateway: Gateway) -> None:
     await gateway.run(COUNT, session=ref(epoch=3))
     answer = await gateway.run(COUNT, session=ref(epoch=2))
