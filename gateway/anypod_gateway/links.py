@@ -11,7 +11,7 @@ stall of this process is not taken for one of the worker.
 import asyncio
 import errno
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -52,6 +52,7 @@ class Target:
     host: str
     port: int
     max_message_bytes: int
+    """That is taken from it."""
     called: str = ""
     """The pool as callers name it, if that is not ``pool``."""
 
@@ -70,8 +71,9 @@ class Peer(Protocol):
     def take(self, batch: list[ToGateway]) -> None:
         """Raises BadMessage for what the worker must not say."""
 
-    def unsendable(self, message: Message) -> None:
-        """It has no encoding; nothing else is harmed."""
+    def unsendable(self, message: Message, limit: int | None = None) -> None:
+        """It has no encoding, or more than the ``limit`` of bytes that the worker takes; nothing
+        else is harmed."""
 
     def lost(self, unsent: Sequence[Message], *, all_answered: bool) -> None:
         """The link is down; these messages never left this process. ``all_answered``: the worker
@@ -116,6 +118,8 @@ class Link:
         self._http = http
         self._peer = peer
         self._unsent = Unsent()
+        self._room = 0
+        """The largest message that the worker takes: a larger one would break the link."""
         self._silent_ticks = 0
         self._up_ticks = 0
         self._task: asyncio.Task[None] | None = None
@@ -188,7 +192,11 @@ class Link:
             await _close(socket, code)
 
     async def _exchange_hellos(self, socket: ClientWebSocketResponse) -> list[ToGateway]:
-        hello = GatewayHello(self._identity.gateway, self._identity.version)
+        hello = GatewayHello(
+            self._identity.gateway,
+            self._identity.version,
+            max_message_bytes=self._target.max_message_bytes,
+        )
         async with asyncio.timeout(HELLO_SECONDS):
             await socket.send_bytes(codec.encode([hello]))
             message = await socket.receive()
@@ -216,6 +224,8 @@ class Link:
         hello, *rest = batch
         assert isinstance(hello, WorkerHello)
         self._silent_ticks = self._up_ticks = 0
+        told = hello.max_message_bytes
+        self._room = told or codec.untold_message_bytes(hello.max_body_bytes)
         self.is_up, self.is_refused = True, False
         parts: list[asyncio.Future[None]] = []
         try:
@@ -265,23 +275,31 @@ class Link:
             if unsent.take_ping():
                 await socket.ping()
             while batch := unsent.take():
-                try:
-                    data = codec.encode(batch)
-                except (UnicodeEncodeError, ValueError, TypeError, OverflowError):
-                    data = self._encode_each(batch)
-                await socket.send_bytes(data)
+                for data in self._encoded(batch):
+                    await socket.send_bytes(data)
 
-    def _encode_each(self, batch: list[Message]) -> bytes:
-        """All that can be encoded; one client's odd text must not cost the others anything."""
-        good: list[Message] = []
+    def _encoded(self, batch: list[Message]) -> Iterable[bytes]:
+        """In one piece where that can be sent. Else all that can, one by one: what one client has
+        sent must not cost the others anything."""
+        data = _encoding(batch)
+        if data is not None and len(data) <= self._room:
+            yield data
+            return
         for message in batch:
-            try:
-                codec.encode([message])
-            except (UnicodeEncodeError, ValueError, TypeError, OverflowError):
+            data = _encoding([message])
+            if data is None:
                 self._peer.unsendable(message)
+            elif len(data) > self._room:
+                self._peer.unsendable(message, self._room)
             else:
-                good.append(message)
-        return codec.encode(good)
+                yield data
+
+
+def _encoding(batch: list[Message]) -> bytes | None:
+    try:
+        return codec.encode(batch)
+    except (UnicodeEncodeError, ValueError, TypeError, OverflowError):
+        return None
 
 
 def _decode(data: bytes) -> list[ToGateway]:

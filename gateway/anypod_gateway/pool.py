@@ -207,8 +207,7 @@ class Pool:
 
     def _make_worker(self, endpoint: Endpoint, roster: Roster) -> Worker:
         limits = self.spec.limits
-        # What an execution printed travels beside its outputs; a byte may take three.
-        largest = max_message_bytes(limits.body_bytes) + 4 * limits.log_bytes
+        largest = max_message_bytes(limits.body_bytes, limits.log_bytes)
         return Worker(
             self.manifest.metadata.name,
             endpoint,

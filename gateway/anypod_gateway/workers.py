@@ -44,6 +44,8 @@ ABANDONED_SECONDS = 30.0
 FULL_SECONDS = 0.1
 """A worker that has refused for want of an executor is asked again after that long, unless it has
 said something before."""
+SMALL_RETRY_SECONDS = 30
+"""Until there may be other workers, that take larger messages."""
 ENDS_KEPT = 10_000
 """Ends of sessions that a worker is told when its link is up again."""
 
@@ -326,12 +328,22 @@ class Worker:
         self._draining |= load.draining
         self._review()
 
-    def unsendable(self, message: Message) -> None:
+    def unsendable(self, message: Message, limit: int | None = None) -> None:
         attempt = self._open.get(getattr(message, "id", ""))
         if attempt is None:
             return
-        log.error("a message for execution %s cannot be encoded", attempt.id)
-        attempt.finish(Failed(error("bad-request", "there is text in it that is not Unicode")))
+        if limit is None:
+            log.error("a message for execution %s cannot be encoded", attempt.id)
+            why = error("bad-request", "there is text in it that is not Unicode")
+        else:  # the pool allows it: the worker is of another version, or of what the pool was
+            log.warning("worker %s takes no message as large as for %s", self.name, attempt.id)
+            why = error(
+                "no-worker",
+                f"it needs a worker that takes more than {limit} bytes at once",
+                worker=self.name,
+                retry_after=SMALL_RETRY_SECONDS,
+            )
+        attempt.finish(Failed(why))
         if isinstance(message, Execute | Check):
             self._close(attempt)
         else:

@@ -23,6 +23,8 @@ from anypod_worker.runtime.running import Outcome
 from anypod_worker.runtime.shared_streams import Stream
 
 _EXIT_CONFUSED = 70
+_PRINTED_BYTES = 1024 * 1024
+"""Of one frame, however much is printed at once: a frame has a limit."""
 
 
 def _nowhere(_: bytes) -> None:
@@ -113,7 +115,8 @@ class Shared:
         self._send(frames.Chunk(execution, data))
 
     def printed(self, execution: str, stream: Stream, data: bytes) -> None:
-        self._send(frames.Printed(execution, stream, data))
+        for at in range(0, len(data), _PRINTED_BYTES):
+            self._send(frames.Printed(execution, stream, data[at : at + _PRINTED_BYTES]))
 
     def progress(self, execution: str, done: float, total: float | None, message: str) -> None:
         self._send(frames.Progress(execution, done, total, message))

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 
 import anypod
+from anypod.wire import codec
 from anypod.wire.config import WorkerConfig
 from anypod.wire.messages import (
     AHEAD_PER_EXECUTOR,
@@ -82,6 +83,7 @@ class Dispatch:
             groups=True,
             kinds=abilities.KINDS,
             hearsay=True,
+            max_message_bytes=codec.max_message_bytes(config.limits.output_bytes),
         )
 
     def welcome(self, link: Link) -> None:

@@ -26,7 +26,7 @@ from anypod.wire.messages import (
     SessionState,
     Usage,
 )
-from anypod_worker import failures, frames
+from anypod_worker import excess, failures, frames
 from anypod_worker.executors import Executor
 from anypod_worker.keys import NO_KEYS, Keys
 from anypod_worker.outbox import Outbox
@@ -159,10 +159,15 @@ class Execution(Work):
             self._outbox.credit(size)
 
     def chunk(self, data: bytes) -> None:
-        if self._outbox is not None:
-            if self._keys.hides:
-                data = self._keys.hidden(data)
-            self._outbox.push(Chunk(self.id, data), len(data))
+        if self._outbox is None:
+            return
+        too_much = excess.of_chunk(data, self.limits, self.gateway.room)
+        if too_much or self._outbox.is_full:
+            self.stop(failures.TOO_LARGE)
+            return
+        if self._keys.hides:
+            data = self._keys.hidden(data)
+        self._outbox.push(Chunk(self.id, data), len(data))
 
     def progress(self, said: frames.Progress) -> None:
         """A program could send more than an executor lets it say: what comes too soon waits."""
@@ -194,12 +199,14 @@ class Execution(Work):
         if possible and self.code is not None and self.code.kind == "dspy":
             self._used = usage
 
-    def _outputs_kept(self, failure: Failure | None) -> bytes | None:
+    def _outputs_kept(self, failure: Failure | None, printed: Output | None) -> bytes | None:
         """What it ends with instead of a failure that nobody has asked for."""
         if self._kept is None or failure is None or self.stopped == failures.CANCELLED:
             return None
         why = msgspec.json.encode(f"{failure.type}: {failure.detail}")
-        return b'%s,"reason":%s}' % (self._kept.removesuffix(b"}"), why)
+        outputs = b'%s,"reason":%s}' % (self._kept.removesuffix(b"}"), why)
+        fits = len(outputs) <= excess.beside(printed, self.gateway.room)
+        return outputs if fits else None
 
     def _passed(self, size: int) -> None:
         if self.executor is not None and not self.ended:
@@ -232,6 +239,10 @@ class Execution(Work):
         if self._keys.hides:
             frame = self._hidden(frame)
         printed = self._output()
+        too_much = excess.of_done(frame, self.limits, excess.beside(printed, self.gateway.room))
+        if too_much is not None:
+            frame = msgspec.structs.replace(frame, outputs=None, state=None, failure=too_much)
+            self._distrust()
         failure = frame.failure
         if frame.interrupted and failure is not None and failure.type == "deadline-exceeded":
             beside = bool(self.message.group)
@@ -239,7 +250,7 @@ class Execution(Work):
         if self._on_end is not None:
             self._on_end(self, frame)
         session = self.message.session is not None
-        kept = self._outputs_kept(failure)
+        kept = self._outputs_kept(failure, printed)
         now = time.monotonic()
         began = self.started or now
         self._answer(
@@ -275,7 +286,7 @@ class Execution(Work):
         printed = self._output()
         if self._on_end is not None:
             self._on_end(self, None)
-        kept = self._outputs_kept(failure)
+        kept = self._outputs_kept(failure, printed)
         self._answer(
             Result(
                 id=self.id,
@@ -295,7 +306,12 @@ class Execution(Work):
             self._printed.end()
         if not self.message.logs:
             return None
-        return Output() if self._printed is None else self._printed.output()
+        if self._printed is None:
+            return Output()
+        output = self._printed.output()
+        if excess.of_printed(output, self.gateway.room):
+            return Output(cut_bytes=output.cut_bytes + len(output.stdout) + len(output.stderr))
+        return output
 
     def _answer(self, result: Result) -> None:
         self._close()

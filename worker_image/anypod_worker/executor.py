@@ -20,7 +20,7 @@ from typing import NoReturn
 from anypod import reporting
 from anypod.session import Session
 from anypod.wire.messages import PROGRESS_MESSAGE, Code
-from anypod_worker import aftermath, frames, kinds
+from anypod_worker import aftermath, excess, frames, kinds
 from anypod_worker.company import Shared
 from anypod_worker.confinement import Start, confine
 from anypod_worker.kinds import given
@@ -276,7 +276,7 @@ class Executor:
             description = self._kind(frame.code).describe(program)
         except InvalidProgram as error:
             return frames.Checked(frame.id, failure=error.failure)
-        return frames.Checked(
+        checked = frames.Checked(
             frame.id,
             None,
             description.inputs_schema,
@@ -285,6 +285,8 @@ class Executor:
             description.streams,
             waits=description.waits,
         )
+        too_much = excess.of_checked(checked)
+        return checked if too_much is None else frames.Checked(frame.id, failure=too_much)
 
     # afterwards
 

@@ -13,6 +13,7 @@ SESSION_MOVED = "session-moved"
 MEMORY = "memory"
 OUT_OF_MEMORY = "oom"
 PROCESSES = "processes"
+TOO_LARGE = "too-large"
 
 INTERRUPTED_ITSELF = Failure(
     type="program-error",
@@ -40,6 +41,11 @@ def of_stop(why: str, timeout: float) -> Failure:
         ),
         CANCELLED: Failure(type="deadline-exceeded", detail="the execution was cancelled"),
         STOPPED: Failure(type="worker-lost", detail="the worker was stopped"),
+        TOO_LARGE: Failure(
+            type="output-too-large",
+            detail="an item, or all at once, was more than can be sent",
+            path="outputs",
+        ),
         SESSION_ENDED: Failure(type="session-not-found", detail="the session was ended"),
         SESSION_MOVED: Failure(
             type="session-state-conflict", detail="the session has moved to another worker"

@@ -21,8 +21,9 @@ CHUNK_WINDOW = 256 * 1024
 """Bytes of chunks that an executor may have sent and the supervisor not yet passed on."""
 
 _HEADER = 4
-_SLACK_BYTES = 1024 * 1024
-"""Of a frame beside its bodies: names, failure, schemas, and the code of a program."""
+_SLACK_BYTES = 16 * 1024 * 1024
+"""Of a frame beside its bodies: names, failure, and what the store keeps (a program's code or
+schemas, a session's state), each of ``codec.STORED_BYTES`` at most."""
 _READ = 16 * 1024
 _LARGEST_READ = 1024 * 1024
 """A small buffer costs no system call for its memory; a large body is read in large steps."""
@@ -227,8 +228,8 @@ def decode_for_supervisor(body: bytes | memoryview) -> ToSupervisor:
 
 
 def max_frame_bytes(body_bytes: int) -> int:
-    """Inputs or outputs, and a session's state."""
-    return 2 * body_bytes + 16 * _SLACK_BYTES
+    """Inputs or outputs, and all that is beside them."""
+    return 2 * body_bytes + _SLACK_BYTES
 
 
 class FrameReader:

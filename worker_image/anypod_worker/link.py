@@ -17,6 +17,7 @@ from anypod.wire.messages import (
     PROTOCOL,
     Cancel,
     Check,
+    Checked,
     Chunk,
     Credit,
     EndSession,
@@ -64,8 +65,11 @@ class Worker(Protocol):
 
 
 class Link:
-    def __init__(self, socket: web.WebSocketResponse, worker: Worker) -> None:
+    def __init__(self, socket: web.WebSocketResponse, worker: Worker, room: int) -> None:
+        """``room``: of a gateway that does not say it."""
         self.gateway = "?"
+        self.room = room
+        """The largest message that the gateway takes: a larger one would break the link."""
         self._socket = socket
         self._worker = worker
         self._work: dict[str, Work] = {}
@@ -129,13 +133,33 @@ class Link:
                     await self._wake
                 self._sending, self._unsent = self._unsent, []
                 for batch in _batches(self._sending):
-                    await self._socket.send_bytes(codec.encode(batch))
+                    for data in self._encoded(batch):
+                        await self._socket.send_bytes(data)
                 self._sending = []
         except ConnectionError as error:
             logs.event(logging.INFO, "link broke", gateway=self.gateway, why=repr(error))
         finally:
             self._closed = True
             self._drained.set()
+
+    def _encoded(self, batch: list[Message]) -> Iterable[bytes]:
+        """In one piece if the gateway takes that, else one by one."""
+        data = codec.encode(batch)
+        if len(data) <= self.room:
+            yield data
+            return
+        for message in batch:
+            data = codec.encode([message])
+            if len(data) <= self.room:
+                yield data
+            else:  # what is large has been looked at before; this one is not worth the others
+                logs.event(
+                    logging.ERROR,
+                    "a message is larger than the gateway takes",
+                    gateway=self.gateway,
+                    message=type(message).__name__,
+                    bytes=len(data),
+                )
 
     def _is_far_behind(self) -> bool:
         waiting = self._sending + self._unsent
@@ -174,6 +198,7 @@ class Link:
         if hello.protocol != PROTOCOL:
             raise codec.BadMessage(f"speaks protocol {hello.protocol}, this worker {PROTOCOL}")
         self.gateway = hello.gateway
+        self.room = hello.max_message_bytes or self.room
         for early in batch[1:]:
             self._take_in(early)
 
@@ -249,6 +274,8 @@ def _weight(message: Message) -> int:
         return 256 + len(message.outputs or b"") + len(message.state or b"")
     if isinstance(message, Chunk):
         return 64 + len(message.data)
+    if isinstance(message, Checked):
+        return 256 + len(message.inputs_schema or b"") + len(message.outputs_schema or b"")
     return 4 * len(message.text) if isinstance(message, Log) else 256
 
 

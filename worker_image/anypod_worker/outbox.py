@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from anypod.wire.messages import WINDOW, Chunk, Log
+from anypod_worker.frames import CHUNK_WINDOW
 
 CREDIT_STEP = WINDOW // 4
 """Credit goes back to the executor in steps of this, not for every small chunk."""
@@ -23,12 +24,20 @@ class Outbox:
         self._waiting: deque[tuple[Chunk | Log, int]] = deque()
         self._allowed = WINDOW
         self._passed = 0
+        self._kept = 0
         self._dropped = False
         self._at_end: Callable[[], None] | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """So many bytes of chunks wait that no executor that counts its credit sends more."""
+        return self._kept >= CHUNK_WINDOW
 
     def push(self, message: Chunk | Log, size: int) -> None:
         if not self._dropped:
             self._waiting.append((message, size))
+            if isinstance(message, Chunk):
+                self._kept += size
             self._pump()
 
     def credit(self, size: int) -> None:
@@ -44,6 +53,7 @@ class Outbox:
         """Whoever reads has left: nothing but the end is sent from here on."""
         self._dropped = True
         self._waiting.clear()
+        self._kept = 0
         self._pump()
 
     def _pump(self) -> None:
@@ -56,6 +66,7 @@ class Outbox:
             self._send(message)
             if isinstance(message, Chunk):
                 self._passed += size
+                self._kept -= size
         if self._passed >= CREDIT_STEP:
             passed, self._passed = self._passed, 0
             self._on_passed(passed)

@@ -187,16 +187,18 @@ class Supervisor:
         return runner
 
     async def _link(self, request: web.Request) -> web.WebSocketResponse:
+        limits = self._config.limits
         socket = web.WebSocketResponse(
             heartbeat=HEARTBEAT_SECONDS,
-            max_msg_size=codec.max_message_bytes(self._config.limits.output_bytes),
+            max_msg_size=codec.max_message_bytes(limits.output_bytes),
             compress=False,
             timeout=CLOSE_SECONDS,
         )
         await socket.prepare(request)
         given = request.headers.get(codec.TOKEN_HEADER, "").encode()
         if hmac.compare_digest(given, self._told.token):
-            await Link(socket, self._dispatch).serve()
+            untold = codec.untold_message_bytes(limits.output_bytes, limits.log_bytes)
+            await Link(socket, self._dispatch, untold).serve()
         else:
             logs.event(logging.WARNING, "a gateway without the link's secret was refused")
             await socket.close(code=codec.CLOSE_UNAUTHENTICATED, message=b"wrong token")

@@ -14,7 +14,7 @@ import msgspec
 
 from anypod.wire.config import Limits
 from anypod.wire.messages import Check, Checked, Code, Failure, Message, Usage
-from anypod_worker import failures, frames
+from anypod_worker import excess, failures, frames
 from anypod_worker.executors import Death, Executor
 from anypod_worker.printed import Stream
 
@@ -24,6 +24,11 @@ MAX_RESTARTS = 3
 
 class Gateway(Protocol):
     """The link that an execution came by."""
+
+    @property
+    def room(self) -> int:
+        """Bytes of the largest message that it takes."""
+        ...
 
     def send(self, message: Message) -> None: ...
     def ended(self, work: "Work") -> None: ...
@@ -114,6 +119,12 @@ class Work:
         else:
             self._end_unstarted(failures.of_death(death, self.limits))
 
+    def _distrust(self) -> None:
+        """Who has said more than an executor says may still be running, and would end for others
+        what runs in it next."""
+        if self.executor is not None:
+            self.executor.replace = self.executor.replace or "protocol"
+
     def _close(self) -> None:
         self.ended = True
         self._timer.cancel()
@@ -153,6 +164,11 @@ class Checking(Work):
             told = failures.of_stop(self.stopped, self.timeout)
             where = None if frame.failure is None else frame.failure.path
             self._answer(Checked(self.id, msgspec.structs.replace(told, path=where)))
+            return
+        too_much = excess.of_checked(frame, self.gateway.room)
+        if too_much is not None:
+            self._distrust()
+            self._answer(Checked(self.id, too_much))
             return
         self._answer(
             Checked(

@@ -18,15 +18,26 @@ BATCH_BYTES = 256 * 1024
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Default limit of inputs and of outputs, each way."""
 
+STORED_BYTES = 1024 * 1024
+"""The most that the store keeps of one thing, whatever a pool's bodies may have: a program's code,
+its schemas, a session's state."""
+
 CLOSE_PROTOCOL = 4400
 CLOSE_UNAUTHENTICATED = 4401
 CLOSE_DRAINED = 4503
 """The worker has stopped, and has answered all that it took: what has no answer never ran."""
 
 
-def max_message_bytes(max_body_bytes: int) -> int:
-    """The largest WebSocket message that a peer with this body limit may send."""
-    return 2 * max_body_bytes + BATCH_BYTES + 64 * 1024
+def max_message_bytes(max_body_bytes: int, log_bytes: int = 0) -> int:
+    """The largest WebSocket message that an end takes: a body with what is printed and stored
+    beside it. The names and lengths of a program's many files take as much as its text at most."""
+    return untold_message_bytes(max_body_bytes, log_bytes) + 2 * STORED_BYTES
+
+
+def untold_message_bytes(max_body_bytes: int, log_bytes: int = 0) -> int:
+    """Of an end that is of a version whose hello does not say it."""
+    # What is no UTF-8 of what is printed takes three bytes for one.
+    return 2 * max_body_bytes + 4 * log_bytes + BATCH_BYTES + 64 * 1024
 
 
 _encoder = msgspec.msgpack.Encoder()

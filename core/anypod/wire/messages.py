@@ -134,6 +134,8 @@ class GatewayHello(Message, frozen=True, tag="gateway-hello"):
     gateway: str
     version: str
     protocol: int = PROTOCOL
+    max_message_bytes: int = 0
+    """That it takes. 0: it is of a version that does not say it."""
 
 
 class Execute(Message, frozen=True, tag="execute"):
@@ -237,6 +239,8 @@ class WorkerHello(Message, frozen=True, tag="worker-hello"):
     """Of programs that it can run."""
     hearsay: bool = False
     """It answers ``StoreSeen``."""
+    max_message_bytes: int = 0
+    """That it takes. 0: it is of a version that does not say it."""
 
 
 class Load(Message, frozen=True, tag="load"):

@@ -36,6 +36,7 @@ from anypod.wire.messages import (
     Program,
     Refused,
     Result,
+    SessionRef,
     SessionState,
     Verdict,
 )
@@ -43,6 +44,8 @@ from anypod.wire.messages import (
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ADD = "def main(x: int): return x + 1"
+TOO_BIG = {aiohttp.WSCloseCode.MESSAGE_TOO_BIG, aiohttp.WSCloseCode.ABNORMAL_CLOSURE}
+"""Without a code where the rest of the message was still under way."""
 WAIT = """
 import pathlib, time
 def main(end: str):
@@ -124,7 +127,7 @@ async def test_a_message_above_the_limit_costs_its_own_link(
     async with linked(worker, "g2") as other:
         with contextlib.suppress(ConnectionError):
             await other.send_bytes(b"x" * (codec.max_message_bytes(1024 * 1024) + 1))
-        await other.until(lambda: other.close_code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG)
+        await other.until(lambda: other.close_code in TOO_BIG)
     assert (await gateway.run(ADD, {"x": 1})).outputs == 2
 
 
@@ -337,6 +340,44 @@ async def test_a_body_at_the_limit_passes_both_ways(gateway: Gateway) -> None:
     text = "x" * (1024 * 1024 - 100)
     answer = await gateway.run("def main(text: str): return text", {"text": text})
     assert answer.outputs == text
+
+
+async def test_a_gateway_that_takes_less_loses_one_answer_and_no_link() -> None:
+    """One of a version that does not say what it takes."""
+    keep = (
+        "def main(session, size=0):\n"
+        "    if size:\n"
+        "        session.state['text'] = 'x' * size\n"
+        "    return len(session.state.get('text', ''))\n"
+    )
+    session = SessionRef("s", 1)
+    config = worker_config(limits=Limits(output_bytes=1024))
+    async with started_worker(config) as worker, linked(worker) as gateway:
+        assert (await gateway.run(keep, {"size": 1000}, session=session)).outputs == 1000
+        large = await gateway.run(keep, {"size": 900_000}, session=session)
+        assert (large.failure.type, large.failure.path) == ("output-too-large", "session.state")
+        assert (await gateway.run(keep, session=session)).outputs == 1000
+
+
+async def test_what_was_printed_goes_before_the_answer_does() -> None:
+    """To a gateway that takes less than the worker keeps of it, as when a pool has changed."""
+    source = "def main(size): print('x' * size); return size"
+    config = worker_config(limits=Limits(output_bytes=1024, log_bytes=1024 * 1024))
+    async with started_worker(config) as worker, linked(worker) as gateway:
+        small = GatewayHello("small", "1", max_message_bytes=codec.untold_message_bytes(1024))
+        async with raw_link(worker) as socket:
+            await socket.send_bytes(codec.encode([small]))
+            other = Gateway(socket, "small")
+            await other.until(lambda: other.loads)
+            answer = await other.run(source, {"size": 900_000}, logs=True)
+            assert answer.outputs == 900_000
+            assert answer.result is not None
+            assert answer.result.printed is not None
+            assert answer.result.printed.cut_bytes > 900_000
+        whole = await gateway.run(source, {"size": 900_000}, logs=True)
+        assert whole.result is not None
+        assert whole.result.printed is not None
+        assert len(whole.result.printed.stdout) == 900_001
 
 
 async def test_an_idle_executor_that_is_killed_is_replaced(

@@ -30,6 +30,8 @@ class Peer:
         self.hellos: list[WorkerHello] = []
         self.taken: list[ToGateway] = []
         self.refused: list[Message] = []
+        self.limits: list[int | None] = []
+        """By which the same were refused."""
         self.losses: list[Sequence[Message]] = []
         self.raises: Exception | None = None
         self.news = asyncio.Condition()
@@ -44,8 +46,9 @@ class Peer:
         self.taken += batch
         self._tell()
 
-    def unsendable(self, message: Message) -> None:
+    def unsendable(self, message: Message, limit: int | None = None) -> None:
         self.refused.append(message)
+        self.limits.append(limit)
         self._tell()
 
     def lost(self, unsent: Sequence[Message], **_: bool) -> None:
@@ -250,6 +253,34 @@ async def test_text_that_cannot_be_encoded_harms_only_its_own_message() -> None:
         await peer.until_refused()
         assert peer.refused == [odd]
         assert link.is_up
+
+
+@pytest.mark.parametrize("told", [0, 500_000])
+async def test_a_message_above_what_the_worker_takes_harms_only_itself(told: int) -> None:
+    """0: a worker of a version that says only how large bodies may be."""
+    hello = {"max_body_bytes": 1024, "max_message_bytes": told}
+    takes = told or codec.untold_message_bytes(1024)
+    async with scripted_worker(**hello) as worker, linked(worker) as (link, peer):
+        link.send(execute("before"))
+        link.send(execute("large", b" " * takes))
+        link.send(execute("after"))
+        assert (await worker.next(Execute)).id == "before"
+        assert (await worker.next(Execute)).id == "after"
+        assert [message.id for message in peer.refused if isinstance(message, Execute)] == ["large"]
+        assert peer.limits == [takes]
+        assert link.is_up
+        assert worker.greetings[0].max_message_bytes == codec.max_message_bytes(1024)
+
+
+async def test_what_is_too_large_together_travels_apart() -> None:
+    size = codec.untold_message_bytes(0) // 2
+    async with scripted_worker(max_body_bytes=0) as worker, linked(worker) as (link, peer):
+        files = {"main.py": "\u20ac" * (size // 3)}  # its weight is by characters
+        for number in range(3):
+            link.send(Program(str(number), "r", Code("python", files, "main:main")))
+        for number in range(3):
+            assert (await worker.next(Program)).id == str(number)
+        assert peer.refused == []
 
 
 async def test_a_silent_worker_is_pinged_then_given_up() -> None:

@@ -96,3 +96,29 @@ def test_a_drop_lets_the_end_go_that_waited() -> None:
     line.outbox.drop()
     line.outbox.credit(5)
     assert line.ended == 1, "it ends once"
+
+
+@given(sizes, st.lists(st.integers(1, WINDOW), max_size=30))
+def test_an_executor_that_counts_its_credit_never_finds_it_full(
+    pushed: list[int], credits_: list[int]
+) -> None:
+    line = Line()
+    sent = 0
+    todo = list(credits_)
+    for size in pushed:
+        if sent - line.passed < WINDOW:
+            assert not line.outbox.is_full
+            line.push(size)
+            sent += size
+        if todo:
+            line.outbox.credit(todo.pop())
+
+
+def test_what_waits_without_credit_is_told() -> None:
+    line = Line()
+    line.push(WINDOW)
+    assert not line.outbox.is_full
+    line.push(WINDOW)
+    assert line.outbox.is_full
+    line.outbox.drop()
+    assert not line.outbox.is_full

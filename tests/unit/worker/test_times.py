@@ -13,6 +13,8 @@ from anypod_worker.work import Work
 
 
 class Gateway:
+    room = 2**24
+
     def __init__(self) -> None:
         self.sent: list[Message] = []
 

@@ -27,6 +27,7 @@ IMPOSSIBLE = [
 @dataclass
 class Gateway:
     sent: list[Message] = field(default_factory=list)
+    room: int = 2**24
 
     def send(self, message: Message) -> None:
         self.sent.append(message)

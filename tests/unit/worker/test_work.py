@@ -9,6 +9,8 @@ from anypod_worker.work import Checking
 
 
 class Link:
+    room = 2**24
+
     def __init__(self) -> None:
         self.sent: list[Any] = []
 
