@@ -3,11 +3,12 @@
 import asyncio
 import io
 import json
+import logging
 import os
 import socket
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -387,3 +388,35 @@ async def test_a_page_from_elsewhere_runs_nothing(running: Front, origin: str) -
     """A browser sends it such a POST without asking, and a program may need no inputs."""
     status, document, _ = await running.ask("POST", "/items/a", headers={"Origin": origin})
     assert (status, document["type"]) == (403, "forbidden")
+
+
+BROKEN_BODIES = {
+    "gzip": (b"Content-Encoding: gzip\r\nContent-Length: 14", b"no gzip at all"),
+    "deflate": (b"Content-Encoding: deflate\r\nContent-Length: 10", b"no deflate"),
+    "chunks": (b"Transfer-Encoding: chunked", b"zz\r\nof no size\r\n"),
+    "gzip in chunks": (
+        b"Content-Encoding: gzip\r\nTransfer-Encoding: chunked",
+        b"4\r\nnope\r\n0\r\n\r\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("path", [b"/nowhere", b"/items/x"])
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("what", BROKEN_BODIES)
+async def test_a_broken_body_is_answered_and_is_no_fault_of_ours(
+    what: str, at_once: bool, path: bytes, running: Front, caplog: pytest.LogCaptureFixture
+) -> None:
+    headers, body = BROKEN_BODIES[what]
+    head = b"POST %s?seconds=0.2 HTTP/1.1\r\nHost: localhost\r\n%s\r\n\r\n" % (path, headers)
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+    with closing(writer):
+        for part in [head + body] if at_once else [head, body]:
+            writer.write(part)
+            await asyncio.sleep(0.02)
+        async with asyncio.timeout(10):
+            status = int((await reader.readuntil(b"\r\n")).split()[1])
+            writer.write_eof()
+            await reader.read()
+    assert status in {400, 404}
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
