@@ -14,6 +14,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from anypod.api.problems import problem
 from anypod_gateway import answers
+from anypod_gateway.unread import Reader, Unread, most_unread
 from anypod_gateway.whole import LONGEST, Whole
 
 log = logging.getLogger(__name__)
@@ -33,9 +34,9 @@ BaseEntry = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Connection(RequestHandler):
-    __slots__ = ()
+    __slots__ = ("_reader", "_size", "_unread")
 
-    def __init__(self, server: web.Server, entry: Entry | None = None) -> None:
+    def __init__(self, server: web.Server, unread: Unread, entry: Entry | None = None) -> None:
         """``entry``: what a request goes to, in place of the server's own handler."""
         super().__init__(
             server,
@@ -44,8 +45,34 @@ class Connection(RequestHandler):
             keepalive_timeout=KEEPALIVE_SECONDS,
             lingering_time=LINGERING_SECONDS,
         )
+        self._unread = unread
+        self._reader: Reader | None = None
+        self._size = 0
+        """Of the last answer that was made whole."""
         if entry is not None:
             self._request_handler = cast("BaseEntry", entry)  # the application makes the requests
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.transport is not None:
+            self._reader = self._unread.add(self.transport, self._answered)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._has_read()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self._has_read()
+
+    def _has_read(self) -> None:
+        if self._reader is not None:
+            self._unread.remove(self._reader)
+            self._reader = None
+
+    def _answered(self) -> int | None:
+        """Bytes of the answer that is being sent, unless its handler is writing it."""
+        return self._size if self._current_request is None else None
 
     def handle_error(
         self,
@@ -78,6 +105,8 @@ class Connection(RequestHandler):
             resp = resp.general()
         elif isinstance(resp, web.HTTPException):  # an Expect that nobody can meet
             resp = _refusal(resp.text or resp.reason)
+        body = resp.body if isinstance(resp, web.Response) else None
+        self._size = len(body) if isinstance(body, bytes) else 0
         return await super().finish_response(request, resp, start_time)
 
     def _can_write_at_once(self, request: web.BaseRequest, answer: Whole) -> bool:
@@ -108,6 +137,7 @@ async def listen(
     """Serve ``runner`` (which is set up) on the socket."""
     server = runner.server
     assert server is not None
+    unread = Unread(await asyncio.to_thread(most_unread))
     return await asyncio.get_running_loop().create_server(
-        lambda: Connection(server, entry), sock=sock, backlog=BACKLOG
+        lambda: Connection(server, unread, entry), sock=sock, backlog=BACKLOG
     )
