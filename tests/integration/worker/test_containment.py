@@ -524,7 +524,9 @@ def main(say: str, end: str):
     say.touch()
     for id_ in running:
         assert (await gateway.end(id_)).outputs == 1
-    waiting = [await gateway.begin("def main(): return 1") for _ in range(EXECUTORS)]
+    await gateway.until(lambda: gateway.load.idle == EXECUTORS)
+    waiting = [await gateway.begin(early, inputs) for _ in range(EXECUTORS)]
+    await gateway.until(lambda: gateway.load.busy == EXECUTORS)
     end.touch()
     for id_ in waiting:
         assert (await gateway.end(id_)).failure.type == "worker-lost"
