@@ -99,7 +99,7 @@ cluster: $(INSTALLED) ## A real Kubernetes with the project's images (KUBERNETES
 	@$(BIN)/python -m tests.cluster up --cluster $(CLUSTER) $(CLUSTER_ARGS)
 
 cluster-down: $(INSTALLED) ## End it, and leave nothing behind
-	@$(BIN)/python -m tests.cluster down --cluster $(CLUSTER)
+	@$(BIN)/python -m tests.cluster down --cluster $(CLUSTER) $(CLUSTER_ARGS)
 
 constraints: $(TESTED) ## Pin what is installed now, names and versions only
 	$(BIN)/python -m pip freeze --exclude-editable --exclude pip | grep -E '^[A-Za-z0-9_.-]+==' > constraints.txt

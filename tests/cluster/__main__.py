@@ -30,15 +30,24 @@ def main() -> None:
 
 
 def _advice(options: argparse.Namespace) -> str:
-    again = f"python -m tests.cluster down --cluster {options.cluster} --slot {options.slot}"
     if options.verb is _up and options.cluster != "existing":
-        return f"\nwhat was started stays, for a look; {again} ends it"
+        return f"\nwhat was started stays, for a look; {_ending(options)} ends it"
     if options.verb is _down:
-        return f"\nsomething may be left; once more: {again}"
+        return f"\nsomething may be left; once more: {_ending(options)}"
     return ""
 
 
+def _ending(options: argparse.Namespace) -> str:
+    which = f"--cluster {options.cluster} --slot {options.slot}"
+    return f"{shlex.quote(sys.executable)} -m tests.cluster down {which}"
+
+
 def _up(options: argparse.Namespace) -> None:
+    if options.slot not in slots.OF_PEOPLE and not options.of_a_run:
+        sys.exit(
+            f"error: slot {options.slot} is for runs of tests, which end what they find in it: "
+            f"take {' or '.join(map(str, slots.OF_PEOPLE))}"
+        )
     began = time.monotonic()
     reason = providers.why_none(options.cluster)
     if reason is not None:
@@ -63,6 +72,8 @@ def _up(options: argparse.Namespace) -> None:
     programs = _programs(cluster)
     if programs is not None:
         print(f'export PATH={shlex.quote(str(programs))}:"$PATH"')
+    if options.kind_name is None:
+        print(f"end it with:\n{_ending(options)}")
 
 
 def _programs(cluster: Cluster) -> Path | None:
@@ -156,18 +167,23 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument(
         "--slot", type=int, choices=range(SLOTS), default=slots.USER, help="which of several"
     )
+    # Of `up`. `down` takes them too, so that the arguments that made a cluster end it.
+    made = argparse.ArgumentParser(add_help=False)
+    made.add_argument("--nodes", type=int, default=2)
+    made.add_argument(
+        "--without-images", dest="images", action="store_false", help="load none of the project's"
+    )
+    made.add_argument("--kind-node-image", metavar="IMAGE")
+    made.add_argument("--kind-config", type=Path, metavar="FILE")
+    made.add_argument("--kind-name", metavar="NAME", help="a kind cluster that is there already")
+    made.add_argument(
+        "--of-a-run", action="store_true", help="the slot is held by the run of tests that says so"
+    )
     parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
-    up = verbs.add_parser("up", parents=[which], help="start one, with the project's images")
+    up = verbs.add_parser("up", parents=[which, made], help="start one, with the project's images")
     up.set_defaults(verb=_up)
-    up.add_argument("--nodes", type=int, default=2)
-    up.add_argument(
-        "--without-images", dest="images", action="store_false", help="load none of the project's"
-    )
-    up.add_argument("--kind-node-image", metavar="IMAGE")
-    up.add_argument("--kind-config", type=Path, metavar="FILE")
-    up.add_argument("--kind-name", metavar="NAME", help="a kind cluster that is there already")
 
     prepare = verbs.add_parser(
         "prepare", parents=[which], help="build what tests need, where it can be had: minutes, once"
@@ -186,7 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     node.add_argument("node")
     node.add_argument("what", choices=["stop", "start", "isolate", "heal"])
 
-    down = verbs.add_parser("down", parents=[which], help="end it, and leave nothing behind")
+    down = verbs.add_parser("down", parents=[which, made], help="end it, and leave nothing behind")
     down.set_defaults(verb=_down)
     return parser
 

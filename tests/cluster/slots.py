@@ -1,7 +1,8 @@
 """Which of the clusters side by side belongs to whom.
 
 Slot 0 is `make cluster`'s. A run of the tests takes others for as long as it has clusters in them,
-so that two runs on one machine never end each other's; when all are taken it waits for one.
+so that two runs on one machine never end each other's; when all are taken it waits for one. What a
+run finds in a slot that nobody holds it ends, so no cluster that is to stay is made there.
 """
 
 import os
@@ -15,6 +16,8 @@ from tests.cluster.waiting import wait_until
 USER = 0
 KEPT = 1
 """Of a run that keeps its cluster, so that the next one finds it."""
+OF_PEOPLE = (USER, KEPT)
+"""Where a cluster stays that nobody holds: what is in another is taken for a killed run's."""
 NAME = "anypod-cluster-slot"
 """Of the sockets that reserve slots: the kernel gives such a name to one process at a time."""
 PATIENCE = 1800.0

@@ -57,16 +57,24 @@ def test_what_tests_import_is_declared_and_does_not_only_come_along() -> None:
 
 @pytest.mark.parametrize("verb", ["test", "chaos", "cluster", "cluster-down"])
 def test_every_verb_takes_the_cluster_that_is_named(verb: str) -> None:
+    about_it = about_clusters(verb, "CLUSTER=bare")
+    assert about_it
+    assert [line for line in about_it if "--cluster bare" not in line] == []
+
+
+@pytest.mark.parametrize("verb", ["cluster", "cluster-down"])
+def test_what_made_a_cluster_by_make_ends_it(verb: str) -> None:
+    (line,) = about_clusters(verb, "CLUSTER_ARGS=--slot 1")
+    assert line.endswith(" --slot 1")
+
+
+def about_clusters(verb: str, variable: str) -> list[str]:
     said = subprocess.run(
-        ["make", "--dry-run", verb, "CLUSTER=bare"],
+        ["make", "--dry-run", verb, variable],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     ).stdout
-    about_it = [
-        line for line in said.splitlines() if re.search(r"-m (tests\.cluster|pytest) ", line)
-    ]
-    assert about_it
-    assert [line for line in about_it if "--cluster bare" not in line] == []
+    return [line for line in said.splitlines() if re.search(r"-m (tests\.cluster|pytest) ", line)]

@@ -46,6 +46,8 @@ class CommandLine:
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         verb, *others = arguments
         ours = ["--cluster=bare", f"--slot={self._plan.slot}"]
+        if verb == "up":
+            ours.append("--of-a-run")
         return subprocess.Popen(
             [sys.executable, "-m", "tests.cluster", verb, *ours, *others],
             cwd=ROOT,
