@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import TypeAdapter
 from tests.support.chart import (
     CHART,
     HelmError,
@@ -25,6 +26,7 @@ from tests.support.etcd import running_etcd
 
 from anypod.api.problems import TABLE as PROBLEMS
 from anypod.resources import names
+from anypod.resources.fields import PoolName
 from anypod_gateway.metrics import Metrics as GatewayMetrics
 from anypod_operator.metrics import Metrics as OperatorMetrics
 
@@ -167,9 +169,20 @@ def test_the_operator_knows_gateways_and_itself_by_labels_that_their_pods_have()
 # names
 
 
-@pytest.mark.parametrize("release", ["a", "anypod", "anypod-" + "x" * 46, "r" * 53])
+MOST = 36
+"""Of a full name. One that is cut may end with a dash, which no name may."""
+SHORTENED = [
+    *("r" * length for length in range(MOST - len("-anypod") - 1, MOST + 2)),
+    *("anypod-" + "x" * (length - 7) for length in range(MOST - 2, MOST + 2)),
+    *("anypod-" + "x" * (length - 7) + "-y" for length in range(MOST - 2, MOST + 2)),
+]
+
+
+@pytest.mark.parametrize("release", ["a", "anypod", *SHORTENED, "anypod-" + "x" * 46, "r" * 53])
 def test_names_are_short_enough_for_what_kubernetes_adds(release: str) -> None:
     objects = rendered({"etcd.members": 3}, release=release, namespace="n" * 63)
+    (pool,) = of_kind(objects, "WorkerPool")
+    assert TypeAdapter(PoolName).validate_python(pool) in of_kind(objects, "Pod")
     for each in objects:
         name = each["metadata"]["name"]
         limit = {"StatefulSet": 52, "CronJob": 52, "Deployment": 52}.get(each["kind"], 63)
