@@ -28,10 +28,42 @@
 {{- if and (eq (int $etcd.members) 3) (not $etcd.persistence.enabled) -}}
 {{- fail "etcd.members: 3 members need etcd.persistence.enabled, for a member whose data is gone does not join the others again by itself; take 1 member, or turn persistence on" -}}
 {{- end -}}
-{{- $seen := lookup "apps/v1" "StatefulSet" .Release.Namespace (include "anypod.etcd.name" .) -}}
-{{- if and $seen (ne (int (dig "spec" "replicas" 0 $seen)) (int $etcd.members)) (ne (int (dig "spec" "replicas" 0 $seen)) 0) -}}
-{{- fail (printf "etcd.members: there are %d, and their number is fixed once installed; docs/install.md says how to move the data" (int $seen.spec.replicas)) -}}
+{{- with lookup "apps/v1" "StatefulSet" .Release.Namespace (include "anypod.etcd.name" .) -}}
+{{- if not (has (int .spec.replicas) (list 0 (int $etcd.members))) -}}
+{{- fail (printf "etcd.members: there are %d, and their number is fixed once installed; docs/install.md says how to move the data" (int .spec.replicas)) -}}
 {{- end -}}
+{{- include "anypod.etcd.checkClaims" (list . $etcd.persistence) -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Refuses before anything has changed what no StatefulSet takes, when all beside it would be there
+already: (list $statefulSet .Values.etcd.persistence).
+*/}}
+{{- define "anypod.etcd.checkClaims" -}}
+{{- $there := index . 0 -}}
+{{- $asked := index . 1 -}}
+{{- $claims := dig "spec" "volumeClaimTemplates" list $there -}}
+{{- $fixed := "and that is fixed once installed; docs/install.md says how to change it (Upgrade)" -}}
+{{- if ne $asked.enabled (not (empty $claims)) -}}
+{{- fail (printf "etcd.persistence.enabled: etcd was installed with %t, %s. Where nothing needs to be kept: kubectl delete statefulset --namespace %s %s, and once more" (not $asked.enabled) $fixed $there.metadata.namespace $there.metadata.name) -}}
+{{- end -}}
+{{- range $claims -}}
+{{- $size := .spec.resources.requests.storage -}}
+{{- if ne (include "anypod.bytes" $size) (include "anypod.bytes" $asked.size) -}}
+{{- fail (printf "etcd.persistence.size: etcd was installed with %s, %s" $size $fixed) -}}
+{{- end -}}
+{{- $class := dig "spec" "storageClassName" "" . -}}
+{{- if ne $class $asked.storageClassName -}}
+{{- fail (printf "etcd.persistence.storageClassName: etcd was installed with %q, %s" $class $fixed) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Of a size such as 8Gi. */}}
+{{- define "anypod.bytes" -}}
+{{- $units := dict "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 -}}
+{{- mul (regexFind "^[0-9]+" . | int64) (get $units (regexFind "..$" .)) -}}
 {{- end -}}
 
 {{/* Of what each container of a snapshot pod does. */}}

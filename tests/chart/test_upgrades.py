@@ -1,0 +1,91 @@
+"""What the chart refuses because of what is there, which it sees on a real API server alone."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from tests.cluster.control_plane import ApiServer, api_server
+from tests.support.built import why_no_api_yet
+from tests.support.chart import (
+    CHART,
+    NAMESPACE,
+    RELEASE,
+    HelmError,
+    Object,
+    helm_on,
+    pick,
+    rendered,
+    settings,
+)
+
+LASTING = {"etcd.persistence.size": "9Gi", "etcd.persistence.storageClassName": "fast"}
+TRIAL = {"etcd.persistence.enabled": False}
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    reason = why_no_api_yet()
+    if reason is not None:
+        pytest.skip(reason)
+    with api_server(tmp_path_factory.mktemp("api")) as running:
+        running.kubectl("create", "namespace", NAMESPACE)
+        yield running
+
+
+@contextmanager
+def there(api: ApiServer, made: Object) -> Iterator[None]:
+    """As an install has made it."""
+    api.kubectl("create", "-f", "-", input=json.dumps(made))
+    try:
+        yield
+    finally:
+        api.kubectl("delete", "-f", "-", input=json.dumps(made))
+
+
+def upgraded(api: ApiServer, values: Mapping[str, Any]) -> None:
+    """As far as an upgrade goes before it changes anything. Raises HelmError."""
+    how = ("--dry-run=server", "--is-upgrade", f"--namespace={NAMESPACE}")
+    helm_on(api.kubeconfig, "template", RELEASE, str(CHART), *how, *settings(values))
+
+
+def etcd(values: Mapping[str, Any]) -> Object:
+    return pick(rendered(values), "StatefulSet", f"{RELEASE}-anypod-etcd")
+
+
+@pytest.mark.parametrize(
+    ("before", "name", "after"),
+    [
+        (TRIAL, "etcd.persistence.enabled", True),
+        (LASTING, "etcd.persistence.enabled", False),
+        (LASTING, "etcd.persistence.size", "10Gi"),
+        (LASTING, "etcd.persistence.storageClassName", "slow"),
+        (LASTING, "etcd.persistence.storageClassName", ""),
+        (LASTING, "etcd.members", 3),
+    ],
+)
+def test_what_etcd_cannot_become_is_refused_before_anything_has_changed(
+    api: ApiServer, before: Mapping[str, Any], name: str, after: object
+) -> None:
+    with (
+        there(api, etcd(before)),
+        pytest.raises(HelmError, match=rf"{name}: .* fixed once installed"),
+    ):
+        upgraded(api, {**before, name: after})
+    upgraded(api, {**before, name: after})
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (TRIAL, LASTING | TRIAL),  # what is asked of claims, where there are none
+        (LASTING, {**LASTING, "etcd.persistence.size": f"{9 << 10}Mi"}),
+        ({}, {"etcd.podLabels": {"team": "red"}}),
+    ],
+)
+def test_what_etcd_is_already_is_not_refused(
+    api: ApiServer, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> None:
+    with there(api, etcd(before)):
+        upgraded(api, after)
