@@ -30,7 +30,8 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     if reason is not None:
         pytest.skip(reason)
     with api_server(tmp_path_factory.mktemp("api")) as running:
-        running.kubectl("create", "namespace", NAMESPACE)
+        for namespace in (NAMESPACE, "elsewhere"):
+            running.kubectl("create", "namespace", namespace)
         yield running
 
 
@@ -44,10 +45,17 @@ def there(api: ApiServer, made: Object) -> Iterator[None]:
         api.kubectl("delete", "-f", "-", input=json.dumps(made))
 
 
-def upgraded(api: ApiServer, values: Mapping[str, Any]) -> None:
+def upgraded(api: ApiServer, values: Mapping[str, Any], *options: str) -> None:
     """As far as an upgrade goes before it changes anything. Raises HelmError."""
-    how = ("--dry-run=server", "--is-upgrade", f"--namespace={NAMESPACE}")
+    how = ("--dry-run=server", "--is-upgrade", f"--namespace={NAMESPACE}", *options)
     helm_on(api.kubeconfig, "template", RELEASE, str(CHART), *how, *settings(values))
+
+
+def serving(*namespaces: str, replicas: int = 1) -> Object:
+    """The operator of another release."""
+    objects = rendered({"watchNamespaces": list(namespaces)}, namespace="elsewhere")
+    found = pick(objects, "Deployment", f"{RELEASE}-anypod-operator")
+    return {**found, "spec": {**found["spec"], "replicas": replicas}}
 
 
 def etcd(values: Mapping[str, Any]) -> Object:
@@ -89,3 +97,42 @@ def test_what_etcd_is_already_is_not_refused(
 ) -> None:
     with there(api, etcd(before)):
         upgraded(api, after)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "mine"),
+    [([], []), ([], ["red"]), (["red"], []), (["red", "blue"], ["green", "red"])],
+)
+def test_what_another_operator_serves_is_not_served_twice(
+    api: ApiServer, theirs: list[str], mine: list[str]
+) -> None:
+    served = ", ".join(theirs) or "all namespaces"
+    complaint = f"rel-anypod-operator in elsewhere serves {served} already"
+    with there(api, serving(*theirs)), pytest.raises(HelmError, match=complaint):
+        upgraded(api, {"watchNamespaces": mine})
+
+
+def test_operators_of_other_namespaces_or_that_are_stopped_are_no_hindrance(api: ApiServer) -> None:
+    with there(api, serving("red")):
+        upgraded(api, {"watchNamespaces": ["blue"]})
+    with there(api, serving(replicas=0)):
+        upgraded(api, {})
+
+
+def test_an_operator_does_not_hinder_itself_also_by_another_name(api: ApiServer) -> None:
+    with there(api, pick(rendered(), "Deployment", f"{RELEASE}-anypod-operator")):
+        upgraded(api, {})
+        upgraded(api, {"fullnameOverride": "other"})
+
+
+def test_who_has_only_rights_in_namespaces_can_install_what_makes_nothing_elsewhere(
+    api: ApiServer,
+) -> None:
+    """And is not told of another operator, which cannot be seen from there."""
+    within = f"--namespace={NAMESPACE}"
+    api.kubectl("create", "rolebinding", "team", "--clusterrole=cluster-admin", "--user=me", within)
+    mine = {"watchNamespaces": [NAMESPACE], "crds.enabled": False, "rbac.aggregate": False}
+    with there(api, serving()):
+        upgraded(api, mine, "--kube-as-user=me")
+        with pytest.raises(HelmError, match=r"cannot list resource \"deployments\""):
+            upgraded(api, {"watchNamespaces": [NAMESPACE]}, "--kube-as-user=me")

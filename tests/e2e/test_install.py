@@ -49,9 +49,10 @@ def bare_ground(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Cl
 
 
 def end_kept(cluster: Cluster) -> None:
-    """What an earlier run has left for a look; the custom resource is that release's."""
+    """What earlier runs have left for a look: the custom resource is a release's, and all of them
+    serve namespaces that this one is to serve."""
     for each in json.loads(helm_on(cluster.kubeconfig, "list", "--all-namespaces", "-ojson")):
-        if each["namespace"].startswith(HOME):
+        if each["chart"].startswith(f"{CHART.name}-"):
             within = f"--namespace={each['namespace']}"
             helm_on(cluster.kubeconfig, "uninstall", each["name"], within)
 
