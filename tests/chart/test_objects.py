@@ -529,9 +529,27 @@ def test_alerts_are_about_metrics_that_there_are(tmp_path: Path) -> None:
     for name, labels in asked.items():
         found = [line for line in lines if re.match(rf"(# TYPE )?{name}[ {{]", line)]
         assert any(all(label in line for label in labels) for line in found), (name, labels)
-    assert len(asked) == 8
+    assert len(asked) == 9
     (cronjob,) = of_kind(objects, "CronJob")
     assert asked[LAST_DUE] == asked[LAST_DONE] == [f'cronjob="{cronjob}"']
+
+
+def test_who_is_told_away_shows_what_it_is_missed_by_from_its_start() -> None:
+    """For as long as nobody calls, too."""
+    objects = rendered({"monitoring.prometheusRule.enabled": True, **READ})
+    (group,) = pick(objects, "PrometheusRule", "rel-anypod")["spec"]["groups"]
+    missed = {
+        rule["alert"]: name
+        for rule in group["rules"]
+        for name in re.findall(r"^absent\(([a-z_]+)\{", rule["expr"])
+    }
+    shown = {
+        "AnyPodGatewayAway": GatewayMetrics().expose().decode(),
+        "AnyPodOperatorAway": OperatorMetrics().text().decode(),
+    }
+    assert missed.keys() == shown.keys()
+    for alert, name in missed.items():
+        assert re.search(rf"^{name}[ {{]", shown[alert], re.MULTILINE), alert
 
 
 def metrics_of_etcd(directory: Path) -> list[str]:
