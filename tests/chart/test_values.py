@@ -14,6 +14,7 @@ from tests.support.chart import CHART, HelmError, helm, pick, rendered
 
 ROOT = CHART.parents[1]
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+PLAIN = {"etcd.external.endpoints": ["etcd.example:2379"]}
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 
 
@@ -129,6 +130,9 @@ def is_open(schema: dict[str, Any]) -> bool:
         ({"operator.tolerations": [{"kee": "a"}]}, "kee"),
         ({"gateway.ingress.tls": [{"secret": "a"}]}, "secret"),
         ({"etcd.members": 3, "etcd.persistence.enabled": False}, "3 members need"),
+        ({**PLAIN, "etcd.external.clientCertificate": True}, "clientCertificate needs TLS"),
+        ({**PLAIN, "etcd.external.serverName": "etcd.example"}, "serverName needs TLS"),
+        ({**PLAIN, "etcd.external.userSecret": "user"}, "userSecret needs TLS"),
         ({"gateway.autoscaling.enabled": True, "gateway.replicas": 8}, "autoscaling.maxReplicas"),
         ({"gateway.ingress.enabled": True}, "gateway.ingress.hosts"),
         ({"gateway.httpRoute.enabled": True}, "gateway.httpRoute.parentRefs"),
