@@ -129,6 +129,11 @@ def is_open(schema: dict[str, Any]) -> bool:
         ({"gateway.httpRoute.parentRefs": [{"nmae": "web"}]}, "nmae"),
         ({"operator.tolerations": [{"kee": "a"}]}, "kee"),
         ({"gateway.ingress.tls": [{"secret": "a"}]}, "secret"),
+        ({"imageRegistry": "https://registry.example/"}, "/imageRegistry"),
+        ({"imageRegistry": "/mirror"}, "/imageRegistry"),
+        ({"image.repository": "https://registry.example/anypod"}, "/image/repository"),
+        ({"workers.image.repository": "anypod/"}, "/workers/image/repository"),
+        ({"etcd.image.repository": ""}, "/etcd/image/repository"),
         ({"etcd.members": 3, "etcd.persistence.enabled": False}, "3 members need"),
         ({**PLAIN, "etcd.external.clientCertificate": True}, "clientCertificate needs TLS"),
         ({**PLAIN, "etcd.external.serverName": "etcd.example"}, "serverName needs TLS"),
@@ -141,6 +146,11 @@ def is_open(schema: dict[str, Any]) -> bool:
 def test_nonsense_is_refused_with_its_place(values: dict[str, Any], complaint: str) -> None:
     with pytest.raises(HelmError, match=complaint):
         rendered(values)
+
+
+@pytest.mark.parametrize("registry", ["", "localhost:5000", "reg.example/a/b-c_d/"])
+def test_a_registry_may_have_a_port_and_folders(registry: str) -> None:
+    assert rendered({"imageRegistry": registry}) != []
 
 
 @pytest.mark.parametrize("schedule", ["17 */6 * * *", "0 4 1,15 JAN-JUN MON", "@daily"])
