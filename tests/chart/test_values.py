@@ -134,6 +134,8 @@ def is_open(schema: dict[str, Any]) -> bool:
         ({"image.repository": "https://registry.example/anypod"}, "/image/repository"),
         ({"workers.image.repository": "anypod/"}, "/workers/image/repository"),
         ({"etcd.image.repository": ""}, "/etcd/image/repository"),
+        ({"etcd.persistence.size": "2047Mi"}, "etcd.persistence.size: .* etcd.quotaBytes"),
+        ({"etcd.quotaBytes": (8 << 30) + 1}, "etcd.persistence.size: .* etcd.quotaBytes"),
         ({"etcd.members": 3, "etcd.persistence.enabled": False}, "3 members need"),
         ({**PLAIN, "etcd.external.clientCertificate": True}, "clientCertificate needs TLS"),
         ({**PLAIN, "etcd.external.serverName": "etcd.example"}, "serverName needs TLS"),
@@ -151,6 +153,19 @@ def test_nonsense_is_refused_with_its_place(values: dict[str, Any], complaint: s
 @pytest.mark.parametrize("registry", ["", "localhost:5000", "reg.example/a/b-c_d/"])
 def test_a_registry_may_have_a_port_and_folders(registry: str) -> None:
     assert rendered({"imageRegistry": registry}) != []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"etcd.persistence.size": "2Gi"},
+        {"etcd.persistence.size": "1Pi", "etcd.quotaBytes": 32 << 30},
+        {"etcd.persistence.size": "1Gi", "etcd.persistence.enabled": False},
+        {"etcd.persistence.size": "1Gi", **PLAIN},
+    ],
+)
+def test_what_does_not_contradict_itself_is_taken(values: dict[str, Any]) -> None:
+    assert rendered(values) != []
 
 
 @pytest.mark.parametrize("schedule", ["17 */6 * * *", "0 4 1,15 JAN-JUN MON", "@daily"])

@@ -54,6 +54,7 @@ def release(
                 "etcd.nodeSelector": {"kubernetes.io/hostname": cluster.nodes()[0]},
                 "etcd.persistence.size": "1Gi",
                 "etcd.persistence.storageClassName": storage_class,
+                "etcd.quotaBytes": 1 << 29,
                 "etcd.snapshots.size": "1Gi",
                 "etcd.snapshots.storageClassName": storage_class,
                 "gateway.replicas": 1,

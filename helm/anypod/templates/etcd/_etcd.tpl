@@ -28,6 +28,9 @@
 {{- if and (eq (int $etcd.members) 3) (not $etcd.persistence.enabled) -}}
 {{- fail "etcd.members: 3 members need etcd.persistence.enabled, for a member whose data is gone does not join the others again by itself; take 1 member, or turn persistence on" -}}
 {{- end -}}
+{{- if and $etcd.persistence.enabled (lt (include "anypod.bytes" $etcd.persistence.size | int64) (int64 $etcd.quotaBytes)) -}}
+{{- fail (printf "etcd.persistence.size: %s has no room for etcd.quotaBytes, which is %d; a full volume is worse than a full quota" $etcd.persistence.size (int64 $etcd.quotaBytes)) -}}
+{{- end -}}
 {{- with lookup "apps/v1" "StatefulSet" .Release.Namespace (include "anypod.etcd.name" .) -}}
 {{- if not (has (int .spec.replicas) (list 0 (int $etcd.members))) -}}
 {{- fail (printf "etcd.members: there are %d, and their number is fixed once installed; docs/install.md says how to move the data" (int .spec.replicas)) -}}
