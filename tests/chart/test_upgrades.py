@@ -125,6 +125,18 @@ def test_an_operator_does_not_hinder_itself_also_by_another_name(api: ApiServer)
         upgraded(api, {"fullnameOverride": "other"})
 
 
+@pytest.mark.parametrize("named", ["", f"{RELEASE}-anypod-api-keys"])
+def test_the_key_of_helm_test_is_one_that_is_there(api: ApiServer, named: str) -> None:
+    """Whoever made the Secret. The default may have been taken out on purpose."""
+    values = {"authentication.apiKeys.existingSecret": named}
+    keys = pick(rendered(), "Secret", f"{RELEASE}-anypod-api-keys")
+    with there(api, {**keys, "data": {"ci": keys["data"]["admin"]}}):
+        for key in ("ci", "admin"):
+            upgraded(api, {**values, "test.apiKey": key})
+        with pytest.raises(HelmError, match=r"test\.apiKey: the Secret .* has no entry cd"):
+            upgraded(api, {**values, "test.apiKey": "cd"})
+
+
 def test_who_has_only_rights_in_namespaces_can_install_what_makes_nothing_elsewhere(
     api: ApiServer,
 ) -> None:

@@ -136,6 +136,7 @@ def is_open(schema: dict[str, Any]) -> bool:
         ({"etcd.image.repository": ""}, "/etcd/image/repository"),
         ({"etcd.persistence.size": "2047Mi"}, "etcd.persistence.size: .* etcd.quotaBytes"),
         ({"etcd.quotaBytes": (8 << 30) + 1}, "etcd.persistence.size: .* etcd.quotaBytes"),
+        ({"test.apiKey": "ci"}, "test.apiKey: the Secret rel-anypod-api-keys has no entry ci"),
         ({"etcd.members": 3, "etcd.persistence.enabled": False}, "3 members need"),
         ({**PLAIN, "etcd.external.clientCertificate": True}, "clientCertificate needs TLS"),
         ({**PLAIN, "etcd.external.serverName": "etcd.example"}, "serverName needs TLS"),
@@ -162,6 +163,9 @@ def test_a_registry_may_have_a_port_and_folders(registry: str) -> None:
         {"etcd.persistence.size": "1Pi", "etcd.quotaBytes": 32 << 30},
         {"etcd.persistence.size": "1Gi", "etcd.persistence.enabled": False},
         {"etcd.persistence.size": "1Gi", **PLAIN},
+        {"test.apiKey": "ci", "authentication.apiKeys.existingSecret": "mine"},
+        {"test.apiKey": "ci", "authentication.enabled": False},
+        {"test.apiKey": "ci", "test.enabled": False},
     ],
 )
 def test_what_does_not_contradict_itself_is_taken(values: dict[str, Any]) -> None:
