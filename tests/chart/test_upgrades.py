@@ -29,7 +29,9 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     reason = why_no_api_yet()
     if reason is not None:
         pytest.skip(reason)
-    with api_server(tmp_path_factory.mktemp("api")) as running:
+    # No controller is there that would let go of a claim.
+    options = ["--disable-admission-plugins=StorageObjectInUseProtection"]
+    with api_server(tmp_path_factory.mktemp("api"), options=options) as running:
         for namespace in (NAMESPACE, "elsewhere"):
             running.kubectl("create", "namespace", namespace)
         yield running
@@ -97,6 +99,25 @@ def test_what_etcd_is_already_is_not_refused(
 ) -> None:
     with there(api, etcd(before)):
         upgraded(api, after)
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "never", "well"),
+    [
+        ("etcd.snapshots.size", "9Gi", "8Gi", ["9Gi", f"{9 << 10}Mi", "10Gi"]),
+        # None is that which the cluster has chosen.
+        ("etcd.snapshots.storageClassName", "fast", "slow", ["fast", ""]),
+    ],
+)
+def test_what_the_claim_of_snapshots_cannot_become_is_refused_too(
+    api: ApiServer, name: str, before: str, never: str, well: list[str]
+) -> None:
+    claim = f"{RELEASE}-anypod-etcd-snapshots"
+    with there(api, pick(rendered({name: before}), "PersistentVolumeClaim", claim)):
+        for value in well:
+            upgraded(api, {name: value})
+        with pytest.raises(HelmError, match=rf"{name}: the claim has \"?{before}\"?, and"):
+            upgraded(api, {name: never})
 
 
 @pytest.mark.parametrize(

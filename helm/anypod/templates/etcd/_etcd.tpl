@@ -63,6 +63,24 @@ already: (list $statefulSet .Values.etcd.persistence).
 {{- end -}}
 {{- end -}}
 
+{{/*
+The same for the claim of snapshots: all else would be upgraded, and Jobs be left that the release
+forgets. Whether it may grow, its class says.
+*/}}
+{{- define "anypod.etcd.checkSnapshots" -}}
+{{- $asked := .Values.etcd.snapshots -}}
+{{- with lookup "v1" "PersistentVolumeClaim" .Release.Namespace (printf "%s-snapshots" (include "anypod.etcd.name" .)) -}}
+{{- $size := .spec.resources.requests.storage -}}
+{{- if lt (include "anypod.bytes" $asked.size | int64) (include "anypod.bytes" $size | int64) -}}
+{{- fail (printf "etcd.snapshots.size: the claim has %s, and cannot become smaller; docs/install.md says how to make it anew (Upgrade)" $size) -}}
+{{- end -}}
+{{- $class := .spec.storageClassName | default "" -}}
+{{- if and $asked.storageClassName (ne $asked.storageClassName $class) -}}
+{{- fail (printf "etcd.snapshots.storageClassName: the claim has %q, and keeps it; docs/install.md says how to make it anew (Upgrade)" $class) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Of a size such as 8Gi. */}}
 {{- define "anypod.bytes" -}}
 {{- $units := dict "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 -}}
