@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+from tests.support.tcp_proxy import accept_no_more
 
 Fits = Callable[[str, str], bool]
 """Of a request's method and path."""
@@ -107,10 +108,14 @@ class FaultyApi:
             app.router.add_route("*", "/{path:.*}", self.handle)
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
             await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            assert runner.server is not None
+            loop = asyncio.get_running_loop()
+            server = await loop.create_server(runner.server, "127.0.0.1", 0)
+            self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             started.set()
             await stop.wait()
+            await accept_no_more(server)
+            server.close()
             await runner.cleanup()
 
 

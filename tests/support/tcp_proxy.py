@@ -4,6 +4,15 @@ import asyncio
 from types import TracebackType
 
 
+async def accept_no_more(server: asyncio.Server) -> None:
+    """Before it is closed: a connection that asyncio has accepted but not begun to serve by then is
+    never closed."""
+    for listening in server.sockets:
+        asyncio.get_running_loop().remove_reader(listening.fileno())
+    for _ in range(3):  # turns in which a task makes a transport, which tells its protocol
+        await asyncio.sleep(0)
+
+
 class TcpProxy:
     """``async with TcpProxy(port) as proxy``: connect to ``proxy.port`` instead."""
 
@@ -33,11 +42,7 @@ class TcpProxy:
         server, self._server = self._server, None
         if server is None:
             return
-        # A connection that asyncio has accepted but not begun to serve when its server closes is
-        # never closed. So first there are no more of these.
-        for listening in server.sockets:
-            asyncio.get_running_loop().remove_reader(listening.fileno())
-        await asyncio.sleep(0)
+        await accept_no_more(server)
         server.close()
         for writer in list(self._writers):
             writer.transport.abort()
