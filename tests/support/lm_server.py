@@ -49,6 +49,12 @@ class Reply:
     """Break the connection off after so many pieces."""
     prompt_tokens: int = 11
     completion_tokens: int = 7
+    finish: str = "stop"
+    """Why it has ended."""
+    body: bytes | None = None
+    """In the place of all that the API says."""
+    location: str | None = None
+    """Where another one would be asked."""
     piece: int = 4
     """Characters in each piece of a stream."""
 
@@ -189,6 +195,9 @@ class LmServer:
         said = self._queued.popleft() if self._queued else self.script(asked)
         reply = Reply(said) if isinstance(said, str) else said
         await asyncio.sleep(reply.delay)
+        if reply.body is not None:
+            where = {} if reply.location is None else {"Location": reply.location}
+            return web.Response(body=reply.body, status=reply.status, headers=where)
         if reply.status != 200:
             return _refused(reply)
         if asked.body.get("stream"):
@@ -217,7 +226,7 @@ def _completion(asked: Asked, reply: Reply) -> dict[str, Any]:
         "object": "chat.completion",
         "created": 1,
         "model": asked.model,
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "choices": [{"index": 0, "message": message, "finish_reason": reply.finish}],
         "usage": _usage(reply),
     }
 
@@ -240,7 +249,7 @@ async def _streamed(request: web.Request, asked: Asked, reply: Reply) -> web.Str
             raise ConnectionResetError
         await send({"role": "assistant", "content": piece})
         await asyncio.sleep(reply.piece_delay)
-    await send({}, "stop")
+    await send({}, reply.finish)
     if (asked.body.get("stream_options") or {}).get("include_usage"):
         last = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1}
         document = {**last, "model": asked.model, "choices": [], "usage": _usage(reply)}

@@ -163,7 +163,7 @@ def test_what_cannot_be_used_scores_nothing_and_errors_are_counted(
     client: Client, lm: LmServer
 ) -> None:
     put(client, "capitals")
-    lm.then("What?", Reply(status=400, message="no"), chat(answer="Madrid"), chat(answer="Tokyo"))
+    lm.then("What?", Reply(status=404, message="no"), chat(answer="Madrid"), chat(answer="Tokyo"))
     job = client.evaluate("capitals", DATASET, "exact-match", concurrency=1)
     with pytest.raises(LmFailed) as refused:  # no other example would be spared that
         job.result(SECONDS)
@@ -171,12 +171,13 @@ def test_what_cannot_be_used_scores_nothing_and_errors_are_counted(
 
     lm.clear()
     unwell = [Reply(status=500), Reply(status=500)]
-    lm.then("What?", *unwell, chat(answer="Madrid"), chat(answer="Tokyo"))
+    filtered = Reply(status=400, code="content_policy_violation", message="no")
+    lm.then("What?", *unwell, filtered, chat(answer="Tokyo"))
     job = client.evaluate("capitals", DATASET, "exact-match", concurrency=1)
     found = job.result(SECONDS).outputs
-    assert (found["score"], found["errors"]) == (0.5, 1)
-    assert found["items"][0]["error"].startswith("model-output-unusable")
-    assert found["items"][1]["error"].startswith("lm-unavailable")
+    assert (found["score"], found["errors"]) == (0.25, 2)
+    said = [item.get("error", "").partition(":")[0] for item in found["items"]]
+    assert said == ["model-output-unusable", "lm-unavailable", "lm-refused", ""]
 
     lm.clear()
     lm.then(*unwell)

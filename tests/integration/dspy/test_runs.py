@@ -198,14 +198,26 @@ def test_inputs_that_do_not_fit_never_reach_the_lm(
             "lm-context-window",
             422,
         ),
+        (
+            Reply(status=400, message="This model's maximum context length is 8192 tokens"),
+            "lm-context-window",
+            422,
+        ),
         (Reply("x", cut_after=0), "lm-unavailable", 503),
+        (Reply(body=b"<html>log in</html>"), "lm-unavailable", 503),
+        (Reply(body=b"[1, 2]"), "lm-unavailable", 503),
+        (Reply(body=b" " * (33 << 20)), "lm-unavailable", 503),
+        (Reply(status=307, body=b"", location="http://127.0.0.1:1/"), "lm-unavailable", 503),
+        (Reply(status=402), "lm-auth", 502),
+        (Reply(status=429, code="insufficient_quota"), "lm-auth", 502),
     ],
+    ids=lambda each: None if isinstance(each, Reply) else str(each),
 )
 def test_what_a_provider_refuses_is_a_problem_of_its_own(
     client: Client, lm: LmServer, reply: Reply, type_: str, status: int
 ) -> None:
     put(client, "qa")
-    lm.then(reply, reply)
+    lm.then(reply, reply, reply)
     with pytest.raises(AnyPodError) as caught:
         client.run("qa", {"question": "?"})
     problem = caught.value.problem
@@ -217,7 +229,14 @@ def test_what_a_provider_refuses_is_a_problem_of_its_own(
         assert problem.retry_after == 3600
 
 
-@pytest.mark.parametrize("reply", [Reply(status=503), Reply(status=429, retry_after=0.01)])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *(Reply(status=503), Reply(status=429, retry_after=0.01), Reply(status=409)),
+        Reply(body=b"<html>a proxy</html>"),
+    ],
+    ids=["503", "429", "409", "a page"],
+)
 def test_what_fails_for_a_moment_is_tried_again(client: Client, lm: LmServer, reply: Reply) -> None:
     put(client, "qa")
     lm.then(reply, chat(answer="42"))
@@ -225,6 +244,28 @@ def test_what_fails_for_a_moment_is_tried_again(client: Client, lm: LmServer, re
     assert answer.outputs == {"answer": "42"}
     assert answer.execution.usage is not None
     assert (answer.execution.usage.calls, len(lm.asked)) == (2, 2)
+
+
+def answered(client: Client, *, stream: bool) -> Any:
+    if not stream:
+        return client.run("qa", {"question": "?"})
+    with client.stream("qa", {"question": "?"}) as events:
+        return list(events)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_a_reply_that_was_cut_is_no_answer(client: Client, lm: LmServer, stream: bool) -> None:
+    """What is left of a number is another number. It is not asked again in another form, in which
+    it would be cut again."""
+    put(client, "qa")
+    lm.then(Reply(chat(answer="twelve and"), finish="length"))
+    with pytest.raises(AnyPodError, match="cut at its limit of tokens") as caught:
+        answered(client, stream=stream)
+    problem = caught.value.problem
+    assert problem.type == "model-output-unusable"
+    assert "twelve and" in str(problem.model_output)
+    assert problem.usage is not None
+    assert (problem.usage.calls, problem.usage.completion_tokens, len(lm.asked)) == (1, 7, 1)
 
 
 def test_a_patience_that_ends_after_the_deadline_is_not_waited_for(

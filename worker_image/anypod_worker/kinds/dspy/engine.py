@@ -71,6 +71,9 @@ class InTheLoop:
     def priced(self, cost: float | None) -> None:
         """What an answer costs, by the catalogue."""
 
+    def heard(self, response: Response) -> None:
+        """An answer."""
+
     def asked(self, call: Any) -> tuple["Engine", Request, str] | None:
         """Which engine of ours is asked what, and whom it asks. None: DSPy has to find that.
         Raises LM15Error, LMError."""
@@ -185,6 +188,7 @@ def _priced(lm: Any, result: Any, response: Any, provider: str | None, request: 
         _price(lm, result, response, provider, request)
     if ours:
         lm.priced(result.cost)
+        lm.heard(response)
 
 
 async def _at_once(function: Callable[..., T], /, *arguments: Any, **named: Any) -> T:

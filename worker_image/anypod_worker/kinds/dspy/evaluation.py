@@ -18,7 +18,7 @@ from anypod_worker.kinds.dspy import failures, history, metrics
 from anypod_worker.kinds.dspy.running import DspyPlan, predicted
 from anypod_worker.runtime.failures import Known
 
-_ENDS_ALL = frozenset({"lm-auth", "lm-refused", "budget-spent"})
+_ENDS_ALL = frozenset({"lm-auth", "budget-spent"})
 _MOST_SHOWN = 4 * 1024
 """Bytes of an example's outputs in the result."""
 _MOST_SHOWN_OF_ALL = 128 * 1024
@@ -125,7 +125,8 @@ class Evaluation:
             value = await self.judge(example.told(), prediction)
             return Judged(index, metrics.score(value), outputs)
         except Exception as error:  # noqa: BLE001 - the LM's, a tool's or the metric's
-            return self._failed(index, outputs, failures.told(error, self.lm))
+            ends_all = failures.is_of_all(error)
+            return self._failed(index, outputs, failures.told(error, self.lm), ends_all=ends_all)
 
     async def _asked(self, example: Example) -> Any:
         document, conversation = self.plan.parts.spec, self.plan.models.history
@@ -133,10 +134,12 @@ class Evaluation:
             self.plan, history.filled(document, conversation, example.values, None)
         )
 
-    def _failed(self, index: int, outputs: dict[str, Any] | None, error: Exception) -> Judged:
+    def _failed(
+        self, index: int, outputs: dict[str, Any] | None, error: Exception, *, ends_all: bool
+    ) -> Judged:
         kind = error.failure.type if isinstance(error, Known) else ""
         if kind != "model-output-unusable":
             self.errors += 1
-            if kind in _ENDS_ALL or self.errors > self.task.max_errors:
+            if ends_all or kind in _ENDS_ALL or self.errors > self.task.max_errors:
                 raise error
         return Judged(index, 0.0, outputs, failures.named(error, self.lm))

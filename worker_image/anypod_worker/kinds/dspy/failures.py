@@ -5,6 +5,7 @@ by the LM's name alone.
 """
 
 import math
+import re
 
 import dspy
 
@@ -14,6 +15,13 @@ from anypod_worker.runtime.failures import Known, clean, describe
 MAX_MODEL_OUTPUT = 4 * 1024
 _RETRY_AFTER = 1
 """Seconds, where the provider says none."""
+_PASSING = frozenset({409, 425})
+_OF_A_REQUEST = frozenset({400, 413, 422})
+_NO_SUCH_MODEL = 404
+_TOO_LONG = re.compile(
+    r"context[ _](length|size|window)|exceed_context_size|prompt is too long", re.IGNORECASE
+)
+"""As servers say it that have no code for it: vLLM, llama.cpp."""
 
 
 def told(error: Exception, lm: str) -> Exception:
@@ -53,6 +61,8 @@ def _of_lm(error: dspy.LMError, lm: str) -> Failure:
             return Failure("lm-auth", f"{named}: {why}")
         case dspy.LMAuthError():
             return Failure("lm-auth", f"{named}: its provider refuses the pool's key")
+        case dspy.LMBillingError():
+            return Failure("lm-auth", f"{named}: its provider wants money: {_said(error)}")
         case dspy.LMRateLimitError():
             return Failure(
                 "lm-rate-limited",
@@ -61,14 +71,38 @@ def _of_lm(error: dspy.LMError, lm: str) -> Failure:
             )
         case dspy.ContextWindowExceededError():
             return Failure("lm-context-window", f"{named}: {_said(error)}")
+    if may_pass(error):
+        return Failure("lm-unavailable", f"{named}: {_said(error)}", retry_after=_RETRY_AFTER)
+    if error.status in _OF_A_REQUEST and _TOO_LONG.search(str(error.message)):
+        return Failure("lm-context-window", f"{named}: {_said(error)}")
+    return Failure("lm-refused", f"{named}: {_said(error)}")
+
+
+def may_pass(error: dspy.LMError) -> bool:
+    """The same request may be answered in a moment. What is no answer, as a page of something that
+    stands before the provider, is none of its refusals."""
+    if dspy.is_retryable_lm_error(error):
+        return True
+    match error:
         case (
             dspy.LMTransportError()
             | dspy.LMServerError()
             | dspy.LMTimeoutError()
             | dspy.LMStreamAssemblyError()
+            | dspy.LMUnexpectedError()
         ):
-            return Failure("lm-unavailable", f"{named}: {_said(error)}", retry_after=_RETRY_AFTER)
-    return Failure("lm-refused", f"{named}: {_said(error)}")
+            return True
+        case dspy.LMBillingError() | dspy.LMAuthError() | dspy.LMNotConfiguredError():
+            return False
+    status = error.status or 0
+    return 200 <= status < 400 or status in _PASSING
+
+
+def is_of_all(error: Exception) -> bool:
+    """Whether the LM would say the same to any request: it refuses the key, or is not there."""
+    if not isinstance(error, dspy.LMError):
+        return False
+    return isinstance(error, dspy.LMUnsupportedModelError) or error.status == _NO_SUCH_MODEL
 
 
 def _said(error: dspy.LMError) -> str:

@@ -8,7 +8,8 @@ import asyncio
 import contextlib
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -148,7 +149,8 @@ class PoolLm(InTheLoop, dspy.LM):  # type: ignore[misc]
             # Of a tool or a metric that does not await: the loop waits for it, as it must.
             self._pay()
             try:
-                return super().__call__(*arguments, **named)
+                with _whole():
+                    return super().__call__(*arguments, **named)
             finally:
                 self._meter.told()
         return self.bridge.wait(self._tracked(*arguments, **named))
@@ -172,10 +174,11 @@ class PoolLm(InTheLoop, dspy.LM):  # type: ignore[misc]
             self._pay()
             outlet = _Outlet.of_this_call()
             try:
-                if outlet is None:
-                    return await super().acall(*arguments, **named)
-                with dspy.context(send_stream=outlet):
-                    return await super().acall(*arguments, **named)
+                with _whole():
+                    if outlet is None:
+                        return await super().acall(*arguments, **named)
+                    with dspy.context(send_stream=outlet):
+                        return await super().acall(*arguments, **named)
             except dspy.LMError as error:
                 pause = self._pause(error, attempt)
                 if pause is None or (outlet is not None and outlet.has_shown):
@@ -196,7 +199,7 @@ class PoolLm(InTheLoop, dspy.LM):  # type: ignore[misc]
 
     def _pause(self, error: dspy.LMError, attempt: int) -> float | None:
         """Before the next attempt; None when there is none."""
-        if attempt == self._attempts or not dspy.is_retryable_lm_error(error):
+        if attempt == self._attempts or not failures.may_pass(error):
             return None
         asked = error.retry_after
         pause = min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE) if asked is None else asked
@@ -204,6 +207,11 @@ class PoolLm(InTheLoop, dspy.LM):  # type: ignore[misc]
 
     def priced(self, cost: float | None) -> None:
         self._meter.priced(cost)
+
+    def heard(self, response: Any) -> None:
+        cut = _cut.get()
+        if cut is not None and response.finish_reason == "length":
+            cut.append(response.message.text or "")
 
     def of_attempt(self, number: int) -> "PoolLm":
         """For an attempt of a wrap: as in DSPy at temperature 1, so that attempts differ, unless
@@ -216,6 +224,24 @@ class PoolLm(InTheLoop, dspy.LM):  # type: ignore[misc]
 
     def update_history(self, entry: dict[str, Any]) -> None:
         """Prompts are kept nowhere."""
+
+
+_cut: ContextVar[list[str] | None] = ContextVar("_cut", default=None)
+"""Replies to the present call that their limit of tokens has ended."""
+
+
+@contextlib.contextmanager
+def _whole() -> Iterator[None]:
+    """A call of which every reply was said to its end: what is left of another one can be read,
+    with a number that is wrong or a list that is short. Raises Known."""
+    cut: list[str] = []
+    token = _cut.set(cut)
+    try:
+        yield
+    finally:
+        _cut.reset(token)
+    if cut:
+        raise failures.unusable("the LM's reply was cut at its limit of tokens, maxTokens", cut[0])
 
 
 class _Outlet:

@@ -38,6 +38,8 @@ from anypod_worker.kinds.dspy.streams import Stream, TlsStream
 _USER_AGENT = "lm15/stdlib"
 _PROXIES = tuple(f"{kind}_proxy" for kind in ("http", "https", "all", "no"))
 _PROXY_VARIABLES = (*_PROXIES, *(name.upper() for name in _PROXIES))
+LARGEST = 32 * 1024 * 1024
+"""Bytes of an answer, unpacked: all that is read of one is in the memory of the runs beside it."""
 _ORIGINS = 64
 """Whose proxies are remembered."""
 
@@ -229,6 +231,8 @@ class _Answer:
         self._stream = stream
         self._seconds = seconds
         self._is_over = False
+        self._size = 0
+        """Of what has been read of the body."""
 
     def may_go_on(self, head: http11.ResponseHeadParser) -> bool:
         """The other side would hear another request."""
@@ -245,15 +249,21 @@ class _Answer:
 
     async def body(self, decoder: Any, began: bytes) -> AsyncIterator[bytes]:
         for piece in decoder.feed(began) if began else ():
-            yield piece
+            yield self._counted(piece)
         while not decoder.complete:
             data = await self._read()
             if not data:
                 decoder.eof()
-                yield decoder.drain()
+                yield self._counted(decoder.drain())
                 return
             for piece in decoder.feed(data):
-                yield piece
+                yield self._counted(piece)
+
+    def _counted(self, piece: bytes) -> bytes:
+        self._size += len(piece)
+        if self._size > LARGEST:
+            raise ProtocolError(f"the answer is longer than {LARGEST} bytes")
+        return piece
 
     async def _read(self) -> bytes:
         try:
