@@ -341,6 +341,17 @@ def test_what_the_kernel_does_not_take_back_is_noticed(tmp_path: Path, case: str
     assert not restored or before == after
 
 
+def test_a_library_that_a_program_has_denied_is_noticed(tmp_path: Path) -> None:
+    """Others would be told that their workers lack it."""
+
+    def body(baseline: Baseline) -> list[bool]:
+        denying = loaded(tmp_path, "import sys\ndef main():\n    sys.modules['dspy'] = None\n")
+        executed(denying)
+        return [baseline.restore(), baseline.restore()]
+
+    assert in_executor(body).value == [False, False]
+
+
 @pytest.mark.parametrize("when", ["as it runs", "as it is imported"])
 def test_an_audit_hook_is_noticed(tmp_path: Path, when: str) -> None:
     hook = "sys.addaudithook(lambda event, _: 1 / 0 if event == 'open' else None)\n"

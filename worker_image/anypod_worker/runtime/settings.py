@@ -286,6 +286,20 @@ def _set_loop_policy(saved: Any) -> None:
     asyncio.events._event_loop_policy = saved  # type: ignore[attr-defined]  # noqa: SLF001
 
 
+_modules = sys.modules
+"""The interpreter's own, whatever a program puts in its place."""
+
+
+def _blocked() -> bool:
+    """Whether a program has said that there is no dspy, as everybody would be told from then on."""
+    return _modules.get("dspy", sys) is None
+
+
+def _set_blocked(_saved: bool) -> None:
+    """It has been lost, with all that others have of it."""
+    raise ValueError
+
+
 def _set_builtins(saved: dict[str, Any]) -> None:
     current = vars(builtins)
     for name in [name for name in current if name not in saved]:
@@ -330,6 +344,7 @@ _SETTINGS = (
     _Setting(socket.getdefaulttimeout, socket.setdefaulttimeout),
     _Setting(_start_method, _set_start_method),
     _Setting(_loop_policy, _set_loop_policy),
+    _Setting(_blocked, _set_blocked),
     _Setting(partial(vars, builtins), _set_builtins, dict),
     _attribute("path"),
     _attribute("argv"),
