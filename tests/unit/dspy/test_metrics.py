@@ -53,3 +53,14 @@ def test_what_is_expected_may_have_any_name() -> None:
     told = Example({"question": "q"}, {"base": "b", "self": "s"}).told()
     assert told.toDict() == {"question": "q", "base": "b", "self": "s"}
     assert told.labels().toDict() == {"base": "b", "self": "s"}
+
+
+@pytest.mark.parametrize("value", ["1", "yes", b"1", None, float("nan")])
+def test_what_is_no_number_is_no_score(value: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        metrics.score(value)
+
+
+def test_numbers_and_truths_are_scores() -> None:
+    values = [True, False, 0.5, 2, dspy.Prediction(score=0.25)]
+    assert [metrics.score(value) for value in values] == [1.0, 0.0, 0.5, 2.0, 0.25]

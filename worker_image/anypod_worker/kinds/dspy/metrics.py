@@ -39,6 +39,8 @@ def judge(metric: tasks.Metric, folder: Path) -> Judge:
 
 def score(value: Any) -> float:
     """Raises TypeError or ValueError for what is no finite number."""
+    if isinstance(value, str | bytes):
+        raise TypeError(f"the metric gave {value!r}, which is a text and no number")
     number = float(value)
     if not math.isfinite(number):
         raise ValueError(f"the metric gave {number}, which is no finite number")
