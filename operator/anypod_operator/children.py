@@ -130,8 +130,8 @@ def digest(value: Raw) -> str:
 
 
 def _what(done: _Done | None, wanted: str, seen: Raw | None, result: Raw) -> What:
-    version = "resourceVersion"
-    if seen is not None and seen["metadata"][version] == result["metadata"][version]:
+    # Not by its version: meanwhile a controller may have told how it is.
+    if seen is not None and fingerprint(seen) == fingerprint(result):
         return ""
     if seen is None:
         return "created" if done is None else "restored"

@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from anypod_operator.children import fingerprint
+from tests.support.operator_pools import make_pool
+
+from anypod_operator.api_errors import NotFound
+from anypod_operator.children import Children, fingerprint
 from anypod_operator.kinds import DEPLOYMENT, POD, POOL, SECRET
 from anypod_operator.pools import PoolKey
 from anypod_operator.resync import Freshness
@@ -126,3 +129,39 @@ def test_what_a_list_showed_and_no_watch_told_is_stale() -> None:
     assert freshness.staleness() > 0.0
     freshness.told(POD, raw("a", 1))
     assert freshness.staleness() == 0.0
+
+
+class Applies:
+    """An API that answers what the test says."""
+
+    answer: Raw
+
+    async def get(self, *_: Any) -> Raw:
+        raise NotFound(404, "none")
+
+    async def apply(self, _: Raw) -> Raw:
+        return self.answer
+
+
+async def test_what_a_controller_tells_while_we_apply_is_no_repair() -> None:
+    told, api, pool = Told(), Applies(), make_pool()
+    children = Children(api, told.world)  # type: ignore[arg-type]
+    ours = {
+        "ownerReferences": [
+            {"kind": "WorkerPool", "name": "texts", "uid": "u-1", "controller": True}
+        ]
+    }
+    wanted = {"kind": "Deployment", **raw("texts-workers", 0, **ours)}
+    by_hand = {**ours, "annotations": {"restarted": "now"}}
+
+    async def applied(seen: Raw | None, answer: Raw) -> str:
+        if seen is not None:
+            told.world.note(DEPLOYMENT, "MODIFIED", seen)
+        api.answer = answer
+        return await children.ensure(pool, wanted)
+
+    assert await applied(None, raw("texts-workers", 1, **ours)) == "created"
+    annotated = raw("texts-workers", 2, **by_hand)
+    assert await applied(annotated, raw("texts-workers", 3, **by_hand)) == ""
+    edited = {**raw("texts-workers", 4, **ours), "spec": {"replicas": 9}}
+    assert await applied(edited, raw("texts-workers", 5, **ours)) == "repaired"
